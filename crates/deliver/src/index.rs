@@ -1,0 +1,244 @@
+//! The live index: which subscriptions want an event.
+//!
+//! Inverted: a filter is filed under its most selective condition, so that an event looks only at filters that name its id,
+//! author, a tag value, or its kind. The cost of an event grows with those, not with the number of subscriptions.
+//!
+//! Keys are 64-bit hashes under a random seed. A collision proposes a filter that the full match then refuses, no more.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use towpath_protocol::{Event, EventId, Filter, IndexedTags, PublicKey};
+
+use crate::subscription::Subscription;
+
+/// One condition that a filter can be filed under.
+#[derive(Hash)]
+enum Key<'a> {
+    Id(&'a EventId),
+    AuthorKind(&'a PublicKey, u16),
+    Author(&'a PublicKey),
+    TagKind(u8, &'a str, u16),
+    Tag(u8, &'a str),
+    Kind(u16),
+    Everything,
+}
+
+/// More key pairs than this, and a filter is filed under the coarser condition alone.
+const PAIRS_MAX: usize = 1024;
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// A filter of a subscription, by their places.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Posting {
+    slot: u32,
+    filter: u32,
+}
+
+/// Almost every key is named by one filter only.
+enum Postings {
+    One(Posting),
+    Many(Vec<Posting>),
+}
+
+struct Slot {
+    subscription: Arc<Subscription>,
+    /// The event last matched, so that an event is delivered once however many filters want it.
+    matched: u64,
+}
+
+/// See the module.
+pub(crate) struct LiveIndex {
+    seed: RandomState,
+    postings: HashMap<u64, Postings, BuildHasherDefault<Identity>>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    filters: usize,
+    events: u64,
+}
+
+impl LiveIndex {
+    pub(crate) fn new() -> Self {
+        Self {
+            seed: RandomState::new(),
+            postings: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            filters: 0,
+            events: 0,
+        }
+    }
+
+    /// Filters filed.
+    pub(crate) fn filters(&self) -> usize {
+        self.filters
+    }
+
+    /// Files every filter of `subscription`. Filters that match nothing are not filed.
+    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.each_posting(subscription, slot, Self::file);
+        self.filters += subscription.filters().len();
+        self.slots[slot as usize] = Some(Slot { subscription: Arc::clone(subscription), matched: 0 });
+        slot
+    }
+
+    /// Undoes [`LiveIndex::insert`].
+    pub(crate) fn remove(&mut self, slot: u32) {
+        let Some(Slot { subscription, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.each_posting(&subscription, slot, Self::unfile);
+        self.filters -= subscription.filters().len();
+        self.free.push(slot);
+    }
+
+    fn each_posting(&mut self, subscription: &Subscription, slot: u32, mut act: impl FnMut(&mut Self, u64, Posting)) {
+        for (filter, number) in subscription.filters().iter().zip(0..) {
+            for key in self.keys_of_filter(filter) {
+                act(self, key, Posting { slot, filter: number });
+            }
+        }
+    }
+
+    fn file(&mut self, key: u64, posting: Posting) {
+        match self.postings.entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Postings::One(posting));
+            }
+            Entry::Occupied(mut occupied) => occupied.get_mut().push(posting),
+        }
+    }
+
+    fn unfile(&mut self, key: u64, posting: Posting) {
+        if let Entry::Occupied(mut occupied) = self.postings.entry(key)
+            && occupied.get_mut().remove(posting)
+        {
+            occupied.remove();
+        }
+    }
+
+    fn hash(&self, key: &Key<'_>) -> u64 {
+        self.seed.hash_one(key)
+    }
+
+    /// Where a filter is filed: under each value of its most selective condition.
+    fn keys_of_filter(&self, filter: &Filter) -> Vec<u64> {
+        if filter.matches_nothing() {
+            return Vec::new();
+        }
+        let kinds = filter.kinds.as_deref();
+        let with_kinds = |count: usize| kinds.filter(|kinds| kinds.len() * count <= PAIRS_MAX);
+        if let Some(ids) = filter.ids.as_deref() {
+            return ids.iter().map(|id| self.hash(&Key::Id(id))).collect();
+        }
+        if let Some(tag) = filter.tags.iter().min_by_key(|tag| tag.values.len()) {
+            return match with_kinds(tag.values.len()) {
+                Some(kinds) => self.pairs(&tag.values, kinds, |value, kind| Key::TagKind(tag.name, value, kind)),
+                None => tag.values.iter().map(|value| self.hash(&Key::Tag(tag.name, value))).collect(),
+            };
+        }
+        if let Some(authors) = filter.authors.as_deref() {
+            return match with_kinds(authors.len()) {
+                Some(kinds) => self.pairs(authors, kinds, Key::AuthorKind),
+                None => authors.iter().map(|author| self.hash(&Key::Author(author))).collect(),
+            };
+        }
+        match kinds {
+            Some(kinds) => kinds.iter().map(|kind| self.hash(&Key::Kind(*kind))).collect(),
+            None => vec![self.hash(&Key::Everything)],
+        }
+    }
+
+    fn pairs<'a, T>(&self, values: &'a [T], kinds: &[u16], key: impl Fn(&'a T, u16) -> Key<'a>) -> Vec<u64> {
+        values.iter().flat_map(|value| kinds.iter().map(move |kind| (value, *kind))).map(|(v, k)| self.hash(&key(v, k))).collect()
+    }
+
+    /// Where filters that match `event` can be filed.
+    fn keys_of_event(&self, event: &Event, tags: &IndexedTags<'_>) -> Vec<u64> {
+        let (id, author, kind) = (event.id(), event.pubkey(), event.kind());
+        let fixed = [
+            self.hash(&Key::Id(&id)),
+            self.hash(&Key::AuthorKind(&author, kind)),
+            self.hash(&Key::Author(&author)),
+            self.hash(&Key::Kind(kind)),
+            self.hash(&Key::Everything),
+        ];
+        let mut keys = fixed.to_vec();
+        for (name, value) in tags.iter() {
+            keys.push(self.hash(&Key::TagKind(name, value, kind)));
+            keys.push(self.hash(&Key::Tag(name, value)));
+        }
+        keys
+    }
+
+    /// Appends the subscriptions that want `event`, each once, and returns how many filters were looked at in vain.
+    pub(crate) fn matching(&mut self, event: &Event, into: &mut Vec<Arc<Subscription>>) -> u64 {
+        let tags = IndexedTags::of(event);
+        self.events += 1;
+        let mut in_vain = 0;
+        for key in self.keys_of_event(event, &tags) {
+            let Some(postings) = self.postings.get(&key) else { continue };
+            for posting in postings.as_slice() {
+                let Some(slot) = self.slots.get_mut(posting.slot as usize).and_then(Option::as_mut) else { continue };
+                if slot.matched == self.events {
+                    continue;
+                }
+                if slot.subscription.filters()[posting.filter as usize].matches(event, &tags) {
+                    slot.matched = self.events;
+                    into.push(Arc::clone(&slot.subscription));
+                } else {
+                    in_vain += 1;
+                }
+            }
+        }
+        in_vain
+    }
+}
+
+impl Postings {
+    fn as_slice(&self) -> &[Posting] {
+        match self {
+            Self::One(posting) => std::slice::from_ref(posting),
+            Self::Many(postings) => postings,
+        }
+    }
+
+    fn push(&mut self, posting: Posting) {
+        match self {
+            Self::One(first) => *self = Self::Many(vec![*first, posting]),
+            Self::Many(postings) => postings.push(posting),
+        }
+    }
+
+    /// True if nothing is left.
+    fn remove(&mut self, posting: Posting) -> bool {
+        match self {
+            Self::One(only) => *only == posting,
+            Self::Many(postings) => {
+                if let Some(at) = postings.iter().position(|p| *p == posting) {
+                    postings.swap_remove(at);
+                }
+                postings.is_empty()
+            }
+        }
+    }
+}

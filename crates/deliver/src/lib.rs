@@ -1,0 +1,21 @@
+//! Live delivery: which subscriptions want an event, and the queue of frames in front of each socket.
+//!
+//! ```text
+//! commit ─▶ follower thread ─▶ live index ─▶ subscription (held until EOSE) ─▶ outbox ─▶ socket writer
+//!              │ fell behind?                                  │ full?
+//!              └─ reads the log                                └─ CLOSED, then the socket
+//! ```
+//!
+//! Owns: the live index, subscriptions between REQ and CLOSE, outboxes and their bounds.
+//! Must not know: sockets, how events are stored or found, parsing. Who may read is asked of `policy`.
+
+mod follower;
+mod index;
+mod metrics;
+mod outbox;
+mod subscription;
+
+pub use follower::{Deliver, TooManyFilters};
+pub use metrics::Metrics;
+pub use outbox::{Budget, Close, Item, Outbox, Taken};
+pub use subscription::{Reader, Subscription};

@@ -1,0 +1,36 @@
+//! What delivery tells operators.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Counters and gauges of delivery.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Event frames queued for subscribers.
+    pub frames: Counter,
+    /// Subscriptions closed because their client did not keep up.
+    pub slow_consumers: Counter,
+    /// Times the follower fell behind the committer and read the log instead.
+    pub catch_ups: Counter,
+    /// Filters in the live index.
+    pub filters: Gauge,
+    /// Bytes of events queued in all outboxes.
+    pub queued_bytes: Gauge<i64>,
+    /// Candidates the index proposed that the full match refused.
+    pub false_candidates: Counter<u64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Names them in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("deliver_frames", "Event frames queued for subscribers", self.frames.clone());
+        registry.register("deliver_slow_consumers", "Subscriptions closed for not keeping up", self.slow_consumers.clone());
+        registry.register("deliver_catch_ups", "Times delivery read the log because it fell behind", self.catch_ups.clone());
+        registry.register("live_filters", "Filters in the live index", self.filters.clone());
+        registry.register("outbox_queued_bytes", "Bytes of events queued in all outboxes", self.queued_bytes.clone());
+        registry.register("live_false_candidates", "Filters looked at that did not match", self.false_candidates.clone());
+    }
+}

@@ -1,0 +1,277 @@
+//! The frames waiting for one socket.
+//!
+//! Two queues. *Urgent* answers (`OK`, `NOTICE`, `AUTH`, `COUNT`) overtake events, so no amount of events can starve them.
+//! *Ordered* frames (`EVENT`, `EOSE`, `CLOSED`) keep the order in which they were queued. Event bytes are bounded per
+//! connection and in total; the number of answers is bounded because the connection stops reading requests
+//! ([`Outbox::admit`]) while too many wait.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use towpath_protocol::Event;
+
+use crate::metrics::Metrics;
+use crate::subscription::Subscription;
+
+/// Event bytes that all outboxes may hold together, and each.
+#[derive(Debug)]
+pub struct Budget {
+    /// For one connection.
+    pub connection_bytes_max: usize,
+    /// For all connections.
+    pub total_bytes_max: usize,
+    /// Frames other than events that may wait before the connection stops reading requests.
+    pub answers_max: usize,
+    used: AtomicUsize,
+    metrics: Metrics,
+}
+
+impl Budget {
+    /// Connections that hold less than this are served even when the total is used up: the slow ones pay, not everyone.
+    const FAIR_SHARE_BYTES: usize = 64 * 1024;
+
+    /// Nothing used yet.
+    pub fn new(connection_bytes_max: usize, total_bytes_max: usize, answers_max: usize, metrics: Metrics) -> Self {
+        Self { connection_bytes_max, total_bytes_max, answers_max, used: AtomicUsize::new(0), metrics }
+    }
+
+    fn allows(&self, connection_bytes: usize, more: usize) -> bool {
+        let after = connection_bytes + more;
+        // A single event larger than the limit passes through an empty outbox.
+        let fits = connection_bytes == 0 || after <= self.connection_bytes_max;
+        fits && (after <= Self::FAIR_SHARE_BYTES || self.used.load(Ordering::Relaxed) + more <= self.total_bytes_max)
+    }
+
+    fn take(&self, bytes: usize) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.metrics.queued_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let used = self.used.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+        self.metrics.queued_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+    }
+}
+
+/// One frame.
+#[derive(Debug)]
+pub enum Item {
+    /// A message as it is sent.
+    Text(String),
+    /// An event for a subscription.
+    Event {
+        /// Whose.
+        subscription: Arc<Subscription>,
+        /// What.
+        event: Event,
+        /// When it was committed, for live events.
+        committed: Option<Instant>,
+    },
+}
+
+/// Why a connection ends (RFC 6455, section 7.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// The close code.
+    pub code: u16,
+    /// For the client's log.
+    pub reason: &'static str,
+}
+
+/// What [`Outbox::take`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Frames to write.
+    Frames,
+    /// Nothing more will come: write what was taken, then close.
+    Close(Close),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Outbox {
+    queues: Mutex<Queues>,
+    ready: Notify,
+    room: Notify,
+    budget: Arc<Budget>,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    urgent: VecDeque<String>,
+    ordered: VecDeque<Item>,
+    event_bytes: usize,
+    texts: usize,
+    close: Option<Close>,
+}
+
+/// The outbox has no room for an event.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Outbox {
+    /// Empty.
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { queues: Mutex::default(), ready: Notify::new(), room: Notify::new(), budget }
+    }
+
+    /// Queues an answer that overtakes events.
+    pub fn push_urgent(&self, text: String) {
+        let mut queues = self.queues.lock();
+        if queues.close.is_none() {
+            queues.urgent.push_back(text);
+            drop(queues);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Queues a message behind everything queued so far.
+    pub fn push_ordered(&self, text: String) {
+        let mut queues = self.queues.lock();
+        if queues.close.is_none() {
+            queues.ordered.push_back(Item::Text(text));
+            queues.texts += 1;
+            drop(queues);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Queues a live event unless there is no room.
+    pub(crate) fn push_event(&self, subscription: &Arc<Subscription>, event: Event, committed: Option<Instant>) -> Result<(), Full> {
+        let bytes = event.json().len();
+        let mut queues = self.queues.lock();
+        if queues.close.is_some() {
+            return Ok(());
+        }
+        if !self.budget.allows(queues.event_bytes, bytes) {
+            return Err(Full);
+        }
+        self.queue_event(&mut queues, subscription, event, committed);
+        drop(queues);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    fn queue_event(&self, queues: &mut Queues, subscription: &Arc<Subscription>, event: Event, committed: Option<Instant>) {
+        let bytes = event.json().len();
+        queues.event_bytes += bytes;
+        self.budget.take(bytes);
+        self.budget.metrics.frames.inc();
+        queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, committed });
+    }
+
+    /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before.
+    pub fn push_stored(&self, subscription: &Arc<Subscription>, events: impl Iterator<Item = Event>) {
+        let mut queues = self.queues.lock();
+        if queues.close.is_none() {
+            events.for_each(|event| self.queue_event(&mut queues, subscription, event, None));
+            drop(queues);
+            self.ready.notify_one();
+        }
+    }
+
+    /// Waits until at most half of the connection's bytes are used, so that stored events leave room for live ones. Cancel-safe.
+    pub async fn room_for_stored(&self) {
+        self.wait_for(|queues| queues.event_bytes <= self.budget.connection_bytes_max / 2).await;
+    }
+
+    /// Waits until few enough answers wait that another request may be read. Cancel-safe.
+    pub async fn admit(&self) {
+        self.wait_for(|queues| queues.urgent.len() + queues.texts <= self.budget.answers_max).await;
+    }
+
+    async fn wait_for(&self, condition: impl Fn(&Queues) -> bool) {
+        loop {
+            let room = self.room.notified();
+            {
+                let queues = self.queues.lock();
+                if queues.close.is_some() || condition(&queues) {
+                    return;
+                }
+            }
+            room.await;
+        }
+    }
+
+    /// Waits for frames and moves about `bytes_max` bytes of them into `into`. Cancel-safe: nothing is taken before it returns.
+    pub async fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Taken {
+        loop {
+            let ready = self.ready.notified();
+            if let Some(taken) = self.try_take(into, bytes_max) {
+                return taken;
+            }
+            ready.await;
+        }
+    }
+
+    fn try_take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Taken> {
+        let mut queues = self.queues.lock();
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some(text) = queues.urgent.pop_front() else { break };
+            bytes += text.len();
+            into.push(Item::Text(text));
+        }
+        let mut freed = 0;
+        while bytes < bytes_max {
+            let Some(item) = queues.ordered.pop_front() else { break };
+            match &item {
+                Item::Text(text) => {
+                    bytes += text.len();
+                    queues.texts -= 1;
+                }
+                Item::Event { subscription, event, .. } => {
+                    freed += event.json().len();
+                    if subscription.is_closed() {
+                        continue;
+                    }
+                    bytes += event.json().len();
+                }
+            }
+            into.push(item);
+        }
+        self.release(&mut queues, freed);
+        let drained = queues.urgent.is_empty() && queues.ordered.is_empty();
+        match queues.close.clone() {
+            Some(close) if drained => Some(Taken::Close(close)),
+            _ => (!into.is_empty()).then_some(Taken::Frames),
+        }
+    }
+
+    fn release(&self, queues: &mut Queues, bytes: usize) {
+        queues.event_bytes -= bytes;
+        self.budget.give_back(bytes);
+        self.room.notify_waiters();
+    }
+
+    /// Drops the queued events of `subscription`, which is closed: nothing of it follows what is already on the wire.
+    pub(crate) fn purge(&self, subscription: &Arc<Subscription>) {
+        let mut queues = self.queues.lock();
+        let mut freed = 0;
+        queues.ordered.retain(|item| match item {
+            Item::Event { subscription: of, event, .. } if Arc::ptr_eq(of, subscription) => {
+                freed += event.json().len();
+                false
+            }
+            _ => true,
+        });
+        self.release(&mut queues, freed);
+    }
+
+    /// Lets what is queued go out, takes nothing more, then closes the connection. The first call counts.
+    pub fn close(&self, close: Close) {
+        self.queues.lock().close.get_or_insert(close);
+        self.ready.notify_one();
+        self.room.notify_waiters();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.budget.give_back(self.queues.get_mut().event_bytes);
+    }
+}

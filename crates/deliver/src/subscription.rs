@@ -1,0 +1,160 @@
+//! One subscription between its REQ and its end.
+//!
+//! Invariant (`ExactHandover`): it is in the live index before its scan's cursor is taken; live events are held until the scan
+//! is done and those the cursor covers are dropped then, because the scan has sent them.
+
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use towpath_policy::{Policy, Principal, may_read};
+use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
+use towpath_runtime::Live;
+use towpath_store::{Cursor, Seq, StreamId};
+
+use crate::outbox::Outbox;
+
+/// On whose behalf events are read. Keys proven later count at once.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// The connection's principal.
+    pub principal: Arc<RwLock<Principal>>,
+    /// The rules.
+    pub policy: Live<Policy>,
+}
+
+impl Reader {
+    /// Whether it may be sent `event`.
+    pub fn may_read(&self, event: &Event) -> bool {
+        may_read(event, &self.principal.read(), &self.policy.get())
+    }
+}
+
+/// Where a live event stands in the log; ephemeral events stand nowhere.
+pub(crate) type Place = Option<(StreamId, Seq)>;
+
+#[derive(Debug)]
+struct Held {
+    place: Place,
+    event: Event,
+    committed: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The stored part is being sent; live events wait.
+    Stored { held: Vec<Held>, held_bytes: usize },
+    /// Live events go straight out.
+    Live,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Subscription {
+    id: SubscriptionId,
+    head: Bytes,
+    filters: Box<[Filter]>,
+    reader: Reader,
+    outbox: Arc<Outbox>,
+    held_bytes_max: usize,
+    phase: Mutex<Phase>,
+    closed: AtomicBool,
+    /// Its place in the live index, once it has one.
+    pub(crate) slot: OnceLock<u32>,
+}
+
+impl Subscription {
+    /// A new subscription in its stored phase; while in it, it holds at most `held_bytes_max` of live events.
+    pub fn new(id: SubscriptionId, filters: Vec<Filter>, reader: Reader, outbox: Arc<Outbox>, held_bytes_max: usize) -> Self {
+        let head = relay_message::event_head(id.as_str()).into();
+        Self {
+            id,
+            head,
+            filters: filters.into(),
+            reader,
+            outbox,
+            held_bytes_max,
+            phase: Mutex::new(Phase::Stored { held: Vec::new(), held_bytes: 0 }),
+            closed: AtomicBool::new(false),
+            slot: OnceLock::new(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &SubscriptionId {
+        &self.id
+    }
+
+    /// `["EVENT",id,`
+    pub fn head(&self) -> &Bytes {
+        &self.head
+    }
+
+    /// Its filters.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// On whose behalf it reads.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The socket it goes to.
+    pub fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Whether it has ended; its queued events are not sent any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends it without a word: the client asked, or replaced it. True the first time.
+    pub(crate) fn end(self: &Arc<Self>) -> bool {
+        let first = !self.closed.swap(true, Ordering::AcqRel);
+        if first {
+            *self.phase.lock() = Phase::Live;
+            self.outbox.purge(self);
+        }
+        first
+    }
+
+    /// Ends it from the relay's side: CLOSED with a reason.
+    pub(crate) fn refuse(self: &Arc<Self>, reason: &str) -> bool {
+        let first = self.end();
+        if first {
+            self.outbox.push_ordered(relay_message::closed(self.id.as_str(), reason));
+        }
+        first
+    }
+
+    /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused.
+    pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, committed: Option<Instant>) -> bool {
+        let mut phase = self.phase.lock();
+        match &mut *phase {
+            Phase::Live => self.outbox.push_event(self, event.clone(), committed).is_ok(),
+            Phase::Stored { held, held_bytes } => {
+                *held_bytes += event.json().len();
+                held.push(Held { place, event: event.clone(), committed });
+                *held_bytes <= self.held_bytes_max
+            }
+        }
+    }
+
+    /// The scan is done: sends EOSE, then what was held and is not covered by the scan's `cursor`; then events go straight out.
+    /// False if there was no room.
+    pub fn go_live(self: &Arc<Self>, cursor: &Cursor, eose: String) -> bool {
+        let mut phase = self.phase.lock();
+        if self.is_closed() {
+            return true;
+        }
+        self.outbox.push_ordered(eose);
+        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live) else { return true };
+        held.into_iter()
+            .filter(|held| held.place.is_none_or(|(stream, seq)| !cursor.covers(stream, seq)))
+            .all(|held| self.outbox.push_event(self, held.event, held.committed).is_ok())
+    }
+}

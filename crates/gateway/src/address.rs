@@ -1,0 +1,210 @@
+//! Who the client is: its address behind trusted proxies, and which addresses count as one client.
+//!
+//! Invariant: a forwarding header is read only if the socket itself comes from a trusted proxy.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use hyper::header::{HOST, HeaderMap};
+
+/// The other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The client's address, after trusted proxies.
+    pub address: IpAddr,
+    /// Loopback or a trusted proxy itself: exempt from limits by address.
+    pub trusted: bool,
+    /// The `Host` header.
+    pub host: Option<String>,
+    /// TLS, here or at the trusted proxy.
+    pub secure: bool,
+}
+
+impl Peer {
+    /// The address that limits are counted by.
+    pub fn counted_as(&self) -> IpAddr {
+        counted_as(self.address)
+    }
+
+    /// The client of a request that came over a socket from `socket`.
+    pub(crate) fn of(socket: IpAddr, secure: bool, headers: &HeaderMap, proxies: &[Network]) -> Peer {
+        let socket = socket.to_canonical();
+        let address = if is_in(proxies, socket) { forwarded_for(headers, proxies).unwrap_or(socket) } else { socket };
+        Peer {
+            address,
+            trusted: is_trusted(address, proxies),
+            host: headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
+            secure: secure || (is_in(proxies, socket) && forwarded_as_https(headers)),
+        }
+    }
+}
+
+/// Whether limits by address do not apply.
+pub(crate) fn is_trusted(address: IpAddr, proxies: &[Network]) -> bool {
+    address.is_loopback() || is_in(proxies, address)
+}
+
+/// The address limits are counted by. A host gets a whole IPv6 /64, so a /64 is one client.
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 => v4,
+    }
+}
+
+fn is_in(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(address))
+}
+
+/// The right-most hop that is not a trusted proxy. Everything left of it is the client's own claim.
+/// An unreadable hop ends the search: what is left of it cannot be believed either.
+fn forwarded_for(headers: &HeaderMap, proxies: &[Network]) -> Option<IpAddr> {
+    let mut nearest = None;
+    for value in headers.get_all("x-forwarded-for").into_iter().rev() {
+        for hop in value.to_str().ok()?.rsplit(',') {
+            let Some(address) = hop_address(hop.trim()) else { return nearest };
+            if !is_in(proxies, address) {
+                return Some(address);
+            }
+            nearest = Some(address);
+        }
+    }
+    nearest
+}
+
+/// Reads `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let address = match hop.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0,
+        None => match hop.split_once(':') {
+            Some((v4, port)) if !port.contains(':') => v4,
+            _ => hop,
+        },
+    };
+    address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+fn forwarded_as_https(headers: &HeaderMap) -> bool {
+    let scheme = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+    let nearest = scheme.and_then(|list| list.rsplit(',').next()).map(str::trim);
+    nearest.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"))
+}
+
+/// A range of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+/// A network that cannot be read. Refused rather than ignored: a list entry that never matches would fail silently.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not an address or a network such as 10.0.0.0/8 or 2001:db8::/32")]
+pub struct NetworkError(String);
+
+impl Network {
+    /// A network by its first address and the number of leading bits that count (more than there are means all).
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        Network { address, prefix: prefix.min(if address.is_ipv4() { 32 } else { 128 }) }
+    }
+
+    /// Whether the address is in the network. An IPv4 address mapped into IPv6 is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let differing = ours.to_bits() ^ theirs.to_bits();
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let differing = ours.to_bits() ^ theirs.to_bits();
+                differing.leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let error = || NetworkError(text.to_owned());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().map_err(|_| error())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| error())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        match prefix.unwrap_or(bits) {
+            prefix if prefix <= bits => Ok(Network::new(address, prefix)),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(list: &[&str]) -> Vec<Network> {
+        list.iter().map(|text| text.parse().expect("a network")).collect()
+    }
+
+    fn client(socket: &str, forwarded: &[&str], proxies: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().expect("a header"));
+        }
+        Peer::of(socket.parse().expect("an address"), false, &headers, &networks(proxies)).address.to_string()
+    }
+
+    #[test]
+    fn the_right_most_untrusted_hop_is_the_client() {
+        let proxies = ["10.0.0.0/8", "2001:db8:ff::/48"];
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["6.6.6.6, 203.0.113.9, 10.1.1.1"], "203.0.113.9"),
+            ("10.0.0.1", &["6.6.6.6", "203.0.113.9:4711,10.1.1.1"], "203.0.113.9"),
+            ("2001:db8:ff::1", &["[2001:db8::7]:443"], "2001:db8::7"),
+            ("::ffff:10.0.0.1", &["::ffff:203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1", &["10.2.2.2"], "10.2.2.2"),
+            ("10.0.0.1", &["203.0.113.9, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+        ];
+        for (socket, forwarded, expected) in cases {
+            assert_eq!(client(socket, forwarded, &proxies), *expected, "{socket} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn strangers_cannot_name_their_address() {
+        assert_eq!(client("198.51.100.7", &["1.2.3.4"], &["10.0.0.0/8"]), "198.51.100.7");
+        assert_eq!(client("::ffff:198.51.100.7", &["1.2.3.4"], &[]), "198.51.100.7");
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_counts_as_one() {
+        let of = |text: &str| counted_as(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    #[test]
+    fn networks_that_cannot_match_are_refused() {
+        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "example.org", "10.0.0.0/-1"] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+        assert!(networks(&["0.0.0.0/0"])[0].contains("8.8.8.8".parse().expect("an address")));
+        assert!(!networks(&["0.0.0.0/0"])[0].contains("::1".parse().expect("an address")));
+    }
+}

@@ -1,0 +1,68 @@
+//! What can be set about the edge. Plain values, already checked: reading files and environment is not done here.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Network;
+
+/// Settings of the edge.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes any free port. Default: `127.0.0.1:7777`.
+    pub listen: SocketAddr,
+    /// Longest message a client may send, after decompression. Default: 512 KiB, room for the largest contact lists.
+    pub message_bytes_max: usize,
+    /// WebSocket connections at the same time. Default: 16 384.
+    pub connections_max: usize,
+    /// Connections from one client address (an IPv6 /64 is one address); loopback and trusted proxies are exempt.
+    /// Default: 256, enough for an office behind one address.
+    pub connections_per_address_max: usize,
+    /// Time between two pings. Default: 30 s, half the usual idle time-out of a proxy.
+    pub ping_interval: Duration,
+    /// How long after a ping a client may stay silent. Default: 30 s.
+    pub pong_timeout: Duration,
+    /// How long a write may make no progress before the client counts as gone. Default: 30 s.
+    pub write_timeout: Duration,
+    /// Time for TLS, the request and its answer. Default: 10 s.
+    pub handshake_timeout: Duration,
+    /// Whether permessage-deflate is offered. Default: true; short messages are never compressed.
+    pub compression: bool,
+    /// Serve TLS with this certificate. Default: none.
+    pub tls: Option<Tls>,
+    /// Whose `X-Forwarded-For` is believed. Default: loopback, so that a proxy on the same host just works.
+    pub trusted_proxies: Vec<Network>,
+    /// How long connections may take to end after shutdown began. Default: 10 s.
+    pub drain_timeout: Duration,
+}
+
+/// A certificate and its key, both PEM files. They are read again when they change.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key of the leaf.
+    pub key: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
+            message_bytes_max: 512 * 1024,
+            connections_max: 16_384,
+            connections_per_address_max: 256,
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            compression: true,
+            tls: None,
+            trusted_proxies: vec![
+                Network::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+                Network::new(Ipv6Addr::LOCALHOST.into(), 128),
+            ],
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What the edge counts.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The edge's metrics. A clone counts into the same numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// WebSocket connections open now.
+    pub connections: Gauge,
+    /// Text messages received.
+    pub frames_in: Counter,
+    /// Bytes of WebSocket traffic received, as on the wire (inside TLS).
+    pub bytes_in: Counter,
+    /// Text messages sent.
+    pub frames_out: Counter,
+    /// Bytes of WebSocket traffic sent, as on the wire (inside TLS).
+    pub bytes_out: Counter,
+    /// Writes to sockets; `frames_out` by this is how well frames share writes.
+    pub writes: Counter,
+    /// Ended connections.
+    pub closes: Family<Closed, Counter>,
+    /// Upgrades that were refused.
+    pub refusals: Family<RefusedFor, Counter>,
+    /// From the commit of an event to its bytes being handed to a socket.
+    pub delivery: Histogram,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Closed {
+    /// The close code: ours if we closed, else the client's; 1006 if the socket just ended.
+    pub code: u16,
+    /// `client`, `relay`, `protocol`, `lost`, `silent` (no pong) or `stuck` (took no bytes).
+    pub by: &'static str,
+}
+
+/// Why an upgrade was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedFor {
+    /// `full`, `address`, `relay`, `draining` or `handshake`.
+    pub reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics {
+            connections: Gauge::default(),
+            frames_in: Counter::default(),
+            bytes_in: Counter::default(),
+            frames_out: Counter::default(),
+            bytes_out: Counter::default(),
+            writes: Counter::default(),
+            closes: Family::default(),
+            refusals: Family::default(),
+            delivery: towpath_runtime::latency_histogram(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes the metrics visible under `gateway_…`, delivery under `delivery_…`.
+    pub fn register(&self, registry: &mut Registry) {
+        let gateway = registry.sub_registry_with_prefix("gateway");
+        gateway.register("connections", "WebSocket connections open now", self.connections.clone());
+        gateway.register("frames_in", "Text messages received", self.frames_in.clone());
+        gateway.register_with_unit("in", "Bytes received", Unit::Bytes, self.bytes_in.clone());
+        gateway.register("frames_out", "Text messages sent", self.frames_out.clone());
+        gateway.register_with_unit("out", "Bytes sent", Unit::Bytes, self.bytes_out.clone());
+        gateway.register("writes", "Writes to sockets", self.writes.clone());
+        gateway.register("closes", "Ended connections by close code and by whom", self.closes.clone());
+        gateway.register("refusals", "Refused upgrades by reason", self.refusals.clone());
+        let help = "From the commit of an event to its first byte handed to a socket";
+        registry.register_with_unit("delivery", help, Unit::Seconds, self.delivery.clone());
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&RefusedFor { reason }).inc();
+    }
+
+    pub(crate) fn closed(&self, code: u16, by: &'static str) {
+        self.closes.get_or_create(&Closed { code, by }).inc();
+    }
+}

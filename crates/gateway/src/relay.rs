@@ -1,0 +1,115 @@
+//! What the edge asks of the relay behind it. Implemented by the composition, never here.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::Peer;
+
+/// The relay as the edge sees it: somebody to hand sockets to, and the text of a few pages.
+pub trait Relay: Send + Sync + 'static {
+    /// The receiving side of a connection.
+    type Inbound: Inbound;
+    /// The sending side of a connection.
+    type Outbound: Outbound;
+
+    /// A client asks to upgrade. Called once the request is known to be a valid WebSocket handshake.
+    fn connect(&self, peer: Peer) -> Result<(Self::Inbound, Self::Outbound), Refused>;
+    /// The NIP-11 document, as JSON.
+    fn information(&self) -> Bytes;
+    /// The page a browser gets, as HTML.
+    fn landing(&self) -> Bytes;
+    /// Whether the relay can serve; the reason if it cannot.
+    fn readiness(&self) -> Result<(), String>;
+    /// Every metric in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+}
+
+/// Takes a connection's messages. Dropped when the connection ends, whichever side ended it.
+pub trait Inbound: Send + 'static {
+    /// One whole text message: valid UTF-8, at most `message_bytes_max` bytes. The next one is read after this call
+    /// returns, so waiting here is back-pressure on the client. The future may be dropped when the socket dies.
+    fn message(&mut self, text: &str) -> impl Future<Output = ControlFlow<Close>> + Send;
+}
+
+/// Gives a connection its frames. Dropped when the connection ends.
+pub trait Outbound: Send + 'static {
+    /// Waits for at least one frame and moves frames of up to about `bytes_max` bytes into `into`.
+    /// MUST be cancel-safe: a dropped call has moved nothing out of the queue that is not in `into`.
+    fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> impl Future<Output = Taken> + Send;
+    /// These frames were handed to the socket. Called after every write, with the frames of that write.
+    fn written(&mut self, frames: &mut Vec<Frame>);
+}
+
+/// How a [`Outbound::take`] ended.
+#[derive(Debug)]
+pub enum Taken {
+    /// There are frames to send.
+    Frames,
+    /// Send what was taken, then close.
+    Close(Close),
+}
+
+/// One text message to the client. What is shared is not copied until it is written into the socket's buffer.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    /// A message of its own.
+    Text(String),
+    /// A message whose payload is `head`, then `json`, then `]`.
+    Event {
+        /// The opening of the array, up to and including the comma before the shared part.
+        head: Bytes,
+        /// The part that every receiver shares.
+        json: Bytes,
+        /// When the event was committed, if the delay from there to the socket shall be measured.
+        committed_at: Option<Instant>,
+    },
+}
+
+impl Frame {
+    /// Length of the message in bytes.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Frame::Text(text) => text.len(),
+            Frame::Event { head, json, .. } => head.len() + json.len() + 1,
+        }
+    }
+
+    /// The message in the order it is sent.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        match self {
+            Frame::Text(text) => [text.as_bytes(), b"", b""],
+            Frame::Event { head, json, .. } => [head, json, b"]"],
+        }
+    }
+}
+
+/// Why a connection is closed: what the client reads in the close frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// A close code of RFC 6455, section 7.4.
+    pub code: u16,
+    /// Text for people; cut to the 123 bytes a close frame has room for.
+    pub reason: Cow<'static, str>,
+}
+
+impl Close {
+    /// A close with a code and a reason.
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
+        Close { code, reason: reason.into() }
+    }
+}
+
+/// Why an upgrade was refused; the client may try again after `retry_after`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// True if this client asks too much (HTTP 429), false if the relay has no room for anybody (HTTP 503).
+    pub too_many: bool,
+    /// Text for people.
+    pub reason: Cow<'static, str>,
+    /// How long to wait, told in whole seconds.
+    pub retry_after: Duration,
+}

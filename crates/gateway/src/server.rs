@@ -1,0 +1,267 @@
+//! The listening socket: accepts, places, drains. Every task it starts ends before [`Bound::serve`] returns.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use towpath_runtime::Clock;
+
+use crate::admission::{Admission, Place};
+use crate::connection::{self, Socket};
+use crate::tls::{self, Certificate};
+use crate::{Config, Metrics, Relay, http};
+
+/// Connections the kernel completes before we accept them: a reconnecting herd must not be refused.
+const BACKLOG: u32 = 4096;
+/// After an error of accept (no file descriptors left, usually): ending connections need a moment to free some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the certificate's files are looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(30);
+
+/// Why the edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] tls::CertificateError),
+}
+
+/// The edge, before it has a port.
+#[derive(Debug)]
+pub struct Gateway;
+
+/// The edge with its port, not yet accepting.
+#[must_use = "the port is open, but nobody accepts before `serve`"]
+pub struct Bound {
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    address: SocketAddr,
+    admission: Arc<Admission>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// Looks at and steers a running edge.
+#[derive(Clone)]
+pub struct Handle {
+    admission: Arc<Admission>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+/// How the connections ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut because the drain timeout passed.
+    pub cut: usize,
+}
+
+/// What the tasks of all connections share and do not change.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The edge while it serves.
+pub(crate) struct Edge<R> {
+    pub(crate) relay: Arc<R>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) admission: Arc<Admission>,
+    draining: AtomicBool,
+}
+
+impl<R: Relay> Edge<R> {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        if self.is_draining() {
+            return Err("shutting down".to_owned());
+        }
+        self.relay.readiness()
+    }
+}
+
+impl Gateway {
+    /// Opens the port, without accepting yet. Must be called inside a tokio runtime.
+    pub fn bind(config: Config, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Bound, Error> {
+        let certificate = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
+        let listener = listen(config.listen).map_err(|error| Error::Listen(config.listen, error))?;
+        let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
+        let admission = Arc::new(Admission::new(&config));
+        let shared = Arc::new(Shared { config, metrics, clock });
+        Ok(Bound { shared, listener, address, admission, certificate })
+    }
+}
+
+/// The port is shared with the process before or after us, so that one can take over from the other.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Handle {
+    /// WebSocket connections open now.
+    pub fn connections(&self) -> usize {
+        self.admission.seated()
+    }
+
+    /// Reads the certificate again. On an error the one in use stays.
+    pub fn reload_tls(&self) -> Result<(), Error> {
+        match &self.certificate {
+            Some(certificate) => Ok(certificate.reload()?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Bound {
+    /// Where the edge listens: the real port if port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that stays valid while the edge runs.
+    pub fn handle(&self) -> Handle {
+        Handle { admission: self.admission.clone(), certificate: self.certificate.clone() }
+    }
+
+    /// Serves until `shutdown` completes, then waits for the connections to end; those left after `drain_timeout` are
+    /// cut. Ending connections is the relay's part: each [`Outbound`](crate::Outbound) has to yield its close.
+    pub async fn serve<R: Relay>(self, relay: Arc<R>, shutdown: impl Future<Output = ()>) -> Drained {
+        let Bound { shared, listener, admission, certificate, .. } = self;
+        let drain_timeout = shared.config.drain_timeout;
+        let edge = Arc::new(Edge { relay, shared, admission, draining: AtomicBool::new(false) });
+        let mut tasks = JoinSet::new();
+        let accepting = Accepting { edge: &edge, listener, certificate };
+        tokio::select! {
+            () = accepting.run(&mut tasks) => {}
+            () = shutdown => {}
+        }
+        edge.draining.store(true, Ordering::Relaxed);
+        accepting.last(&mut tasks);
+        drain(tasks, drain_timeout).await
+    }
+}
+
+async fn drain(mut tasks: JoinSet<()>, within: Duration) -> Drained {
+    let all_ended = async { while tasks.join_next().await.is_some() {} };
+    // Who has not ended by then is cut below.
+    let _ = timeout(within, all_ended).await;
+    let cut = tasks.len();
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut off what did not end in time");
+    }
+    tasks.shutdown().await;
+    Drained { cut }
+}
+
+struct Accepting<'a, R> {
+    edge: &'a Arc<Edge<R>>,
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl<R: Relay> Accepting<'_, R> {
+    /// Never returns.
+    async fn run(&self, tasks: &mut JoinSet<()>) {
+        let mut certificate_check = tokio::time::interval(CERTIFICATE_CHECK);
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, address)) => start(self.edge, self.certificate.as_deref(), stream, address.ip(), tasks),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+                _ = certificate_check.tick(), if self.certificate.is_some() => self.check_certificate(),
+            }
+        }
+    }
+
+    /// What the kernel accepted for us already would be reset when the listener closes: it is answered instead.
+    /// The kernel is asked itself, because the runtime may not have heard of the newest connections yet.
+    fn last(self, tasks: &mut JoinSet<()>) {
+        let Accepting { edge, listener, certificate } = self;
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, address)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                start(edge, certificate.as_deref(), stream, address.ip(), tasks);
+            }
+        }
+    }
+
+    fn check_certificate(&self) {
+        let Some(certificate) = &self.certificate else { return };
+        match certificate.reload_if_changed() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the certificate was renewed"),
+            Err(error) => tracing::error!(%error, "the changed certificate is not usable; the old one stays"),
+        }
+    }
+}
+
+/// Gives a socket its place and its task.
+fn start<R: Relay>(
+    edge: &Arc<Edge<R>>,
+    certificate: Option<&Certificate>,
+    stream: TcpStream,
+    address: IpAddr,
+    tasks: &mut JoinSet<()>,
+) {
+    let Some(place) = edge.admission.place(address) else {
+        edge.shared.metrics.refused("full");
+        return;
+    };
+    // Frames are already gathered into whole writes; waiting for more would only cost time.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let edge = edge.clone();
+    match certificate {
+        Some(certificate) => tasks.spawn(serve_tls(stream, certificate.acceptor(), edge, place, address)),
+        None => tasks.spawn(serve(stream, edge, place, address, false)),
+    };
+}
+
+async fn serve_tls<R: Relay>(
+    stream: TcpStream,
+    acceptor: tokio_rustls::TlsAcceptor,
+    edge: Arc<Edge<R>>,
+    place: Place,
+    address: IpAddr,
+) {
+    let handshake = Box::pin(timeout(edge.shared.config.handshake_timeout, acceptor.accept(stream)));
+    match handshake.await {
+        Ok(Ok(stream)) => serve(stream, edge, place, address, true).await,
+        Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS"),
+        Err(_) => tracing::debug!(%address, "TLS took too long"),
+    }
+}
+
+/// One socket, from its request to its end. The HTTP part is boxed so that an idle WebSocket does not carry its size.
+async fn serve<R: Relay, S>(io: S, edge: Arc<Edge<R>>, place: Place, address: IpAddr, secure: bool)
+where
+    S: Socket,
+{
+    let request = http::serve(io, edge.clone(), place, address, secure);
+    let visit = Box::pin(timeout(edge.shared.config.handshake_timeout, request)).await;
+    let Ok(Some((upgraded, io, early))) = visit else { return };
+    connection::run(io, early, upgraded, edge.shared.clone()).await;
+}

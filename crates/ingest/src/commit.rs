@@ -1,0 +1,196 @@
+//! The commit queue and the committer: group commit without a timer.
+//!
+//! One thread takes everything that waits, up to a bound, commits it as one transaction, answers, hands the batch to delivery,
+//! and takes what has come meanwhile. A lone event is committed at once; batches form only while a commit is in flight.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Semaphore;
+use towpath_policy::{Policy, Write};
+use towpath_protocol::Verifier;
+use towpath_runtime::{Clock, Live, Thread};
+use towpath_store::{Batch, Committed, Delivery, Error, EventStore, Outcome};
+
+use crate::metrics::Metrics;
+use crate::submit::{Answer, Ingest, Reply};
+
+/// Bounds of the queue and of one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitLimits {
+    /// Events that may wait.
+    pub queue_events_max: usize,
+    /// Bytes of events that may wait.
+    pub queue_bytes_max: usize,
+    /// Events of one commit.
+    pub batch_events_max: usize,
+    /// Bytes of events of one commit.
+    pub batch_bytes_max: usize,
+    /// Signatures checked at once.
+    pub verify_parallel: usize,
+}
+
+/// A write on its way to the committer.
+pub(crate) struct Pending {
+    pub(crate) write: Write,
+    pub(crate) reply: Reply,
+    pub(crate) queued: Instant,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.write.event().json().len()
+    }
+}
+
+/// Writes waiting for the committer.
+pub(crate) struct CommitQueue {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    limits: CommitLimits,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Waiting {
+    writes: VecDeque<Pending>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl CommitQueue {
+    fn new(limits: CommitLimits, metrics: Metrics) -> Self {
+        Self { waiting: Mutex::default(), arrived: Condvar::new(), limits, metrics }
+    }
+
+    /// Gives the write back if the queue is full or closed.
+    pub(crate) fn push(&self, pending: Pending) -> Result<(), Pending> {
+        let mut waiting = self.waiting.lock();
+        let full = waiting.writes.len() >= self.limits.queue_events_max
+            || waiting.bytes + pending.bytes() > self.limits.queue_bytes_max && !waiting.writes.is_empty();
+        if full || waiting.closed {
+            return Err(pending);
+        }
+        waiting.bytes += pending.bytes();
+        waiting.writes.push_back(pending);
+        self.note(&waiting);
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Waits for writes and takes a batch of them; `None` when the queue is closed and empty.
+    fn take(&self) -> Option<Vec<Pending>> {
+        let mut waiting = self.waiting.lock();
+        while waiting.writes.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            self.arrived.wait(&mut waiting);
+        }
+        let mut bytes = 0;
+        let fits = |pending: &&Pending| {
+            bytes += pending.bytes();
+            bytes <= self.limits.batch_bytes_max
+        };
+        let count = waiting.writes.iter().take(self.limits.batch_events_max).take_while(fits).count().max(1);
+        let batch: Vec<Pending> = waiting.writes.drain(..count).collect();
+        waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
+        self.note(&waiting);
+        Some(batch)
+    }
+
+    fn note(&self, waiting: &Waiting) {
+        self.metrics.queued_events.set(i64::try_from(waiting.writes.len()).unwrap_or(i64::MAX));
+        self.metrics.queued_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+    }
+
+    fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.arrived.notify_one();
+    }
+}
+
+/// Owns the commit thread. One per store.
+pub struct Committer {
+    queue: Arc<CommitQueue>,
+    thread: Thread,
+}
+
+impl Committer {
+    /// Starts it, and makes the stages in front of it.
+    pub fn start(
+        store: Arc<dyn EventStore>,
+        delivery: Arc<dyn Delivery>,
+        limits: CommitLimits,
+        policy: Live<Policy>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> std::io::Result<(Self, Ingest)> {
+        let queue = Arc::new(CommitQueue::new(limits, metrics.clone()));
+        let ingest = Ingest {
+            verifier: Arc::new(Verifier::new()),
+            cpu: Arc::new(Semaphore::new(limits.verify_parallel.max(1))),
+            store,
+            delivery,
+            queue: Arc::clone(&queue),
+            policy,
+            clock,
+            metrics,
+        };
+        let stages = ingest.clone();
+        let thread = Thread::start("commit", move || run(&stages))?;
+        Ok((Self { queue, thread }, ingest))
+    }
+
+    /// Commits and answers everything that waits, then ends. Later submissions are answered as overload. Blocks; false if the
+    /// thread had panicked.
+    pub fn finish(self) -> bool {
+        self.queue.close();
+        self.thread.join()
+    }
+}
+
+fn run(stages: &Ingest) {
+    while let Some(pending) = stages.queue.take() {
+        let start = stages.clock.instant();
+        let (writes, replies): (Vec<Write>, Vec<Reply>) = pending
+            .into_iter()
+            .map(|pending| {
+                stages.metrics.queue_wait.observe(start.saturating_duration_since(pending.queued).as_secs_f64());
+                (pending.write, pending.reply)
+            })
+            .unzip();
+        let result = stages.store.commit(Batch { writes, committed_at_ms: stages.clock.unix_ms() });
+        let now = stages.clock.instant();
+        stages.metrics.commit.observe(now.saturating_duration_since(start).as_secs_f64());
+        stages.metrics.batch_events.observe(replies.len() as f64);
+        match result {
+            Ok(committed) => answer(stages, &committed, replies, now),
+            Err(error) => refuse(stages, &error, replies, now),
+        }
+    }
+}
+
+/// Delivery is handed the batch first because that only wakes its thread: the two leave together.
+fn answer(stages: &Ingest, committed: &Committed, replies: Vec<Reply>, now: Instant) {
+    if !committed.stored.is_empty() {
+        stages.delivery.committed(committed, now);
+    }
+    for (reply, outcome) in replies.into_iter().zip(&committed.outcomes) {
+        if matches!(outcome, Outcome::Accepted(_)) {
+            stages.metrics.accepted.inc();
+        }
+        reply.send(Answer::Committed(*outcome), &stages.metrics, now);
+    }
+}
+
+fn refuse(stages: &Ingest, error: &Error, replies: Vec<Reply>, now: Instant) {
+    tracing::error!(%error, events = replies.len(), "commit failed");
+    stages.metrics.commit_failures.inc();
+    for reply in replies {
+        reply.send(Answer::Failed(error.clone()), &stages.metrics, now);
+    }
+}

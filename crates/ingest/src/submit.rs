@@ -1,0 +1,118 @@
+//! The stages before the commit, top to bottom.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
+use towpath_policy::{Denial, Policy, Principal, Write, authorise, screen};
+use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
+use towpath_runtime::{Clock, Live};
+use towpath_store::{Delivery, Error, EventStore, Outcome};
+
+use crate::commit::{CommitQueue, Pending};
+use crate::metrics::Metrics;
+
+/// What becomes of a submitted event. Worded where it is sent.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The store decided.
+    Committed(Outcome),
+    /// It is stored already; found out before its signature was looked at.
+    Known,
+    /// An ephemeral event reached so many subscriptions.
+    Delivered(usize),
+    /// The rules refuse it.
+    Denied(Denial),
+    /// Its signature is not its author's.
+    BadSignature,
+    /// The commit queue is full.
+    Overloaded,
+    /// The store failed. Nothing was stored.
+    Failed(Error),
+}
+
+/// Takes the answers of one connection, in any order, by slot.
+pub trait Answers: Send + Sync {
+    /// The event submitted under `slot` came to this. Never blocks.
+    fn answer(&self, slot: u64, answer: Answer);
+}
+
+/// Whom to answer.
+#[derive(Clone)]
+pub struct Reply {
+    /// The connection.
+    pub to: Arc<dyn Answers>,
+    /// Its name for the event.
+    pub slot: u64,
+    /// When the event's message arrived.
+    pub received: Instant,
+}
+
+impl Reply {
+    pub(crate) fn send(self, answer: Answer, metrics: &Metrics, now: Instant) {
+        self.to.answer(self.slot, answer);
+        metrics.ack.observe(now.saturating_duration_since(self.received).as_secs_f64());
+    }
+}
+
+/// The stages of one relay. Clones share them.
+#[derive(Clone)]
+pub struct Ingest {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) cpu: Arc<Semaphore>,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) delivery: Arc<dyn Delivery>,
+    pub(crate) queue: Arc<CommitQueue>,
+    pub(crate) policy: Live<Policy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Ingest {
+    /// Takes `event` through the stages. Every event is answered exactly once, at once if it is refused and at its commit if
+    /// not. Events of one connection, submitted one after another, are committed in that order. Not cancel-safe: a dropped call
+    /// may leave the event unanswered, which is right only when the connection is gone.
+    pub async fn submit(&self, event: SubmittedEvent, principal: &RwLock<Principal>, reply: Reply) {
+        let write = match self.decide(event, principal).await {
+            Ok(write) => write,
+            Err(refusal) => return reply.send(refusal, &self.metrics, self.clock.instant()),
+        };
+        if write.is_ephemeral() {
+            let reached = self.delivery.ephemeral(write.event());
+            self.metrics.ephemeral.inc();
+            return reply.send(Answer::Delivered(reached), &self.metrics, self.clock.instant());
+        }
+        let queued = self.clock.instant();
+        if let Err(Pending { reply, .. }) = self.queue.push(Pending { write, reply, queued }) {
+            reply.send(Answer::Overloaded, &self.metrics, queued);
+        }
+    }
+
+    async fn decide(&self, event: SubmittedEvent, principal: &RwLock<Principal>) -> Result<Write, Answer> {
+        let policy = self.policy.get();
+        let now = self.clock.unix_s();
+        screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
+        let event = self.verify(event).await?;
+        authorise(event, &principal.read(), &policy, now).map_err(Answer::Denied)
+    }
+
+    /// Checks that the id is not known and the signature genuine. Runs where it is, on a runtime worker, but never more at once
+    /// than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
+    async fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, Answer> {
+        let start = self.clock.instant();
+        let Ok(_slot) = self.cpu.acquire().await else { return Err(Answer::Overloaded) };
+        if self.store.known(&event.unverified().id()).map_err(Answer::Failed)? {
+            return Err(Answer::Known);
+        }
+        let verified = self.verifier.verify(event).map_err(|_| Answer::BadSignature);
+        self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
+        verified
+    }
+
+    /// Checks a signature outside the way of an event: AUTH. Under the same bound.
+    pub async fn verify_auth(&self, event: SubmittedEvent) -> Option<VerifiedEvent> {
+        let _slot = self.cpu.acquire().await.ok()?;
+        self.verifier.verify(event).ok()
+    }
+}

@@ -1,0 +1,280 @@
+//! An event and its canonical bytes (NIP-01).
+//!
+//! Owns: the one JSON form in which an event is stored, sent and shared, and reading fields and tags back out of it.
+//! Must not know: whether the event is genuine (see `verify`) or what its kind means (see the policy crate).
+//!
+//! ```text
+//! {"id":"<64>","pubkey":"<64>","created_at":<n>,"kind":<n>,"tags":[…],"content":"…","sig":"<128>"}
+//! ```
+//! No white space, this key order, strings escaped as NIP-01 prescribes. The fixed layout is why fields are found without parsing.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::ids::{EventId, PublicKey, decode_hex};
+use crate::json::Scanner;
+
+/// Bytes that should be a canonical event are not. For stored bytes this means corruption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a canonical event")]
+pub struct MalformedEvent;
+
+/// An event: its fixed fields decoded, the rest in its canonical bytes, which every clone shares.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    id: EventId,
+    pubkey: PublicKey,
+    created_at: u64,
+    kind: u16,
+    tags_at: u32,
+    json: Bytes,
+}
+
+/// The fixed fields of an event, before it has bytes.
+pub(crate) struct Fields {
+    pub(crate) pubkey: PublicKey,
+    pub(crate) created_at: u64,
+    pub(crate) kind: u16,
+    pub(crate) sig: [u8; 64],
+}
+
+const ID_AT: usize = r#"{"id":""#.len();
+const PUBKEY_AT: usize = ID_AT + 64 + r#"","pubkey":""#.len();
+const CREATED_AT_AT: usize = PUBKEY_AT + 64 + r#"","created_at":"#.len();
+const SIG_FROM_END: usize = 128 + r#""}"#.len();
+
+impl Event {
+    /// Lays out canonical bytes; `tags` and `content` are canonical JSON already.
+    pub(crate) fn assemble(id: EventId, fields: &Fields, tags: &[u8], content: &[u8]) -> Self {
+        let mut json = Vec::with_capacity(360 + tags.len() + content.len());
+        let head = format!(
+            r#"{{"id":"{id}","pubkey":"{}","created_at":{},"kind":{},"tags":"#,
+            fields.pubkey, fields.created_at, fields.kind
+        );
+        json.extend_from_slice(head.as_bytes());
+        json.extend_from_slice(tags);
+        json.extend_from_slice(br#","content":"#);
+        json.extend_from_slice(content);
+        json.extend_from_slice(br#","sig":""#);
+        json.extend_from_slice(const_hex::encode(fields.sig).as_bytes());
+        json.extend_from_slice(br#""}"#);
+        let tags_at = u32::try_from(head.len()).expect("the head is some 230 bytes");
+        Self { id, pubkey: fields.pubkey, created_at: fields.created_at, kind: fields.kind, tags_at, json: json.into() }
+    }
+
+    /// An event from its canonical bytes, as kept by a store. Reads the fixed fields only; it does not check id or signature.
+    pub fn from_canonical(json: Bytes) -> Result<Self, MalformedEvent> {
+        let text = std::str::from_utf8(&json).map_err(|_| MalformedEvent)?;
+        let hex_at = |at: usize| text.get(at..at + 64).and_then(|hex| decode_hex(hex).ok()).ok_or(MalformedEvent);
+        let id = EventId::from_bytes(hex_at(ID_AT)?);
+        let pubkey = PublicKey::from_bytes(hex_at(PUBKEY_AT)?);
+        let (created_at, rest) = leading_number(text.get(CREATED_AT_AT..).ok_or(MalformedEvent)?)?;
+        let (kind, rest) = leading_number(rest.strip_prefix(r#","kind":"#).ok_or(MalformedEvent)?)?;
+        let rest = rest.strip_prefix(r#","tags":"#).ok_or(MalformedEvent)?;
+        if rest.len() < SIG_FROM_END {
+            return Err(MalformedEvent);
+        }
+        let tags_at = u32::try_from(text.len() - rest.len()).map_err(|_| MalformedEvent)?;
+        let kind = u16::try_from(kind).map_err(|_| MalformedEvent)?;
+        Ok(Self { id, pubkey, created_at, kind, tags_at, json })
+    }
+
+    /// SHA-256 of its serialisation.
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// Who signed it.
+    pub fn pubkey(&self) -> PublicKey {
+        self.pubkey
+    }
+
+    /// The author's claim of its time, in seconds since 1970.
+    pub fn created_at(&self) -> u64 {
+        self.created_at
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> u16 {
+        self.kind
+    }
+
+    /// Its canonical bytes, shared.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// Its canonical text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.json).unwrap_or_default()
+    }
+
+    /// Its signature's 64 bytes, not checked.
+    pub fn signature(&self) -> Result<[u8; 64], MalformedEvent> {
+        let text = self.as_str();
+        let at = text.len().checked_sub(SIG_FROM_END).ok_or(MalformedEvent)?;
+        decode_hex(text.get(at..at + 128).ok_or(MalformedEvent)?).map_err(|_| MalformedEvent)
+    }
+
+    /// Its content, unescaped.
+    pub fn content(&self) -> Result<Cow<'_, str>, MalformedEvent> {
+        let mut scanner = Scanner::starting_at(self.as_str(), self.content_at()?);
+        scanner.string().and_then(|s| s.decode()).map_err(|_| MalformedEvent)
+    }
+
+    /// Its tags in order, read from the canonical bytes as asked for.
+    pub fn tags(&self) -> Tags<'_> {
+        Tags { scanner: Some(Scanner::starting_at(self.as_str(), self.tags_at as usize)), started: false }
+    }
+
+    /// The value (second element) of the first tag called `name`: empty if that tag has none, `None` if there is no such tag.
+    pub fn first_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.tags().find(|tag| tag.name() == name).map(|tag| tag.value().unwrap_or_default())
+    }
+
+    /// The address it replaces others under: kind, author and, if asked for, its first `d` tag (missing means empty).
+    pub fn address(&self, with_d: bool) -> Address {
+        let d = if with_d { self.first_value("d").unwrap_or_default() } else { Cow::default() };
+        Address { kind: self.kind, pubkey: self.pubkey, d: d.into() }
+    }
+
+    fn content_at(&self) -> Result<usize, MalformedEvent> {
+        let mut scanner = Scanner::starting_at(self.as_str(), self.tags_at as usize);
+        scanner.skip_value().map_err(|_| MalformedEvent)?;
+        Ok(scanner.offset() + r#","content":"#.len())
+    }
+
+    /// The parts the id is computed over: canonical `tags` and `content`.
+    pub(crate) fn signed_parts(&self) -> Result<(&str, &str), MalformedEvent> {
+        let text = self.as_str();
+        let content_at = self.content_at()?;
+        let content_end = text.len().checked_sub(SIG_FROM_END + r#","sig":""#.len()).ok_or(MalformedEvent)?;
+        let tags = text.get(self.tags_at as usize..content_at - r#","content":"#.len()).ok_or(MalformedEvent)?;
+        Ok((tags, text.get(content_at..content_end).ok_or(MalformedEvent)?))
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn leading_number(text: &str) -> Result<(u64, &str), MalformedEvent> {
+    let end = text.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    Ok((digits.parse().map_err(|_| MalformedEvent)?, rest))
+}
+
+/// Iterates over an event's tags. Ends early on bytes that are not canonical, which only corruption can cause.
+#[derive(Debug, Clone)]
+pub struct Tags<'a> {
+    scanner: Option<Scanner<'a>>,
+    started: bool,
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = Tag<'a>;
+
+    fn next(&mut self) -> Option<Tag<'a>> {
+        let scanner = self.scanner.as_mut()?;
+        let more = if self.started {
+            scanner.another(b']').ok()?
+        } else {
+            self.started = true;
+            scanner.expect(b'[').ok()?;
+            !scanner.accept(b']')
+        };
+        if !more {
+            self.scanner = None;
+            return None;
+        }
+        let tag = Tag { scanner: scanner.clone() };
+        scanner.skip_value().ok()?;
+        Some(tag)
+    }
+}
+
+/// One tag: a name and its values.
+#[derive(Debug, Clone)]
+pub struct Tag<'a> {
+    scanner: Scanner<'a>,
+}
+
+impl<'a> Tag<'a> {
+    /// All elements, the name first.
+    pub fn elements(&self) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+        let mut scanner = self.scanner.clone();
+        let mut more = scanner.accept(b'[') && !scanner.accept(b']');
+        std::iter::from_fn(move || {
+            if !more {
+                return None;
+            }
+            let element = scanner.string().and_then(|s| s.decode()).ok()?;
+            more = scanner.another(b']').unwrap_or(false);
+            Some(element)
+        })
+    }
+
+    /// The first element.
+    pub fn name(&self) -> Cow<'a, str> {
+        self.elements().next().unwrap_or_default()
+    }
+
+    /// The second element.
+    pub fn value(&self) -> Option<Cow<'a, str>> {
+        self.elements().nth(1)
+    }
+}
+
+/// What filters can ask for: the first value of each tag whose name is one ASCII letter (NIP-01).
+#[derive(Debug, Clone, Default)]
+pub struct IndexedTags<'a>(Vec<(u8, Cow<'a, str>)>);
+
+impl<'a> IndexedTags<'a> {
+    /// Reads them from `event` once, for many filters.
+    pub fn of(event: &'a Event) -> Self {
+        let letter = |tag: Tag<'a>| {
+            let mut elements = tag.elements();
+            let name = elements.next()?;
+            match name.as_bytes() {
+                [letter] if letter.is_ascii_alphabetic() => Some((*letter, elements.next()?)),
+                _ => None,
+            }
+        };
+        Self(event.tags().filter_map(letter).collect())
+    }
+
+    /// Name and value of each, in the event's order.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &str)> {
+        self.0.iter().map(|(name, value)| (*name, value.as_ref()))
+    }
+
+    /// The values of the tags called `name`.
+    pub fn values(&self, name: u8) -> impl Iterator<Item = &str> {
+        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+}
+
+/// What a replaceable or addressable event is known by: `kind:pubkey:d` (NIP-01, the `a` tag).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    /// The kind.
+    pub kind: u16,
+    /// The author.
+    pub pubkey: PublicKey,
+    /// The first `d` tag's value; empty for plain replaceable kinds.
+    pub d: Box<str>,
+}
+
+impl Address {
+    /// From an `a` tag's value. `d` may itself hold colons.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        let kind = parts.next().filter(|kind| kind.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+        let pubkey = PublicKey::from_hex(parts.next()?).ok()?;
+        Some(Self { kind, pubkey, d: parts.next().unwrap_or_default().into() })
+    }
+}

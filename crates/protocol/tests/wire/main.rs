@@ -1,0 +1,9 @@
+//! What the wire's types promise, told in tables and by comparison with another implementation.
+
+mod filters;
+mod fuzz_smoke;
+mod hyperloglog;
+mod messages;
+mod oracle;
+mod parts;
+mod refusals;

@@ -1,0 +1,110 @@
+//! From the configuration to wired pieces. The only place that names a concrete backend.
+
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use towpath_deliver::{Budget, Deliver};
+use towpath_gateway::Tls;
+use towpath_ingest::CommitLimits;
+use towpath_policy::{Policy, RelayUrl};
+use towpath_query::Slice;
+use towpath_store::{Error, EventStore};
+use towpath_store_embedded::EmbeddedStore;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// Messages other than events that may wait for one client before it is not listened to.
+const ANSWERS_MAX: usize = 8192;
+/// Filters that the live index of one relay holds at most; some 400 bytes each.
+const LIVE_FILTERS_MAX: usize = 2_000_000;
+
+/// Opens the store the configuration names. One process at a time.
+pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
+    let store = &config.store;
+    Ok(Arc::new(EmbeddedStore::open(towpath_store_embedded::Config {
+        dir: store.data.clone(),
+        segment_bytes: store.segment_bytes,
+        index_bytes_max: store.index_bytes_max,
+        sync: store.sync,
+        free_bytes_min: store.free_bytes_min,
+        erase_after_s: store.erase_after.as_secs(),
+        dead_percent_max: u8::try_from(store.dead_percent_max).unwrap_or(100),
+        checkpoint_idle_s: store.checkpoint_idle.as_secs(),
+    })?))
+}
+
+pub(crate) fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+pub(crate) fn commit_limits(config: &Config) -> CommitLimits {
+    let queues = &config.queues;
+    CommitLimits {
+        queue_events_max: queues.commit_events_max.get(),
+        queue_bytes_max: queues.commit_bytes_max,
+        batch_events_max: queues.batch_events_max.get(),
+        batch_bytes_max: queues.batch_bytes_max,
+        verify_parallel: queues.verify_parallel.map_or_else(cores, usize::from),
+    }
+}
+
+pub(crate) fn slice(config: &Config) -> Slice {
+    // A slice fills at most a quarter of an outbox, so that a scan and live events share it.
+    Slice { time_max: config.queues.scan_slice, events_max: 512, bytes_max: config.queues.outbox_bytes_max / 4 }
+}
+
+pub(crate) fn outbox_budget(config: &Config, metrics: &Metrics) -> Budget {
+    let queues = &config.queues;
+    Budget::new(queues.outbox_bytes_max, queues.outbox_total_bytes_max, ANSWERS_MAX, metrics.deliver.clone())
+}
+
+pub(crate) fn deliver(metrics: &Metrics) -> Deliver {
+    Deliver::new(LIVE_FILTERS_MAX, metrics.deliver.clone())
+}
+
+/// The rules, for a relay that goes by `urls` unless the configuration names it.
+pub(crate) fn policy(config: &Config, urls: &[String]) -> Policy {
+    let named = config.relay.url.as_slice();
+    let urls = if named.is_empty() { urls } else { named };
+    Policy {
+        auth_to_write: config.auth.to_write,
+        auth_to_read: config.auth.to_read,
+        private_kinds: config.auth.private_kinds.iter().copied().collect(),
+        pow_bits_min: u8::try_from(config.limits.pow_bits_min).unwrap_or(u8::MAX),
+        created_at_ahead_max_s: config.limits.created_at_ahead_max.as_secs(),
+        created_at_behind_max_s: config.limits.created_at_behind_max.map(|age| age.as_secs()),
+        auth_skew_max_s: config.auth.clock_skew_max.as_secs(),
+        vanish: config.protocol.vanish,
+        urls: urls.iter().filter_map(|url| RelayUrl::parse(url)).collect(),
+    }
+}
+
+pub(crate) fn message_limits(config: &Config) -> towpath_protocol::Limits {
+    let limits = &config.limits;
+    towpath_protocol::Limits {
+        filters_max: limits.filters_max.get(),
+        subscription_id_chars_max: limits.subid_chars_max.get(),
+        event_tags_max: limits.event_tags_max.get(),
+        content_chars_max: limits.content_chars_max.get(),
+    }
+}
+
+pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
+    let server = &config.server;
+    let tls = server.tls_certificate.clone().zip(server.tls_key.clone());
+    towpath_gateway::Config {
+        listen: server.listen,
+        message_bytes_max: config.limits.message_bytes_max,
+        connections_max: server.connections_max.get(),
+        connections_per_address_max: server.connections_per_address_max.get(),
+        ping_interval: server.ping_interval,
+        pong_timeout: server.pong_timeout,
+        write_timeout: server.write_timeout,
+        handshake_timeout: server.handshake_timeout,
+        compression: server.compression,
+        tls: tls.map(|(certificate, key)| Tls { certificate, key }),
+        trusted_proxies: server.trusted_proxies.clone(),
+        drain_timeout: server.drain_deadline,
+    }
+}

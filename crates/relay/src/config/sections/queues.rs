@@ -1,0 +1,122 @@
+//! How much may wait, and where.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::count;
+use crate::config::codec::{Bytes, Count, CountOrAuto, Microseconds};
+use crate::config::setting::{Section, setting};
+
+/// `[queues]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queues {
+    /// Events that wait for the committer.
+    pub commit_events_max: NonZeroUsize,
+    /// Bytes that wait for the committer.
+    pub commit_bytes_max: usize,
+    /// Events of one commit.
+    pub batch_events_max: NonZeroUsize,
+    /// Bytes of one commit.
+    pub batch_bytes_max: usize,
+    /// Unanswered events of one connection.
+    pub in_flight_per_connection_max: NonZeroUsize,
+    /// Bytes that wait for one client.
+    pub outbox_bytes_max: usize,
+    /// Bytes that wait for all clients.
+    pub outbox_total_bytes_max: usize,
+    /// Signature checks at one time; `None` is one per core.
+    pub verify_parallel: Option<NonZeroUsize>,
+    /// Scans at one time; `None` is one per core.
+    pub scan_parallel: Option<NonZeroUsize>,
+    /// How long a scan may run before others get a turn.
+    pub scan_slice: Duration,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            commit_events_max: count(16_384),
+            commit_bytes_max: 64 << 20,
+            batch_events_max: count(1024),
+            batch_bytes_max: 8 << 20,
+            in_flight_per_connection_max: count(1024),
+            outbox_bytes_max: 4 << 20,
+            outbox_total_bytes_max: 256 << 20,
+            verify_parallel: None,
+            scan_parallel: None,
+            scan_slice: Duration::from_micros(2000),
+        }
+    }
+}
+
+pub(super) const SECTION: Section = Section {
+    name: "queues",
+    what: "How much may wait, and where. These bound the relay's memory under overload.",
+    settings: &[
+        setting!(
+            queues.commit_events_max,
+            Count<1_048_576>,
+            "commit_events_max",
+            Restart,
+            "Verified events that wait to be committed. When full, connections wait their turn.",
+            "About a second of work at full speed; more would only be a longer wait.",
+        ),
+        setting!(
+            queues.commit_bytes_max, Bytes<1_048_576, 17_179_869_184>, "commit_bytes_max", Restart,
+            "Bytes of the events that wait to be committed.",
+            "64 MiB: large events must not take the memory small ones would not.",
+        ),
+        setting!(
+            queues.batch_events_max,
+            Count<65_536>,
+            "batch_events_max",
+            Restart,
+            "Events of one commit.",
+            "Past a thousand, the sync is already shared by so many that more gains nothing.",
+        ),
+        setting!(
+            queues.batch_bytes_max, Bytes<65_536, 1_073_741_824>, "batch_bytes_max", Restart,
+            "Bytes of one commit.",
+            "8 MiB: written in the time of a few syncs, so that large events do not delay small ones.",
+        ),
+        setting!(
+            queues.in_flight_per_connection_max,
+            Count<65_536>,
+            "in_flight_per_connection_max",
+            Restart,
+            "Events of one connection that have no OK yet. When reached, the relay reads on when one is answered.",
+            "Enough to keep the committer busy from one connection.",
+        ),
+        setting!(
+            queues.outbox_bytes_max, Bytes<65_536, 1_073_741_824>, "outbox_bytes_max", Restart,
+            "Bytes that wait to be sent to one client. A subscription that would need more is closed with a reason.",
+            "4 MiB: a slow phone is ahead by thousands of notes before it is called slow.",
+        ),
+        setting!(
+            queues.outbox_total_bytes_max, Bytes<1_048_576, 1_099_511_627_776>, "outbox_total_bytes_max", Restart,
+            "Bytes that wait to be sent to all clients together.",
+            "256 MiB: an event that waits for many is counted for each, though it is kept once.",
+        ),
+        setting!(
+            queues.verify_parallel,
+            CountOrAuto<1024>,
+            "verify_parallel",
+            Restart,
+            "Signature checks at one time. 0 is the number of cores.",
+            "A check is pure computation: more at once than cores makes each one slower.",
+        ),
+        setting!(
+            queues.scan_parallel,
+            CountOrAuto<1024>,
+            "scan_parallel",
+            Restart,
+            "Scans of stored events at one time. 0 is the number of cores.",
+            "Scans of recent events run from memory, where more than cores gains nothing.",
+        ),
+        setting!(
+            queues.scan_slice, Microseconds<100, 1_000_000>, "scan_slice_us", Restart,
+            "A scan that has run for this long lets the next one run before it goes on.",
+            "2 ms: most scans end within one slice, and a huge one delays them by little.",
+        ),
+    ],
+};

@@ -1,0 +1,177 @@
+//! Listening, connections and their time limits.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use towpath_gateway::Network;
+
+use super::count;
+use crate::config::codec::{Address, Count, CountOrAuto, Networks, OptionalFile, Seconds, Switch};
+use crate::config::setting::{Section, setting};
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where to accept connections.
+    pub listen: SocketAddr,
+    /// Connections in all.
+    pub connections_max: NonZeroUsize,
+    /// Connections from one client address.
+    pub connections_per_address_max: NonZeroUsize,
+    /// How often a quiet connection is pinged.
+    pub ping_interval: Duration,
+    /// How long silence may last after a ping.
+    pub pong_timeout: Duration,
+    /// How long one write to a socket may take.
+    pub write_timeout: Duration,
+    /// How long TLS and HTTP may take before the first request is complete.
+    pub handshake_timeout: Duration,
+    /// Whether permessage-deflate is offered.
+    pub compression: bool,
+    /// How long a stop may take.
+    pub drain_deadline: Duration,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Clients without per-address limits, besides loopback.
+    pub trusted_addresses: Vec<Network>,
+    /// Certificate chain, PEM.
+    pub tls_certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Threads that serve connections; `None` is cores + 2.
+    pub workers: Option<NonZeroUsize>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
+            connections_max: count(10_000),
+            connections_per_address_max: count(100),
+            ping_interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            compression: true,
+            drain_deadline: Duration::from_secs(20),
+            trusted_proxies: vec![
+                Network::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+                Network::new(Ipv6Addr::LOCALHOST.into(), 128),
+            ],
+            trusted_addresses: Vec::new(),
+            tls_certificate: None,
+            tls_key: None,
+            workers: None,
+        }
+    }
+}
+
+pub(super) const SECTION: Section = Section {
+    name: "server",
+    what: "Where the relay listens and how long it waits for a client.",
+    settings: &[
+        setting!(
+            server.listen,
+            Address,
+            "listen",
+            Restart,
+            "The address and port for WebSocket and HTTP. Also `--listen`.",
+            "Loopback: a relay that was just tried out is not open to the network.",
+        ),
+        setting!(
+            server.connections_max,
+            Count<1_000_000>,
+            "connections_max",
+            Restart,
+            "Connections at one time; the next one is refused with HTTP 503.",
+            "Ten thousand idle connections fit in the memory of a small machine.",
+        ),
+        setting!(
+            server.connections_per_address_max,
+            Count<1_000_000>,
+            "connections_per_address_max",
+            Restart,
+            "Connections from one client address; an IPv6 /64 counts as one client. Loopback and \
+             `trusted_addresses` are exempt.",
+            "An office or a household behind one address fits, one machine cannot take every connection.",
+        ),
+        setting!(
+            server.ping_interval, Seconds<5, 3600>, "ping_interval_s", Restart,
+            "A connection that was quiet for this long is sent a ping.",
+            "Half of the 60 seconds after which common proxies drop an idle connection.",
+        ),
+        setting!(
+            server.pong_timeout, Seconds<5, 3600>, "pong_timeout_s", Restart,
+            "A connection that sends nothing at all for this long after a ping is closed.",
+            "A phone changes networks within a minute; a half-open connection does not come back.",
+        ),
+        setting!(
+            server.write_timeout, Seconds<1, 600>, "write_timeout_s", Restart,
+            "A connection whose socket takes no bytes for this long is closed.",
+            "Long enough for a bad mobile link, short enough to free the memory that waits.",
+        ),
+        setting!(
+            server.handshake_timeout, Seconds<1, 120>, "handshake_timeout_s", Restart,
+            "A client that has not finished TLS and its request headers by then is closed.",
+            "Ten seconds is many round trips; longer only helps those who hold sockets open.",
+        ),
+        setting!(
+            server.compression,
+            Switch,
+            "compression",
+            Restart,
+            "Offers permessage-deflate to clients that ask for it.",
+            "Events are text and shrink to a third; clients that do not ask pay nothing.",
+        ),
+        setting!(
+            server.drain_deadline, Seconds<1, 600>, "drain_deadline_s", Restart,
+            "When told to stop, the relay finishes what it has accepted and ends within this time.",
+            "Below the 30 seconds after which service managers kill a process.",
+        ),
+        setting!(
+            server.trusted_proxies,
+            Networks,
+            "trusted_proxies",
+            Restart,
+            "Reverse proxies in front of the relay, such as [\"10.0.0.0/8\"]. Only from these is the \
+             client's address read from `X-Forwarded-For`.",
+            "Loopback: a proxy on the same machine just works. Nothing else: a header that anyone can send must not \
+             choose whose limits apply.",
+        ),
+        setting!(
+            server.trusted_addresses,
+            Networks,
+            "trusted_addresses",
+            Restart,
+            "Clients that per-address limits do not apply to. Loopback always belongs to them.",
+            "None besides loopback.",
+        ),
+        setting!(
+            server.tls_certificate,
+            OptionalFile,
+            "tls_certificate",
+            Restart,
+            "A PEM file with the certificate chain; with `tls_key` it turns TLS on. A renewed file is \
+             picked up without a restart. \"\" serves without TLS.",
+            "Without TLS: right on loopback and behind a proxy that ends TLS.",
+        ),
+        setting!(
+            server.tls_key,
+            OptionalFile,
+            "tls_key",
+            Restart,
+            "A PEM file with the private key of the certificate. \"\" serves without TLS.",
+            "See `tls_certificate`.",
+        ),
+        setting!(
+            server.workers,
+            CountOrAuto<1024>,
+            "workers",
+            Restart,
+            "Threads that serve connections. 0 is the number of cores plus two.",
+            "Signature checks can occupy every core; two more threads keep sockets answering.",
+        ),
+    ],
+};

@@ -1,0 +1,95 @@
+//! Names the known key that an unknown one was probably meant to be.
+
+use super::sections::SECTIONS;
+use super::settings;
+
+pub(super) fn unknown_section(name: &str) -> String {
+    // A key without its section is the likelier slip when such a key exists.
+    if let Some(setting) = settings().find(|setting| setting.key == name) {
+        return format!("unknown section \"{name}\": {name} is a key of [{}]", setting.section);
+    }
+    let names = SECTIONS.iter().map(|section| section.name.to_owned());
+    match nearest(name, names) {
+        Some(near) => format!("unknown section \"{name}\": did you mean [{near}]?"),
+        None => format!("unknown section \"{name}\""),
+    }
+}
+
+pub(super) fn unknown_key(section: &str, key: &str) -> String {
+    if let Some(setting) = settings().find(|setting| setting.key == key) {
+        return format!("unknown key \"{key}\" in [{section}]: it belongs to [{}]", setting.section);
+    }
+    let in_section = settings().filter(|setting| setting.section == section);
+    let near = nearest(key, in_section.map(|setting| setting.key.to_owned()))
+        .or_else(|| nearest(key, settings().map(|setting| setting.key.to_owned())));
+    let path = near.and_then(|near| {
+        let same_section = settings().find(|s| s.section == section && s.key == near);
+        same_section.or_else(|| settings().find(|s| s.key == near)).map(|s| s.path())
+    });
+    match path {
+        Some(path) => format!("unknown key \"{key}\" in [{section}]: did you mean {path}?"),
+        None => format!("unknown key \"{key}\" in [{section}]"),
+    }
+}
+
+pub(super) fn unknown_variable(name: &str) -> String {
+    match nearest(name, settings().map(|setting| setting.variable())) {
+        Some(near) => format!("sets no key: did you mean {near}?"),
+        None => "sets no key".to_owned(),
+    }
+}
+
+/// The candidate that takes the fewest edits, if it is near enough to be meant.
+fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    let edits_max = name.chars().count() / 3 + 1;
+    candidates
+        .map(|candidate| (edits(name, &candidate), candidate))
+        .filter(|(edits, _)| *edits <= edits_max)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edit distance, one row of the table at a time. A missing unit or suffix counts as one edit,
+/// because a whole word forgotten is one slip.
+fn edits(from: &str, to: &str) -> usize {
+    if to.strip_prefix(from).is_some_and(|rest| rest.starts_with('_')) {
+        return 1;
+    }
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, from_char) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, to_char) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(from_char != *to_char);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_counts_insertions_deletions_and_replacements() {
+        for (from, to, expected) in
+            [("", "abc", 3), ("listen", "listen", 0), ("lisen", "listen", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(edits(from, to), expected, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_unit_is_one_edit() {
+        assert_eq!(edits("ping_interval", "ping_interval_s"), 1);
+        assert_eq!(edits("message_bytes", "message_bytes_max"), 1);
+    }
+
+    #[test]
+    fn a_name_like_no_other_gets_no_suggestion() {
+        assert_eq!(nearest("zzzzzz", settings().map(|setting| setting.key.to_owned())), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The relay's own key: one file in the data folder that only the relay's user can read.
+//!
+//! It is made once and never changed: clients know the relay by it. Knows no configuration; the
+//! randomness of a new key is an argument.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use towpath_protocol::{PublicKey, SecretKey};
+
+/// The name of the file in the data folder.
+pub const FILE_NAME: &str = "relay.key";
+
+/// Why the key cannot be had. Serving under another key would be worse than not serving.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// What was accessed.
+        path: PathBuf,
+        /// What it answered.
+        error: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{}: not a key; it must hold 64 hexadecimal characters", .0.display())]
+    Malformed(PathBuf),
+    /// The secret is no secret.
+    #[error("{}: other users can read it; make it yours alone with `chmod 600`", .0.display())]
+    Exposed(PathBuf),
+    /// The random bytes are none of the possible keys, which no working generator will ever give.
+    #[error("the random bytes are not a key")]
+    Unusable,
+}
+
+/// The relay as a signer of events.
+#[derive(Clone, Debug)]
+pub struct Identity(SecretKey);
+
+impl Identity {
+    /// The key in `folder`, if there is one.
+    pub fn load(folder: &Path) -> Result<Option<Self>, Error> {
+        let path = folder.join(FILE_NAME);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::Io { path, error }),
+        };
+        if is_exposed(&path)? {
+            return Err(Error::Exposed(path));
+        }
+        let secret = decode(text.trim()).and_then(SecretKey::from_bytes);
+        secret.map(|secret| Some(Self(secret))).ok_or(Error::Malformed(path))
+    }
+
+    /// Makes the key of `seed` and keeps it in `folder`. The caller has seen that there is none.
+    pub fn create(folder: &Path, seed: [u8; 32]) -> Result<Self, Error> {
+        let identity = Self(SecretKey::from_bytes(seed).ok_or(Error::Unusable)?);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| Error::Io { path, error }
+        };
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        let path = folder.join(FILE_NAME);
+        write_durably(folder, &path, &encode(&seed)).map_err(failed(&path))?;
+        Ok(identity)
+    }
+
+    /// The key others know the relay by.
+    pub fn public_key(&self) -> PublicKey {
+        self.0.public_key()
+    }
+
+    /// The key the relay signs with.
+    pub fn secret(&self) -> &SecretKey {
+        &self.0
+    }
+}
+
+/// The file appears complete or not at all, whenever the power fails.
+fn write_durably(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("key.new");
+    // What an interrupted attempt left may have any mode.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private_file(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(unix)]
+fn private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+#[cfg(unix)]
+fn is_exposed(path: &Path) -> Result<bool, Error> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path).map_err(|error| Error::Io { path: path.to_owned(), error })?;
+    Ok(metadata.mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_exposed(_path: &Path) -> Result<bool, Error> {
+    Ok(false)
+}
+
+fn encode(bytes: &[u8; 32]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    hex + "\n"
+}
+
+fn decode(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,42 @@
+//! The page a browser gets: what this is, what it speaks, how to connect.
+
+use bytes::Bytes;
+
+use crate::config::Config;
+use crate::information::supported_nips;
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#1a2b2b;\
+background:#fbfbf8}h1{margin-bottom:.2rem}code{background:#eef1ec;padding:.1rem .3rem;border-radius:.2rem}\
+table{border-collapse:collapse}td{padding:.15rem 1rem .15rem 0}";
+
+/// The page. `address` is where clients connect.
+pub(crate) fn page(config: &Config, address: &str) -> Bytes {
+    let name = escape(&config.relay.name);
+    let about = escape(config.relay.description.as_deref().unwrap_or("A Nostr relay."));
+    let address = escape(address);
+    let nips: Vec<String> = supported_nips(config).iter().map(|nip| format!("{nip:02}")).collect();
+    let limits = &config.limits;
+    let rows: String = [
+        ("Message", format!("{} bytes", limits.message_bytes_max)),
+        ("Subscriptions per connection", limits.subscriptions_max.to_string()),
+        ("Filters per request", limits.filters_max.to_string()),
+        ("Stored events per filter", format!("{} (default {})", limits.limit_max, limits.limit_default)),
+    ]
+    .iter()
+    .map(|(what, value)| format!("<tr><td>{what}</td><td>{value}</td></tr>"))
+    .collect();
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <title>{name}</title><style>{STYLE}</style></head><body><h1>{name}</h1><p>{about}</p>\
+         <p>Point a Nostr client at <code>{address}</code>.</p>\
+         <h2>Speaks</h2><p>NIP-{}</p><h2>Limits</h2><table>{rows}</table>\
+         <p>Towpath {}</p></body></html>\n",
+        nips.join(", "),
+        env!("CARGO_PKG_VERSION"),
+    )
+    .into()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

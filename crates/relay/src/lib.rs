@@ -1,0 +1,20 @@
+//! The relay as a whole: configuration tree, build → run → drain.
+//!
+//! Owns: which backends are used, how the pieces are wired, one connection's way through them, and the order of starting and
+//! stopping. Must not know: business rules (they are `policy`'s) or formats (they are `protocol`'s).
+
+mod build;
+pub mod config;
+mod connection;
+pub mod identity;
+mod information;
+mod landing;
+mod limiter;
+mod logging;
+mod metrics;
+mod node;
+mod run;
+
+pub use build::open_store;
+pub use information::SUPPORTED_NIPS;
+pub use run::{Reread, serve};

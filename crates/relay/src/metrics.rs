@@ -1,0 +1,84 @@
+//! Every metric of one relay, in one registry.
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use towpath_runtime::latency_histogram;
+
+/// The machine-readable prefix of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    prefix: String,
+}
+
+/// The metrics of all pieces.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) gateway: towpath_gateway::Metrics,
+    pub(crate) ingest: towpath_ingest::Metrics,
+    pub(crate) deliver: towpath_deliver::Metrics,
+    /// Parsing one message.
+    pub(crate) parse: Histogram,
+    /// From a REQ to its EOSE.
+    pub(crate) stored: Histogram,
+    refusals: Family<Reason, Counter>,
+    events: Gauge,
+    log_bytes: Gauge,
+    index_bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("towpath"),
+            gateway: towpath_gateway::Metrics::default(),
+            ingest: towpath_ingest::Metrics::default(),
+            deliver: towpath_deliver::Metrics::default(),
+            parse: latency_histogram(),
+            stored: latency_histogram(),
+            refusals: Family::default(),
+            events: Gauge::default(),
+            log_bytes: Gauge::default(),
+            index_bytes: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        metrics.gateway.register(registry);
+        metrics.ingest.register(registry);
+        metrics.deliver.register(registry);
+        registry.register("parse_seconds", "Parsing one message", metrics.parse.clone());
+        registry.register("query_stored_seconds", "From a REQ to its EOSE", metrics.stored.clone());
+        registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());
+        registry.register("store_events", "Events stored", metrics.events.clone());
+        registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());
+        registry.register("store_index_bytes", "Bytes of the index", metrics.index_bytes.clone());
+        metrics
+    }
+
+    /// Counts a refusal worded `prefix: text`.
+    pub(crate) fn refused(&self, text: &str) {
+        // Prefixes are a fixed few; anything else counts as an error, so that labels stay few.
+        const PREFIXES: [&str; 9] =
+            ["auth-required", "restricted", "blocked", "invalid", "pow", "rate-limited", "unsupported", "mute", "duplicate"];
+        let found = text.split_once(':').and_then(|(prefix, _)| PREFIXES.into_iter().find(|known| *known == prefix));
+        self.refusals.get_or_create(&Reason { prefix: found.unwrap_or("error").to_owned() }).inc();
+    }
+
+    pub(crate) fn note_store(&self, stats: &towpath_store::Stats) {
+        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.events.set(gauge(stats.events));
+        self.log_bytes.set(gauge(stats.log_bytes));
+        self.index_bytes.set(gauge(stats.index_bytes));
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        if let Err(error) = text::encode(&mut out, &self.registry) {
+            tracing::warn!(%error, "cannot write the metrics");
+        }
+        out
+    }
+}

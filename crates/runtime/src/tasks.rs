@@ -1,0 +1,72 @@
+//! Tasks and threads with an owner and an end.
+
+use std::future::Future;
+use std::io;
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+
+/// Tasks that end together. Clones are the same group; a child group ends with its parent.
+#[derive(Debug, Clone, Default)]
+pub struct TaskGroup {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl TaskGroup {
+    /// An empty group.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A group of its own that is also told to stop when this one is.
+    pub fn child(&self) -> Self {
+        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+    }
+
+    /// Runs `task` until it ends or the group stops, whichever is first; at a stop it is dropped at its next `await`.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+        tokio::spawn(self.tracker.track_future(async move {
+            stop.run_until_cancelled_owned(task).await;
+        }));
+    }
+
+    /// Tells the group's tasks to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits until it is told to stop. Cancel-safe.
+    pub fn stopping(&self) -> WaitForCancellationFuture<'_> {
+        self.stop.cancelled()
+    }
+
+    /// Waits until every task has ended. Cancel-safe.
+    pub async fn ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// A named thread that is joined.
+#[derive(Debug)]
+pub struct Thread(std::thread::JoinHandle<()>);
+
+impl Thread {
+    /// Starts `body` on a thread called `name`.
+    pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        std::thread::Builder::new().name(name.to_owned()).spawn(body).map(Self)
+    }
+
+    /// Waits for its end; false if it panicked.
+    pub fn join(self) -> bool {
+        self.0.join().is_ok()
+    }
+}

@@ -1,0 +1,75 @@
+//! The order of a connection's `OK`s: as its events came in (`CommitOrder`), however they are decided.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use towpath_protocol::{EventId, relay_message};
+
+/// Answers waiting for those before them.
+#[derive(Debug, Default)]
+pub struct Acks(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// The slot of the front.
+    first: u64,
+    waiting: VecDeque<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    id: EventId,
+    message: Option<String>,
+}
+
+impl Acks {
+    /// Makes room for the answer about `id`, behind all made before.
+    pub fn reserve(&self, id: EventId) -> u64 {
+        let mut slots = self.0.lock();
+        slots.waiting.push_back(Slot { id, message: None });
+        slots.first + slots.waiting.len() as u64 - 1
+    }
+
+    /// Fills a slot, and sends every answer that has none missing before it. Returns how many were sent.
+    pub fn answer(&self, slot: u64, accepted: bool, text: &str, mut send: impl FnMut(String)) -> usize {
+        let mut slots = self.0.lock();
+        let Some(at) = slot.checked_sub(slots.first).and_then(|at| usize::try_from(at).ok()) else { return 0 };
+        let Some(waiting) = slots.waiting.get_mut(at) else { return 0 };
+        waiting.message = Some(relay_message::ok(&waiting.id.to_hex(), accepted, text));
+        let mut sent = 0;
+        while let Some(Slot { message: Some(_), .. }) = slots.waiting.front() {
+            let slot = slots.waiting.pop_front();
+            slots.first += 1;
+            sent += 1;
+            if let Some(message) = slot.and_then(|slot| slot.message) {
+                send(message);
+            }
+        }
+        sent
+    }
+
+    /// Events that are not answered yet.
+    pub fn unanswered(&self) -> usize {
+        self.0.lock().waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_leave_in_the_order_of_their_events() {
+        let acks = Acks::default();
+        let ids: Vec<EventId> = (0..4).map(|n| EventId::from_bytes([n; 32])).collect();
+        let slots: Vec<u64> = ids.iter().map(|id| acks.reserve(*id)).collect();
+        let sent = Mutex::new(Vec::new());
+        for at in [2, 1, 3, 0] {
+            acks.answer(slots[at], true, "", |message| sent.lock().push(message));
+        }
+        let expected: Vec<String> = ids.iter().map(|id| relay_message::ok(&id.to_hex(), true, "")).collect();
+        assert_eq!(*sent.lock(), expected);
+        assert_eq!(acks.unanswered(), 0);
+        assert_eq!(acks.answer(slots[0], true, "", |_| panic!("answered twice")), 0);
+    }
+}

@@ -1,0 +1,111 @@
+//! Prints what commits and scans cost here: `cargo run --release -p towpath-store-embedded --example timing [EVENTS]`.
+
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a tool that measures time")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use towpath_policy::{Policy, Write, plan};
+use towpath_protocol::{Filter, PublicKey, SecretKey, Set};
+use towpath_store::{Batch, Budget, EventStore, FilterLimit, Progress, Query};
+use towpath_store_embedded::{Config, EmbeddedStore};
+
+const AUTHORS: usize = 200;
+
+fn main() {
+    let events: usize = std::env::args().nth(1).map_or(20_000, |n| n.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    let (writes, authors) = notes(events);
+    println!("signed {events} events in {:.1} s", started.elapsed().as_secs_f64());
+    let store = EmbeddedStore::open(Config::at(dir.path())).unwrap();
+    let mut writes = writes.into_iter();
+    commits(&store, &mut writes, 1, events / 10, Duration::ZERO);
+    commits(&store, &mut writes, 1, (events / 10).min(2_000), Duration::from_millis(1));
+    commits(&store, &mut writes, 16, events / 10, Duration::ZERO);
+    commits(&store, &mut writes, 256, events, Duration::ZERO);
+    scans(&store, &authors);
+    println!("{:?}", store.stats().unwrap());
+    let started = Instant::now();
+    drop(store);
+    println!("close {:?}", started.elapsed());
+    let started = Instant::now();
+    drop(EmbeddedStore::open(Config::at(dir.path())).unwrap());
+    println!("open and close {:?}", started.elapsed());
+    std::fs::remove_file(dir.path().join("index/state")).unwrap();
+    let started = Instant::now();
+    drop(EmbeddedStore::open(Config::at(dir.path())).unwrap());
+    println!("rebuild of the index {:?}", started.elapsed());
+}
+
+fn notes(count: usize) -> (Vec<Write>, Vec<PublicKey>) {
+    let key = |n: usize| {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&(n as u64 + 1).to_be_bytes());
+        SecretKey::from_bytes(bytes).unwrap()
+    };
+    let keys: Vec<SecretKey> = (0..AUTHORS).map(key).collect();
+    let text = "x".repeat(200);
+    let note = |n: usize| {
+        let author = &keys[n * 7919 % AUTHORS];
+        let to = keys[n * 31 % AUTHORS].public_key().to_hex();
+        let root = format!("{:064x}", n / 20);
+        let content = format!("{n} {text}");
+        let event = author.sign(1_700_000_000 + n as u64 / 4, 1, &[&["e", &root], &["p", &to]], &content, &[0; 32]);
+        plan(event, &Policy::default())
+    };
+    ((0..count).map(note).collect(), keys.iter().map(SecretKey::public_key).collect())
+}
+
+fn commits(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, size: usize, events: usize, pause: Duration) {
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    let mut done = 0;
+    while done < events {
+        let writes: Vec<Write> = writes.take(size).collect();
+        if writes.is_empty() {
+            break;
+        }
+        done += writes.len();
+        let started = Instant::now();
+        store.commit(Batch { writes, committed_at_ms: 1 }).unwrap();
+        times.push(started.elapsed());
+        std::thread::sleep(pause);
+    }
+    let rate = done as f64 / begun.elapsed().as_secs_f64();
+    print(&format!("commit of {size:>3}, pause {pause:?} ({rate:.0} events/s)"), times);
+}
+
+fn scans(store: &EmbeddedStore, authors: &[PublicKey]) {
+    let author = |n: usize| Some(Set::new(vec![authors[n % authors.len()]]));
+    for (name, limit, filter) in [
+        ("newest of all", 50, &(|_| Filter::default()) as &dyn Fn(usize) -> Filter),
+        ("newest of all", 500, &|_| Filter::default()),
+        ("newest of an author", 50, &|n| Filter { authors: author(n), ..Filter::default() }),
+        ("newest of an author", 500, &|n| Filter { authors: author(n), ..Filter::default() }),
+        ("all authors, kind 1", 500, &|_| Filter {
+            authors: Some(Set::new(authors.to_vec())),
+            kinds: Some(Set::new(vec![1])),
+            ..Filter::default()
+        }),
+        ("kind nobody wrote", 50, &|_| Filter { kinds: Some(Set::new(vec![9])), ..Filter::default() }),
+    ] {
+        let times = (0..300).map(|n| {
+            let filters = vec![(filter(n), FilterLimit { events_max: limit })].into();
+            let started = Instant::now();
+            let query = Query { filters, cursor: store.snapshot(), visible: Arc::new(|_| true) };
+            let mut scan = store.scan(query).unwrap();
+            let mut out = Vec::new();
+            let budget = Budget { events_max: 10_000, bytes_max: usize::MAX, spent: &|| false };
+            while scan.next(budget, &mut out).unwrap() == Progress::More {}
+            started.elapsed()
+        });
+        print(&format!("scan {limit:>3} {name}"), times.collect());
+    }
+}
+
+fn print(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize];
+    println!("{name:<50} p50 {:>9.1?} p90 {:>9.1?} p99 {:>9.1?}", at(0.5), at(0.9), at(0.99));
+}

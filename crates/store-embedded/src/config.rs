@@ -1,0 +1,57 @@
+//! What an operator can choose about the embedded store.
+
+use std::path::{Path, PathBuf};
+
+/// Where it lives and what it may use.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything it keeps is in here; created if missing.
+    pub dir: PathBuf,
+    /// A log file is closed once it has grown to this.
+    pub segment_bytes: u32,
+    /// Most the index may grow to. Address space is reserved for all of it, disk is not.
+    pub index_bytes_max: usize,
+    /// Commits wait for the disk. Without it, a power failure loses what the operating system had not written yet.
+    pub sync: bool,
+    /// Commits are refused when the disk has less than this left.
+    pub free_bytes_min: u64,
+    /// Bytes of deleted, vanished and expired events are gone from disk so many seconds after the deletion.
+    pub erase_after_s: u64,
+    /// A closed log file is rewritten once this share of it, in percent, is no longer needed.
+    pub dead_percent_max: u8,
+    /// The index is checkpointed after so many seconds without a commit.
+    pub checkpoint_idle_s: u64,
+}
+
+impl Config {
+    /// The defaults, in `dir`.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: 64 << 20,
+            index_bytes_max: 256 << 30,
+            sync: true,
+            free_bytes_min: 64 << 20,
+            erase_after_s: 24 * 3600,
+            dead_percent_max: 50,
+            checkpoint_idle_s: 5,
+        }
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    pub(crate) fn index_dir(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// The folder this configuration names.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}

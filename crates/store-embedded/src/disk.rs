@@ -1,0 +1,97 @@
+//! What the log does to the disk, in one place, so that tests can make it fail.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Writes and syncs files as configured.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    pub(crate) sync: bool,
+    pub(crate) free_bytes_min: u64,
+    #[cfg(test)]
+    pub(crate) faults: faults::Faults,
+}
+
+impl Disk {
+    pub(crate) fn new(sync: bool, free_bytes_min: u64) -> Self {
+        Self {
+            sync,
+            free_bytes_min,
+            #[cfg(test)]
+            faults: faults::Faults::default(),
+        }
+    }
+
+    pub(crate) fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_write(file, bytes, at)?;
+        file.write_all_at(bytes, at)
+    }
+
+    /// Waits until what was written would survive a power failure.
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_sync()?;
+        if self.sync { file.sync_data() } else { Ok(()) }
+    }
+
+    /// The same for names: creation, renaming and removal of files in `dir`.
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if self.sync { File::open(dir)?.sync_all() } else { Ok(()) }
+    }
+
+    /// Fails with `StorageFull` if less than the configured reserve is left.
+    pub(crate) fn check_room(&self, dir: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.check_room()?;
+        let fs = rustix::fs::statvfs(dir)?;
+        let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+        if free < self.free_bytes_min { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod faults {
+    //! Failures on demand.
+
+    use std::fs::File;
+    use std::io;
+    use std::os::unix::fs::FileExt;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Each failure happens while its flag is set.
+    #[derive(Debug, Default)]
+    pub(crate) struct Faults {
+        /// No room at all.
+        pub(crate) full: AtomicBool,
+        /// A write stops half-way for want of room; unlike `full`, it comes without warning.
+        pub(crate) short_write: AtomicBool,
+        /// Zeroing after a short write fails as well.
+        pub(crate) no_undo: AtomicBool,
+        pub(crate) sync: AtomicBool,
+    }
+
+    impl Faults {
+        pub(super) fn before_write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+            let zeroes = bytes.iter().all(|b| *b == 0);
+            if zeroes && self.no_undo.load(Ordering::SeqCst) {
+                return Err(io::Error::other("injected"));
+            }
+            if !zeroes && self.short_write.load(Ordering::SeqCst) {
+                file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
+
+        pub(super) fn before_sync(&self) -> io::Result<()> {
+            if self.sync.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+        }
+
+        pub(super) fn check_room(&self) -> io::Result<()> {
+            if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+}

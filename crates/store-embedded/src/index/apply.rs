@@ -1,0 +1,148 @@
+//! What a logged entry changes in the index.
+
+use heed::{PutFlags, RwTxn};
+use towpath_protocol::Event;
+use towpath_store::{Error, Seq};
+
+use super::keys::{Hint, Moment, Position, address_key, be64, pair, prefixes, tombstone};
+use super::tables::{Version, Waste};
+use super::{Index, failed, malformed};
+use crate::log::Files;
+use crate::log::record::{AddressKey, Body, Extent, Filed, Lasting, LogEntry, Record};
+use crate::log::segment::Segment;
+use crate::read::read_event;
+
+/// A record and where it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Logged<'a> {
+    pub(crate) segment: &'a Segment,
+    pub(crate) at: u32,
+    pub(crate) record: &'a Record,
+}
+
+impl Logged<'_> {
+    pub(crate) fn position(&self, filed: &Filed, extent: Extent) -> Position {
+        Position {
+            generation: self.segment.generation,
+            record: self.at,
+            extent,
+            created_at: filed.event.created_at(),
+            expires_at: filed.expires_at,
+            filing: filed.filing,
+        }
+    }
+}
+
+impl Index {
+    /// Applies a record that follows the last one applied.
+    pub(crate) fn apply(&self, txn: &mut RwTxn<'_>, files: &Files, logged: Logged<'_>) -> Result<(), Error> {
+        let committed_at_ms = logged.record.header.committed_at_ms;
+        for (seq, entry, extent) in logged.record.numbered() {
+            if let Body::Event(filed) = &entry.body {
+                self.add(txn, seq, filed, logged.position(filed, extent))?;
+            }
+            for removed in &entry.removed {
+                self.remove(txn, files, *removed, must_erase(entry).then_some(committed_at_ms))?;
+            }
+            self.remember(txn, &entry.lasting)?;
+        }
+        self.set_applied(txn, Seq(logged.record.header.next_seq().0.saturating_sub(1)))
+    }
+
+    fn add(&self, txn: &mut RwTxn<'_>, seq: Seq, filed: &Filed, position: Position) -> Result<(), Error> {
+        self.file(txn, seq, filed, position)?;
+        self.put(self.ids, txn, filed.event.id().as_bytes(), &seq.0.to_be_bytes())?;
+        let (moment, hint) = (Moment::of(&filed.event, seq), Hint::of(&filed.event).to_bytes());
+        for prefix in prefixes(&filed.event) {
+            self.put(self.orders, txn, prefix.at(moment).as_bytes(), &hint)?;
+        }
+        Ok(())
+    }
+
+    /// Everything but `ids` and `orders`, which a rebuild fills in sorted runs.
+    pub(crate) fn file(&self, txn: &mut RwTxn<'_>, seq: Seq, filed: &Filed, position: Position) -> Result<(), Error> {
+        let appended = self.events.put_with_flags(txn, PutFlags::APPEND, &seq.0.to_be_bytes(), &position.to_bytes());
+        appended.map_err(failed("write the index"))?;
+        if let Some(expires_at) = filed.expires_at {
+            self.put(self.expiry, txn, &pair(expires_at, seq.0), &[])?;
+        }
+        if let Some(address) = filed.filing.address_of(&filed.event) {
+            let version = Version { created_at: filed.event.created_at(), id: filed.event.id(), seq };
+            self.put(self.addresses, txn, &address_key(&address), &version.to_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Removes an event, if it is still there. `erase_since_ms` says that its bytes must go as well.
+    fn remove(&self, txn: &mut RwTxn<'_>, files: &Files, seq: Seq, erase_since_ms: Option<u64>) -> Result<(), Error> {
+        let Some(position) = self.position(txn, seq)? else { return Ok(()) };
+        let segment = files.holding_in(seq, position.generation).ok_or_else(|| malformed("events"))?;
+        self.forget(txn, seq, &read_event(segment, seq, position)?, position)?;
+        self.add_waste(txn, segment.first_seq, u64::from(position.extent.len), erase_since_ms)
+    }
+
+    fn forget(&self, txn: &mut RwTxn<'_>, seq: Seq, event: &Event, position: Position) -> Result<(), Error> {
+        self.delete(self.events, txn, &seq.0.to_be_bytes())?;
+        self.delete(self.ids, txn, event.id().as_bytes())?;
+        let moment = Moment::of(event, seq);
+        for prefix in prefixes(event) {
+            self.delete(self.orders, txn, prefix.at(moment).as_bytes())?;
+        }
+        if let Some(expires_at) = position.expires_at {
+            self.delete(self.expiry, txn, &pair(expires_at, seq.0))?;
+        }
+        let Some(address) = position.filing.address_of(event) else { return Ok(()) };
+        let address = address_key(&address);
+        // The successor may have taken the address over already.
+        if self.version(txn, &address)?.is_some_and(|version| version.seq == seq) {
+            self.delete(self.addresses, txn, &address)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn version(&self, txn: &heed::RoTxn<'_>, address: &AddressKey) -> Result<Option<Version>, Error> {
+        let version = self.get(self.addresses, txn, address)?;
+        version.map(|bytes| Version::parse(bytes).ok_or_else(|| malformed("addresses"))).transpose()
+    }
+
+    pub(crate) fn remember(&self, txn: &mut RwTxn<'_>, lasting: &Lasting) -> Result<(), Error> {
+        match lasting {
+            Lasting::None => {}
+            Lasting::Deleted { by, created_at, ids, addresses } => {
+                for id in ids {
+                    self.put(self.deleted, txn, &tombstone(id.as_bytes(), by), &[])?;
+                }
+                for address in addresses {
+                    self.raise(self.deleted_addresses, txn, address, *created_at)?;
+                }
+            }
+            Lasting::Vanished { who, until } => self.raise(self.vanished, txn, who.as_bytes(), *until)?,
+        }
+        Ok(())
+    }
+
+    fn raise(&self, table: super::Table, txn: &mut RwTxn<'_>, key: &[u8], to: u64) -> Result<(), Error> {
+        let before = self.get(table, txn, key)?.and_then(|bytes| be64(bytes, 0));
+        if before.is_some_and(|before| before >= to) { Ok(()) } else { self.put(table, txn, key, &to.to_be_bytes()) }
+    }
+
+    pub(crate) fn waste_of(&self, txn: &heed::RoTxn<'_>, first_seq: Seq) -> Result<Waste, Error> {
+        let waste = self.get(self.waste, txn, &first_seq.0.to_be_bytes())?;
+        waste.map_or(Ok(Waste::default()), |bytes| Waste::parse(bytes).ok_or_else(|| malformed("waste")))
+    }
+
+    pub(crate) fn set_waste(&self, txn: &mut RwTxn<'_>, first_seq: Seq, waste: Waste) -> Result<(), Error> {
+        self.put(self.waste, txn, &first_seq.0.to_be_bytes(), &waste.to_bytes())
+    }
+
+    fn add_waste(&self, txn: &mut RwTxn<'_>, first_seq: Seq, bytes: u64, erase_since_ms: Option<u64>) -> Result<(), Error> {
+        let mut waste = self.waste_of(txn, first_seq)?;
+        waste.add(bytes, erase_since_ms.is_some(), erase_since_ms.unwrap_or_default());
+        self.set_waste(txn, first_seq, waste)
+    }
+}
+
+/// Whether what `entry` removes was meant to disappear, rather than superseded.
+pub(crate) fn must_erase(entry: &LogEntry) -> bool {
+    matches!(entry.body, Body::Expired) || entry.lasting != Lasting::None
+}

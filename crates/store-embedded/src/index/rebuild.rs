@@ -1,0 +1,155 @@
+//! Bringing the index up to the log: a short tail after a crash, or all of it.
+//!
+//! A rebuild reads the log twice. The first pass learns what was ever removed, so that the second never files an event only to take
+//! it out again, and can hand LMDB its keys in sorted runs.
+
+use std::sync::Arc;
+
+use heed::RwTxn;
+use towpath_store::{Error, Seq};
+
+use super::Index;
+use super::apply::{Logged, must_erase};
+use super::keys::{Hint, Moment, OrderKey, prefixes};
+use super::tables::Waste;
+use crate::log::Files;
+use crate::log::reader::Follow;
+use crate::log::record::{Body, Extent, Filed};
+
+/// Entries between two commits of a rebuild, which is also how far keys are sorted.
+const RUN_ENTRIES: u64 = 100_000;
+const TAIL_RECORDS: usize = 1_000;
+
+/// Applies what follows `applied`.
+pub(crate) fn replay_tail(index: &Index, files: &Arc<Files>, applied: Seq, last: Seq) -> Result<(), Error> {
+    if applied >= last {
+        return Ok(());
+    }
+    tracing::info!(entries = last.0 - applied.0, "bringing the index up to the log");
+    let mut follow = Follow::from_file_of(Arc::clone(files), applied.next());
+    loop {
+        let mut txn = index.write()?;
+        let mut done = false;
+        for _ in 0..TAIL_RECORDS {
+            let Some((segment, at, record)) = follow.next()? else {
+                done = true;
+                break;
+            };
+            if record.header.first_seq > applied {
+                index.apply(&mut txn, files, Logged { segment: &segment, at, record: &record })?;
+            }
+        }
+        index.commit(txn)?;
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// Fills an empty index from the whole log.
+pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<(), Error> {
+    let removed = removed_in(files)?;
+    let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
+    let mut run = Run::default();
+    let mut waste = Waste::default();
+    let mut file = Seq(1);
+    let mut txn = index.write()?;
+    while let Some((segment, at, record)) = follow.next()? {
+        if segment.first_seq != file {
+            index.set_waste(&mut txn, file, std::mem::take(&mut waste))?;
+            file = segment.first_seq;
+        }
+        let logged = Logged { segment: &segment, at, record: &record };
+        for (seq, entry, extent) in record.numbered() {
+            index.remember(&mut txn, &entry.lasting)?;
+            let Body::Event(filed) = &entry.body else { continue };
+            match removed.binary_search_by_key(&seq, |removal| removal.seq) {
+                Ok(found) => waste.add_removal(extent, &removed[found]),
+                Err(_) => run.add(index, &mut txn, seq, filed, logged, extent)?,
+            }
+        }
+        let applied = Seq(record.header.next_seq().0 - 1);
+        index.set_applied(&mut txn, applied)?;
+        if run.entries >= RUN_ENTRIES {
+            run.flush(index, &mut txn)?;
+            index.commit(txn)?;
+            tracing::info!(done = applied.0, of = last.0, "rebuilding the index");
+            txn = index.write()?;
+        }
+    }
+    run.flush(index, &mut txn)?;
+    index.set_waste(&mut txn, file, waste)?;
+    index.commit(txn)
+}
+
+/// That an entry was removed and, if its bytes must go, since when.
+#[derive(Debug, Clone, Copy)]
+struct Removed {
+    seq: Seq,
+    erase_since_ms: Option<u64>,
+}
+
+fn removed_in(files: &Arc<Files>) -> Result<Vec<Removed>, Error> {
+    let mut removed = Vec::new();
+    let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
+    while let Some((_, _, record)) = follow.next()? {
+        for (_, entry, _) in record.numbered() {
+            let erase_since_ms = must_erase(entry).then_some(record.header.committed_at_ms);
+            removed.extend(entry.removed.iter().map(|seq| Removed { seq: *seq, erase_since_ms }));
+        }
+    }
+    removed.sort_unstable_by_key(|removal| removal.seq);
+    Ok(removed)
+}
+
+impl Waste {
+    fn add_removal(&mut self, extent: Extent, removal: &Removed) {
+        let since = removal.erase_since_ms;
+        let earlier = self.erase_since_ms;
+        self.add(u64::from(extent.len), since.is_some(), since.unwrap_or_default());
+        if let (Some(since), true) = (since, earlier > 0) {
+            self.erase_since_ms = earlier.min(since);
+        }
+    }
+}
+
+/// Keys waiting to be inserted in order.
+#[derive(Default)]
+struct Run {
+    entries: u64,
+    ids: Vec<([u8; 32], Seq)>,
+    orders: Vec<(OrderKey, [u8; 10])>,
+}
+
+impl Run {
+    fn add(
+        &mut self,
+        index: &Index,
+        txn: &mut RwTxn<'_>,
+        seq: Seq,
+        filed: &Filed,
+        logged: Logged<'_>,
+        extent: Extent,
+    ) -> Result<(), Error> {
+        index.file(txn, seq, filed, logged.position(filed, extent))?;
+        let event = &filed.event;
+        let (moment, hint) = (Moment::of(event, seq), Hint::of(event).to_bytes());
+        self.ids.push((*event.id().as_bytes(), seq));
+        self.orders.extend(prefixes(event).iter().map(|prefix| (prefix.at(moment), hint)));
+        self.entries += 1;
+        Ok(())
+    }
+
+    fn flush(&mut self, index: &Index, txn: &mut RwTxn<'_>) -> Result<(), Error> {
+        self.ids.sort_unstable();
+        self.orders.sort_unstable();
+        for (id, seq) in self.ids.drain(..) {
+            index.put(index.ids, txn, &id, &seq.0.to_be_bytes())?;
+        }
+        for (key, hint) in self.orders.drain(..) {
+            index.put(index.orders, txn, key.as_bytes(), &hint)?;
+        }
+        self.entries = 0;
+        Ok(())
+    }
+}

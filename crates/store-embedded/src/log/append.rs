@@ -1,0 +1,108 @@
+//! Appending: one write and one sync a batch, all or nothing.
+
+use std::sync::Arc;
+
+use towpath_store::{Error, Seq};
+
+use super::Log;
+use super::segment::{FILL_STEP_BYTES, Segment, file_name};
+
+/// The open end of the log. One owner at a time.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    segment: Arc<Segment>,
+    end: u64,
+    next_seq: Seq,
+    closed: Option<String>,
+}
+
+impl Appender {
+    pub(crate) fn new(segment: Arc<Segment>, end: u64, next_seq: Seq) -> Self {
+        Self { segment, end, next_seq, closed: None }
+    }
+
+    pub(crate) fn next_seq(&self) -> Seq {
+        self.next_seq
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Where the next record goes.
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Fails once an earlier failure has left the file in an unknown state.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.closed.as_ref().map_or(Ok(()), |why| Err(Error::Closed(why.clone())))
+    }
+
+    /// Appends a whole record and waits until it is durable. Returns where it starts.
+    pub(crate) fn append(&mut self, log: &Log, record: &[u8], next_seq: Seq) -> Result<u32, Error> {
+        self.check_open()?;
+        let end = self.end + record.len() as u64;
+        let at = u32::try_from(self.end).ok().filter(|_| u32::try_from(end).is_ok());
+        let at = at.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
+        if self.segment.len() < end {
+            self.segment.fill_to(end, &log.disk, &log.dir).map_err(|e| Error::io("extend the log", e))?;
+        }
+        if let Err(error) = log.disk.write(self.segment.file(), record, self.end) {
+            self.undo(log, record.len());
+            return Err(Error::io("write to the log", error));
+        }
+        if let Err(error) = log.disk.sync(self.segment.file()) {
+            // What the operating system keeps of pages it could not write is unknown, and a second sync may lie.
+            self.closed = Some(format!("the log could not be synced: {error}"));
+            self.undo(log, record.len());
+            return Err(Error::io("sync the log", error));
+        }
+        (self.end, self.next_seq) = (end, next_seq);
+        Ok(at)
+    }
+
+    /// Zeroes what a failed append may have left.
+    fn undo(&mut self, log: &Log, len: usize) {
+        let undone = log.disk.write(self.segment.file(), &vec![0; len], self.end);
+        if let (Err(error), None) = (undone, &self.closed) {
+            self.closed = Some(format!("a failed write to the log could not be undone: {error}"));
+        }
+    }
+
+    /// Whether the file has its size and holds anything.
+    pub(crate) fn is_full(&self, log: &Log) -> bool {
+        self.end >= log.segment_bytes
+    }
+
+    /// Starts the next file with `prepared`, an empty one. The old one keeps its records and loses its zeroes.
+    pub(crate) fn roll(&mut self, log: &Log, prepared: Segment) -> Result<(), Error> {
+        let failed = |e| Error::io("start a log file", e);
+        let next = Arc::new(prepared.renamed(&log.dir, self.next_seq).map_err(failed)?);
+        log.disk.sync_dir(&log.dir).map_err(failed)?;
+        log.change_files(|files| files.insert(Arc::clone(&next)));
+        let old = std::mem::replace(&mut self.segment, next);
+        let end = std::mem::replace(&mut self.end, 0);
+        // Zeroes at the end of a closed file are waste, not an error.
+        old.close(end).map_err(|e| Error::io("close a log file", e))
+    }
+}
+
+/// An empty file with its first zeroes, under a name that recovery removes.
+pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
+    let failed = |e| Error::io("prepare a log file", e);
+    let path = log.dir.join(format!("{}.tmp", file_name(Seq(0), 0)));
+    let segment = Segment::create(path, Seq(0), 0).map_err(failed)?;
+    segment.fill_to(FILL_STEP_BYTES.min(log.segment_bytes), &log.disk, &log.dir).map_err(failed)?;
+    log.disk.sync(segment.file()).map_err(failed)?;
+    Ok(segment)
+}
+
+/// Zeroes ahead of the log's end, so that appends find their blocks written. Runs beside appends.
+pub(crate) fn fill_ahead(log: &Log, segment: &Segment, end: u64) -> Result<(), Error> {
+    if segment.len() >= end + FILL_STEP_BYTES / 2 || end >= log.segment_bytes {
+        return Ok(());
+    }
+    let target = (segment.len().max(end) + FILL_STEP_BYTES).min(log.segment_bytes.max(end));
+    segment.fill_to(target, &log.disk, &log.dir).map_err(|e| Error::io("extend the log", e))
+}

@@ -1,0 +1,333 @@
+//! The bytes of a log record: one batch, checksummed as a whole.
+//!
+//! Owns: the layout below, both ways. Must not know: files, or why an entry removes what it removes.
+//!
+//! ```text
+//! record  magic 4 │ version 2 │ zero 2 │ payload length 4 │ crc32c 4 │ stream 4 │ first seq 8 │ committed at, ms 8 │ entries 4 │ payload
+//! entry   type 1 │ flags 1 │ lasting 1 │ zero 1 │ removed count 4 │ lasting length 4 │ json length 4
+//!         │ [expires at 8] │ removed seqs 8 each │ lasting │ json
+//! ```
+//! Integers are little-endian. The checksum covers the whole record but itself. The magic holds bytes that no UTF-8 text does, so
+//! nothing inside an event can be mistaken for the start of a record.
+//!
+//! A record holds decisions, not intentions: which entries each one removed, and what it means for events yet to come. Folding
+//! the log into an index therefore decides nothing, and stays exact after events have been erased.
+
+use bytes::Bytes;
+use towpath_protocol::{Address, Event, EventId, PublicKey};
+use towpath_store::{Seq, StreamId};
+
+/// The one stream of this store.
+pub(crate) const STREAM: StreamId = StreamId(0);
+
+pub(crate) const HEADER_BYTES: usize = 40;
+pub(crate) const MAGIC: [u8; 4] = [0xF5, b'T', b'P', 0xFF];
+const VERSION: u16 = 1;
+const CRC_AT: std::ops::Range<usize> = 12..16;
+const ENTRY_BYTES: usize = 16;
+
+const EVENT: u8 = 1;
+const ERASED: u8 = 2;
+const EXPIRED: u8 = 3;
+const FILING: u8 = 3;
+const HAS_EXPIRY: u8 = 4;
+
+/// SHA-256 of an address; see `index::keys`.
+pub(crate) type AddressKey = [u8; 32];
+
+/// One entry as logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogEntry {
+    pub(crate) body: Body,
+    pub(crate) removed: Vec<Seq>,
+    pub(crate) lasting: Lasting,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Body {
+    Event(Filed),
+    /// There was an event here; its bytes are gone.
+    Erased,
+    /// Not an event: what it removed had expired.
+    Expired,
+}
+
+/// An event and what the index needs to file it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filed {
+    pub(crate) event: Event,
+    pub(crate) filing: Filing,
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// Whether an event is a version under an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub(crate) enum Filing {
+    /// It is not.
+    #[default]
+    Regular = 0,
+    /// Under kind and author.
+    Replaceable = 1,
+    /// Under kind, author and `d`.
+    Addressable = 2,
+}
+
+impl Filing {
+    pub(crate) fn parse(byte: u8) -> Option<Self> {
+        [Self::Regular, Self::Replaceable, Self::Addressable].into_iter().find(|filing| *filing as u8 == byte)
+    }
+
+    pub(crate) fn address_of(self, event: &Event) -> Option<Address> {
+        (self != Self::Regular).then(|| event.address(self == Self::Addressable))
+    }
+}
+
+/// What an event means for events that arrive later. Outlives the event's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    None,
+    Deleted { by: PublicKey, created_at: u64, ids: Vec<EventId>, addresses: Vec<AddressKey> },
+    Vanished { who: PublicKey, until: u64 },
+}
+
+/// Where an event's JSON is, counted from the start of its record, and its checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extent {
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) payload_bytes: u32,
+    pub(crate) crc: u32,
+    pub(crate) stream: StreamId,
+    pub(crate) first_seq: Seq,
+    pub(crate) committed_at_ms: u64,
+    pub(crate) entries: u32,
+}
+
+/// A record read back.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) header: Header,
+    pub(crate) entries: Vec<(LogEntry, Extent)>,
+}
+
+impl Header {
+    /// `None` if these bytes do not start a record of a version this code reads.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes.get(..HEADER_BYTES)?);
+        let good = fields.take(4)? == MAGIC && fields.take(2)? == VERSION.to_le_bytes() && fields.take(2)? == [0, 0];
+        let header = Self {
+            payload_bytes: fields.u32()?,
+            crc: fields.u32()?,
+            stream: StreamId(fields.u32()?),
+            first_seq: Seq(fields.u64()?),
+            committed_at_ms: fields.u64()?,
+            entries: fields.u32()?,
+        };
+        good.then_some(header)
+    }
+
+    pub(crate) fn record_bytes(&self) -> usize {
+        HEADER_BYTES + self.payload_bytes as usize
+    }
+
+    /// The sequence number after the record's last.
+    pub(crate) fn next_seq(&self) -> Seq {
+        Seq(self.first_seq.0.saturating_add(u64::from(self.entries)))
+    }
+}
+
+/// Puts a record together.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Encoder {
+    /// Starts a record in `buffer`, whose contents go and whose capacity stays.
+    pub(crate) fn start(mut buffer: Vec<u8>, first_seq: Seq, committed_at_ms: u64) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(&MAGIC);
+        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        buffer.extend_from_slice(&[0; 2 + 4 + 4]);
+        buffer.extend_from_slice(&STREAM.0.to_le_bytes());
+        buffer.extend_from_slice(&first_seq.0.to_le_bytes());
+        buffer.extend_from_slice(&committed_at_ms.to_le_bytes());
+        buffer.extend_from_slice(&[0; 4]);
+        Self { bytes: buffer, entries: 0 }
+    }
+
+    pub(crate) fn push(&mut self, entry: &LogEntry) -> Extent {
+        let (tag, filed) = match &entry.body {
+            Body::Event(filed) => (EVENT, Some(filed)),
+            Body::Erased => (ERASED, None),
+            Body::Expired => (EXPIRED, None),
+        };
+        let filing = filed.map_or(Filing::Regular, |filed| filed.filing);
+        let expires_at = filed.and_then(|filed| filed.expires_at);
+        let json = filed.map_or(&[][..], |filed| filed.event.json());
+        let flags = filing as u8 | expires_at.map_or(0, |_| HAS_EXPIRY);
+        let out = &mut self.bytes;
+        out.extend_from_slice(&[tag, flags, entry.lasting.tag(), 0]);
+        out.extend_from_slice(&length(entry.removed.len()));
+        out.extend_from_slice(&length(entry.lasting.bytes()));
+        out.extend_from_slice(&length(json.len()));
+        out.extend(expires_at.into_iter().flat_map(u64::to_le_bytes));
+        out.extend(entry.removed.iter().flat_map(|seq| seq.0.to_le_bytes()));
+        entry.lasting.push_to(out);
+        let offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        out.extend_from_slice(json);
+        self.entries += 1;
+        Extent { offset, len: u32::try_from(json.len()).unwrap_or(u32::MAX), crc: crc32c::crc32c(json) }
+    }
+
+    /// The finished record; `None` if it outgrew what its length field can say.
+    pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
+        let payload = u32::try_from(self.bytes.len() - HEADER_BYTES).ok()?;
+        self.bytes[8..12].copy_from_slice(&payload.to_le_bytes());
+        self.bytes[36..40].copy_from_slice(&self.entries.to_le_bytes());
+        let crc = checksum(&self.bytes);
+        self.bytes[CRC_AT].copy_from_slice(&crc.to_le_bytes());
+        Some(self.bytes)
+    }
+}
+
+impl Record {
+    /// Reads a whole record; `None` if it is not exactly what was written.
+    pub(crate) fn parse(bytes: &Bytes) -> Option<Self> {
+        let header = Header::parse(bytes)?;
+        if bytes.len() != header.record_bytes() || checksum(bytes) != header.crc {
+            return None;
+        }
+        let mut rest = Fields(&bytes[HEADER_BYTES..]);
+        let mut entries = Vec::with_capacity(header.entries.min(65_536) as usize);
+        for _ in 0..header.entries {
+            entries.push(parse_entry(bytes, &mut rest)?);
+        }
+        rest.0.is_empty().then_some(Self { header, entries })
+    }
+
+    /// Each entry with its sequence number.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (Seq, &LogEntry, Extent)> {
+        let first = self.header.first_seq.0;
+        (first..).map(Seq).zip(&self.entries).map(|(seq, (entry, extent))| (seq, entry, *extent))
+    }
+}
+
+fn parse_entry(record: &Bytes, rest: &mut Fields<'_>) -> Option<(LogEntry, Extent)> {
+    let mut head = Fields(rest.take(ENTRY_BYTES)?);
+    let (tag, flags, lasting, _) = (head.u8()?, head.u8()?, head.u8()?, head.u8()?);
+    let (removed_count, lasting_bytes, json_bytes) = (head.u32()?, head.u32()?, head.u32()?);
+    let filing = Filing::parse(flags & FILING)?;
+    let expires_at = if flags & HAS_EXPIRY != 0 { Some(rest.u64()?) } else { None };
+    let mut seqs = Fields(rest.take((removed_count as usize).checked_mul(8)?)?);
+    let removed = std::iter::from_fn(|| seqs.u64().map(Seq)).collect();
+    let lasting = Lasting::parse(lasting, rest.take(lasting_bytes as usize)?)?;
+    let offset = record.len() - rest.0.len();
+    let json = rest.take(json_bytes as usize)?;
+    let extent = Extent { offset: u32::try_from(offset).ok()?, len: json_bytes, crc: crc32c::crc32c(json) };
+    let body = match tag {
+        EVENT => {
+            let event = Event::from_canonical(record.slice(offset..offset + json.len())).ok()?;
+            Body::Event(Filed { event, filing, expires_at })
+        }
+        ERASED => Body::Erased,
+        EXPIRED => Body::Expired,
+        _ => return None,
+    };
+    Some((LogEntry { body, removed, lasting }, extent))
+}
+
+impl Lasting {
+    fn tag(&self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Deleted { .. } => 1,
+            Self::Vanished { .. } => 2,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Deleted { ids, addresses, .. } => 32 + 8 + 4 + 32 * (ids.len() + addresses.len()),
+            Self::Vanished { .. } => 32 + 8,
+        }
+    }
+
+    fn push_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::None => {}
+            Self::Deleted { by, created_at, ids, addresses } => {
+                out.extend_from_slice(by.as_bytes());
+                out.extend_from_slice(&created_at.to_le_bytes());
+                out.extend_from_slice(&length(ids.len()));
+                out.extend(ids.iter().flat_map(EventId::as_bytes));
+                out.extend(addresses.iter().flatten());
+            }
+            Self::Vanished { who, until } => {
+                out.extend_from_slice(who.as_bytes());
+                out.extend_from_slice(&until.to_le_bytes());
+            }
+        }
+    }
+
+    fn parse(tag: u8, bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        match tag {
+            0 => Some(Self::None),
+            1 => {
+                let by = PublicKey::from_bytes(fields.array()?);
+                let (created_at, ids_count) = (fields.u64()?, fields.u32()?);
+                let ids = (0..ids_count).map(|_| fields.array().map(EventId::from_bytes)).collect::<Option<_>>()?;
+                let addresses = std::iter::from_fn(|| fields.array()).collect();
+                Some(Self::Deleted { by, created_at, ids, addresses })
+            }
+            2 => Some(Self::Vanished { who: PublicKey::from_bytes(fields.array()?), until: fields.u64()? }),
+            _ => None,
+        }
+    }
+}
+
+/// Of everything but the checksum's own four bytes.
+fn checksum(record: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&record[..CRC_AT.start]), &record[CRC_AT.end..])
+}
+
+/// Lengths are bounded by the record's own, which [`Encoder::finish`] checks.
+fn length(n: usize) -> [u8; 4] {
+    u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// Bytes being taken from the front.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}

@@ -1,0 +1,115 @@
+//! One file of the log.
+//!
+//! Ahead of its records the file is written full of zeroes, a step at a time, because appending to blocks that exist already
+//! leaves a sync nothing but the data to flush.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use towpath_store::Seq;
+
+use crate::disk::Disk;
+
+/// How far ahead is zeroed at once.
+pub(crate) const FILL_STEP_BYTES: u64 = 1 << 20;
+const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A log file: the records from `first_seq` on. A rewrite of it is another file of the next generation.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) first_seq: Seq,
+    pub(crate) generation: u32,
+    pub(crate) path: PathBuf,
+    file: File,
+    /// Everything before this has been written, with records or with zeroes.
+    filled: AtomicU64,
+    filling: Mutex<Filling>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    Open,
+    /// Nothing will be appended any more.
+    Closed,
+}
+
+pub(crate) fn file_name(first_seq: Seq, generation: u32) -> String {
+    format!("{:020}.{generation}.seg", first_seq.0)
+}
+
+/// The inverse of [`file_name`].
+pub(crate) fn parse_file_name(name: &str) -> Option<(Seq, u32)> {
+    let (first_seq, generation) = name.strip_suffix(".seg")?.split_once('.')?;
+    Some((Seq(first_seq.parse().ok()?), generation.parse().ok()?))
+}
+
+impl Segment {
+    /// An empty file; an earlier one of that name goes.
+    pub(crate) fn create(path: PathBuf, first_seq: Seq, generation: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        Ok(Self { first_seq, generation, path, file, filled: AtomicU64::new(0), filling: Mutex::new(Filling::Open) })
+    }
+
+    pub(crate) fn open(path: PathBuf, first_seq: Seq, generation: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let filled = AtomicU64::new(file.metadata()?.len());
+        Ok(Self { first_seq, generation, path, file, filled, filling: Mutex::new(Filling::Open) })
+    }
+
+    /// The same file under its final name.
+    pub(crate) fn renamed(mut self, dir: &Path, first_seq: Seq) -> io::Result<Self> {
+        let path = dir.join(file_name(first_seq, self.generation));
+        std::fs::rename(&self.path, &path)?;
+        (self.path, self.first_seq) = (path, first_seq);
+        Ok(self)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn len(&self) -> u64 {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    /// Zeroes the file up to `end`. It never touches what is filled already, so it may run beside appends.
+    pub(crate) fn fill_to(&self, end: u64, disk: &Disk, dir: &Path) -> io::Result<()> {
+        let filling = self.filling.lock();
+        while *filling == Filling::Open && self.len() < end {
+            disk.check_room(dir)?;
+            let at = self.len();
+            let step_end = (at + FILL_STEP_BYTES).min(end);
+            for chunk_at in (at..step_end).step_by(CHUNK.len()) {
+                let len = CHUNK.len().min(usize::try_from(step_end - chunk_at).unwrap_or(CHUNK.len()));
+                disk.write(&self.file, &CHUNK[..len], chunk_at)?;
+                self.filled.store(chunk_at + len as u64, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the file at `end`, for good.
+    pub(crate) fn close(&self, end: u64) -> io::Result<()> {
+        *self.filling.lock() = Filling::Closed;
+        self.truncate(end)
+    }
+
+    /// Drops everything from `end` on.
+    pub(crate) fn truncate(&self, end: u64) -> io::Result<()> {
+        let _not_while_filling = self.filling.lock();
+        self.file.set_len(end)?;
+        self.filled.store(end, Ordering::Release);
+        Ok(())
+    }
+}

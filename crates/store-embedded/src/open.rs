@@ -1,0 +1,96 @@
+//! Opening a data folder: the lock, the log's end, an index that is true to the log.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use towpath_store::{Error, Seq};
+
+use crate::commit::Writer;
+use crate::disk::Disk;
+use crate::index::marker::{Marker, Trust};
+use crate::index::rebuild::{rebuild, replay_tail};
+use crate::index::Index;
+use crate::log::Files;
+use crate::log::recovery::recover;
+use crate::maintain::Upkeep;
+use crate::pending::Pending;
+use crate::{Config, Shared};
+
+pub(crate) fn open(config: Config) -> Result<Shared, Error> {
+    std::fs::create_dir_all(&config.dir).map_err(|e| Error::io("create the data folder", e))?;
+    let lock = lock(&config.lock_file())?;
+    let disk = Disk::new(config.sync, config.free_bytes_min);
+    let (log, appender) = recover(&config.log_dir(), disk, u64::from(config.segment_bytes))?;
+    let last = Seq(appender.next_seq().0 - 1);
+    let (index, marker) = open_index(&config, &log.files(), last)?;
+    let shared = Shared {
+        upkeep: Mutex::new(Upkeep::default()),
+        writer: Mutex::new(Writer { appender, buffer: Vec::new() }),
+        prepared: Mutex::new(None),
+        pending: Pending::new(last),
+        log,
+        last: AtomicU64::new(last.0),
+        index,
+        marker: Mutex::new(marker),
+        config,
+        _lock: lock,
+    };
+    shared.finish_compactions()?;
+    Ok(shared)
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let failed = |e| Error::io("lock the data folder", e);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// An index that holds exactly the log up to `last`, and is marked dirty.
+fn open_index(config: &Config, files: &Arc<Files>, last: Seq) -> Result<(Index, Marker), Error> {
+    let dir = config.index_dir();
+    let failed = |e| Error::io("mark the index", e);
+    let mut marker = Marker::new(&dir);
+    if marker.trust() == Trust::Whole
+        && let Some(index) = open_trusted(config)?
+    {
+        let txn = index.read()?;
+        let applied = index.applied(&txn)?;
+        drop(txn);
+        if applied > last {
+            return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
+        }
+        marker.set_dirty().map_err(failed)?;
+        replay_tail(&index, files, applied, last)?;
+        return Ok((index, marker));
+    }
+    if dir.exists() {
+        tracing::warn!("the index may be torn or is of another version: rebuilding it from the log");
+        std::fs::remove_dir_all(&dir).map_err(|e| Error::io("remove the old index", e))?;
+    }
+    let index = Index::open(&dir, config.index_bytes_max)?;
+    index.has_current_format()?;
+    rebuild(&index, files, last)?;
+    // Only now: a rebuild that is cut short starts over.
+    marker.set_dirty().map_err(failed)?;
+    Ok((index, marker))
+}
+
+/// The index as it is, unless LMDB refuses it or this code cannot read it.
+fn open_trusted(config: &Config) -> Result<Option<Index>, Error> {
+    let index = match Index::open(&config.index_dir(), config.index_bytes_max) {
+        Ok(index) => index,
+        Err(Error::Corrupt(why)) => {
+            tracing::warn!(%why, "the index cannot be opened");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(index.has_current_format()?.then_some(index))
+}

@@ -1,0 +1,139 @@
+//! Batches that are durable and not yet indexed: the hand-over from the committer to the keeper thread.
+//!
+//! Bounded: with [`BATCHES_MAX`] waiting, the next commit waits too.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use towpath_store::{Error, Seq};
+
+use crate::log::record::Record;
+use crate::log::segment::Segment;
+use crate::overlay::Overlay;
+
+/// One being indexed and one waiting.
+const BATCHES_MAX: usize = 2;
+
+/// A durable batch.
+#[derive(Debug)]
+pub(crate) struct Unindexed {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) at: u32,
+    pub(crate) record: Record,
+    pub(crate) overlay: Arc<Overlay>,
+}
+
+/// What the keeper is asked to do next.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Index(Arc<Unindexed>),
+    Stop,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<Arc<Unindexed>>,
+    /// Why the oldest could not be indexed. It is tried again when somebody needs it.
+    failure: Option<Error>,
+    stopping: bool,
+}
+
+/// The queue and how far the index is.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+    changed: Condvar,
+    applied: AtomicU64,
+}
+
+impl Pending {
+    pub(crate) fn new(applied: Seq) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), applied: AtomicU64::new(applied.0) }
+    }
+
+    pub(crate) fn applied(&self) -> Seq {
+        Seq(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Hands a batch over.
+    pub(crate) fn push(&self, batch: Unindexed) {
+        self.state.lock().batches.push_back(Arc::new(batch));
+        self.changed.notify_all();
+    }
+
+    /// Waits until another batch may be handed over; returns the effects of those that the index may lack.
+    pub(crate) fn wait_for_room(&self) -> Result<Vec<Arc<Overlay>>, Error> {
+        let state = self.wait_until(|state| state.batches.len() < BATCHES_MAX)?;
+        Ok(state.batches.iter().map(|batch| Arc::clone(&batch.overlay)).collect())
+    }
+
+    /// Waits until the index has everything.
+    pub(crate) fn wait_until_empty(&self) -> Result<(), Error> {
+        self.wait_until(|state| state.batches.is_empty()).map(drop)
+    }
+
+    /// Waits until the index has `seq`.
+    pub(crate) fn wait_until_applied(&self, seq: Seq) -> Result<(), Error> {
+        if self.applied() >= seq {
+            return Ok(());
+        }
+        self.wait_until(|_| self.applied() >= seq).map(drop)
+    }
+
+    fn wait_until(&self, mut reached: impl FnMut(&State) -> bool) -> Result<MutexGuard<'_, State>, Error> {
+        let mut state = self.state.lock();
+        if !reached(&state) && state.failure.take().is_some() {
+            self.changed.notify_all();
+        }
+        while !reached(&state) {
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if state.stopping {
+                return Err(Error::Closed("it is shutting down".into()));
+            }
+            self.changed.wait(&mut state);
+        }
+        Ok(state)
+    }
+
+    /// For the keeper: waits for something to do. After stopping, what is left is still handed out.
+    pub(crate) fn next_job(&self) -> Job {
+        let mut state = self.state.lock();
+        loop {
+            match state.batches.front() {
+                Some(batch) if state.failure.is_none() => return Job::Index(Arc::clone(batch)),
+                _ if state.stopping => return Job::Stop,
+                _ => self.changed.wait(&mut state),
+            }
+        }
+    }
+
+    /// For the keeper: the oldest batch is in the index.
+    pub(crate) fn done(&self, applied: Seq) {
+        let mut state = self.state.lock();
+        state.batches.pop_front();
+        self.applied.store(applied.0, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// For the keeper: the oldest batch could not be indexed.
+    pub(crate) fn fail(&self, failure: Error) {
+        self.state.lock().failure = Some(failure);
+        self.changed.notify_all();
+    }
+
+    /// Ends the keeper once it has nothing left that it can do.
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.changed.notify_all();
+    }
+
+    /// Why the index is behind, if it cannot follow.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.state.lock().failure.clone()
+    }
+}

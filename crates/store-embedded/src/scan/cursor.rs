@@ -1,0 +1,100 @@
+//! A scan between and during its slices.
+
+use std::sync::Arc;
+
+use towpath_protocol::{Event, IndexedTags};
+use towpath_store::{Budget, Error, Progress, Query, Scan, Seq, Stored, Tally, Verdict};
+
+use super::merge::{Merge, Step};
+use super::plan;
+use super::stream::Want;
+use super::view::View;
+use crate::Shared;
+use crate::log::record::STREAM;
+
+/// The budget's clock is asked after about so many keys looked at.
+const KEYS_BETWEEN_LOOKS: usize = 64;
+/// What loading an event costs, in keys looked at.
+const LOAD_COST: usize = 4;
+
+pub(crate) struct Cursor {
+    shared: Arc<Shared>,
+    query: Query,
+    last: Seq,
+    wants: Vec<Want>,
+    merge: Merge,
+    tally: Tally,
+    /// A match was left out because its filters had their share, so nothing is gained by looking for another.
+    left_out: bool,
+    reads_tags: bool,
+    matching: Vec<usize>,
+}
+
+impl Cursor {
+    pub(crate) fn new(shared: Arc<Shared>, query: Query, last: Seq) -> Self {
+        let filters = &query.filters;
+        let streams = filters.iter().enumerate();
+        let streams = streams.flat_map(|(number, (filter, limit))| plan::streams(number, filter, limit.events_max));
+        Self {
+            shared,
+            last,
+            wants: filters.iter().map(|(filter, _)| plan::want(filter)).collect(),
+            merge: Merge::new(streams.collect()),
+            tally: Tally::new(filters),
+            left_out: false,
+            reads_tags: filters.iter().any(|(filter, _)| !filter.tags.is_empty()),
+            matching: Vec::new(),
+            query,
+        }
+    }
+
+    /// Whether to return `event`.
+    fn accepts(&mut self, event: &Event) -> bool {
+        let tags = if self.reads_tags { IndexedTags::of(event) } else { IndexedTags::default() };
+        let filters = self.query.filters.iter().enumerate();
+        self.matching.clear();
+        self.matching.extend(filters.filter(|(_, (filter, _))| filter.matches(event, &tags)).map(|(number, _)| number));
+        if self.matching.is_empty() || !(self.query.visible)(event) {
+            return false;
+        }
+        let verdict = self.tally.count(self.matching.iter().copied());
+        self.left_out |= verdict == Verdict::LeaveOut;
+        verdict == Verdict::Send
+    }
+}
+
+impl Scan for Cursor {
+    fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
+        let shared = Arc::clone(&self.shared);
+        let mut view = View::open(&shared)?;
+        let (mut events, mut bytes, mut cost) = (0, 0, 0);
+        loop {
+            if let Some(completeness) = self.tally.finished() {
+                return Ok(Progress::Done(completeness));
+            }
+            let (tally, left_out) = (&self.tally, self.left_out);
+            match self.merge.step(&view, &self.wants, |filter| left_out && !tally.is_open(filter))? {
+                Step::End => return Ok(Progress::Done(self.tally.at_end())),
+                Step::Looked(keys) => cost += keys,
+                Step::Candidate(moment) if moment.seq > self.last => cost += 1,
+                Step::Candidate(moment) => {
+                    cost += LOAD_COST;
+                    if let Some(event) = view.event(moment.seq)?.filter(|event| self.accepts(event)) {
+                        events += 1;
+                        bytes += event.json().len();
+                        out.push(Stored { stream: STREAM, seq: moment.seq, event });
+                    }
+                }
+            }
+            if events >= budget.events_max || bytes >= budget.bytes_max {
+                return Ok(Progress::More);
+            }
+            if cost >= KEYS_BETWEEN_LOOKS {
+                cost = 0;
+                if (budget.spent)() {
+                    return Ok(Progress::More);
+                }
+            }
+        }
+    }
+}

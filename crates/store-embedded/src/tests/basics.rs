@@ -1,0 +1,87 @@
+//! The plain cases.
+
+use towpath_protocol::{Filter, Set};
+use towpath_store::{Completeness, Cursor, EventStore, Outcome, Page, Seq};
+
+use super::fixture::{Folder, accept, commit, everything, key, note, query, scan, write};
+use crate::EmbeddedStore;
+
+#[test]
+fn what_is_committed_is_scanned_newest_first() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let writes = [note(1, 10), note(2, 30), note(1, 20)];
+    let committed = commit(&store, writes.to_vec());
+    assert_eq!(committed.outcomes, [Outcome::Accepted(Seq(1)), Outcome::Accepted(Seq(2)), Outcome::Accepted(Seq(3))]);
+    let times: Vec<u64> = everything(&store).iter().map(|event| event.created_at()).collect();
+    assert_eq!(times, [30, 20, 10]);
+    let by_one = Filter { authors: Some(Set::new(vec![key(1)])), ..Filter::default() };
+    let (events, completeness) = scan(&store, query(vec![by_one.clone()], 1, &store));
+    assert_eq!((events.len(), completeness), (1, Completeness::Limited));
+    let (events, completeness) = scan(&store, query(vec![by_one], 2, &store));
+    assert_eq!((events.len(), completeness), (2, Completeness::All));
+}
+
+#[test]
+fn a_reopened_store_holds_the_same() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..300 {
+        accept(&store, &note(1, at));
+    }
+    let before = everything(&store);
+    assert_eq!(before.len(), 300);
+    drop(store);
+    let store = folder.open();
+    assert_eq!(everything(&store), before);
+    let page = Page { entries_max: 7, bytes_max: usize::MAX };
+    let mut cursor = Cursor::start();
+    let mut seqs = Vec::new();
+    loop {
+        let entries = store.since(&cursor, page).unwrap();
+        let Some(last) = entries.last() else { break };
+        cursor.advance(last.stream, last.seq);
+        seqs.extend(entries.iter().map(|entry| entry.seq.0));
+    }
+    assert_eq!(seqs, (1..=300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = Folder::new();
+    let _store = folder.open();
+    let second = EmbeddedStore::open(folder.config.clone());
+    assert!(matches!(second, Err(towpath_store::Error::InUse)));
+}
+
+#[test]
+fn replacement_and_deletion_follow_the_rules() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let old = write(1, 10, 0, &[], "old");
+    let new = write(1, 20, 0, &[], "new");
+    accept(&store, &old);
+    accept(&store, &new);
+    assert_eq!(commit(&store, vec![old]).outcomes, [Outcome::Superseded]);
+    assert_eq!(commit(&store, vec![new.clone()]).outcomes, [Outcome::Duplicate]);
+    let id = new.event().id().to_hex();
+    accept(&store, &write(1, 30, 5, &[&["e", &id]], ""));
+    assert_eq!(commit(&store, vec![new]).outcomes, [Outcome::Deleted]);
+    assert_eq!(everything(&store).len(), 1);
+    accept(&store, &note(1, 5));
+    accept(&store, &write(1, 40, 62, &[&["relay", "ALL_RELAYS"]], ""));
+    let kinds: Vec<u16> = everything(&store).iter().map(|event| event.kind()).collect();
+    assert_eq!(kinds, [62]);
+    assert_eq!(commit(&store, vec![note(1, 6), note(1, 41)]).outcomes, [Outcome::Vanished, Outcome::Accepted(Seq(6))]);
+}
+
+#[test]
+fn expired_events_go() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &write(1, 10, 1, &[&["expiration", "50"]], "short"));
+    accept(&store, &note(1, 11));
+    while store.maintain(50).unwrap() {}
+    assert_eq!(everything(&store).len(), 1);
+    assert_eq!(store.snapshot().seq(towpath_store::StreamId(0)), Seq(3));
+}

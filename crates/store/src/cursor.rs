@@ -1,0 +1,115 @@
+//! Positions in the commit log.
+
+use std::fmt;
+
+use towpath_protocol::Event;
+
+/// A pod's own sequence of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct StreamId(pub u32);
+
+/// A place in a stream: 1 for its first entry, then without a gap. 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The one after.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How far each stream has been read: covers every entry up to and including the one named.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cursor(Vec<(StreamId, Seq)>);
+
+impl Cursor {
+    /// Before everything.
+    pub fn start() -> Self {
+        Self::default()
+    }
+
+    /// At `seq` of `stream`.
+    pub fn at(stream: StreamId, seq: Seq) -> Self {
+        Self(vec![(stream, seq)])
+    }
+
+    /// How far `stream` has been read.
+    pub fn seq(&self, stream: StreamId) -> Seq {
+        self.0.iter().find(|(id, _)| *id == stream).map_or(Seq(0), |(_, seq)| *seq)
+    }
+
+    /// Whether the entry is covered.
+    pub fn covers(&self, stream: StreamId, seq: Seq) -> bool {
+        seq <= self.seq(stream)
+    }
+
+    /// Moves on; never back.
+    pub fn advance(&mut self, stream: StreamId, seq: Seq) {
+        match self.0.iter_mut().find(|(id, _)| *id == stream) {
+            Some((_, at)) => *at = seq.max(*at),
+            None => self.0.push((stream, seq)),
+        }
+    }
+}
+
+/// An event and its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Whose commit it was.
+    pub stream: StreamId,
+    /// Its place.
+    pub seq: Seq,
+    /// The event.
+    pub event: Event,
+}
+
+/// What one log entry records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An event was accepted, removing the entries named.
+    Event {
+        /// The event.
+        event: Event,
+        /// What it superseded or deleted.
+        removed: Vec<Seq>,
+    },
+    /// An event was accepted here and has since been erased.
+    Erased {
+        /// What it had superseded or deleted.
+        removed: Vec<Seq>,
+    },
+    /// Events expired.
+    Expired {
+        /// Which.
+        removed: Vec<Seq>,
+    },
+}
+
+/// One entry of the commit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The stream it belongs to.
+    pub stream: StreamId,
+    /// Its place.
+    pub seq: Seq,
+    /// When it was committed, in milliseconds since 1970 by the committer's clock.
+    pub committed_at_ms: u64,
+    /// What it records.
+    pub record: Record,
+}
+
+/// How much to read at once: whichever is reached first, but at least one entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Entries.
+    pub entries_max: usize,
+    /// Bytes of events.
+    pub bytes_max: usize,
+}

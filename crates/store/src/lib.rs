@@ -1,0 +1,102 @@
+//! The event store port: what every store promises, whichever engine is behind it.
+//!
+//! Owns: the trait [`EventStore`] and its contract, the rules of replacement and deletion every store applies
+//! ([`rules`]), the memory store, and (feature `suite`) a test for every MUST of the contract.
+//! Must not know: engines, files, SQL, sockets, who may read what (a [`Query`] carries that as a predicate).
+
+mod batch;
+mod cursor;
+mod error;
+pub mod memory;
+mod query;
+pub mod rules;
+#[cfg(feature = "suite")]
+pub mod suite;
+
+pub use batch::{Batch, Committed, Outcome};
+pub use cursor::{Cursor, Entry, Page, Record, Seq, Stored, StreamId};
+pub use error::Error;
+pub use query::{Budget, Completeness, FilterLimit, Progress, Query, Scan, Tally, Verdict};
+
+use towpath_protocol::EventId;
+
+/// A store of events over a commit log.
+///
+/// ```text
+///   stream 7   │ 1 │ 2 │ 3 │ 4 │ 5 │ 6 │ …          one committer owns a stream
+///                          ▲       ▲
+///              snapshot() ─┘       └─ commit in flight: invisible until it is durable
+/// ```
+///
+/// # Contract
+///
+/// Calls block; none may be made from a runtime's worker but [`EventStore::known`], [`EventStore::snapshot`] and
+/// [`EventStore::health`], which are short.
+///
+/// *Commit.* One committer at a time.
+/// 1. A commit MUST be durable, whole, before it returns: the events it accepts, all they remove, and their log entries.
+/// 2. A commit that fails MUST leave nothing behind, and the next one may succeed.
+/// 3. Every write MUST get its own [`Outcome`], decided as if the writes before it in the batch had been committed.
+/// 4. Accepted events MUST take consecutive sequence numbers in batch order; the first ever is 1; none is reused.
+/// 5. What a commit accepts MUST be in every scan opened after it returned.
+/// 6. Replacement, deletion and vanishing MUST follow [`rules`], in any order of arrival.
+///
+/// *Scan.*
+/// 7. A scan MUST return every event that matches, is visible, is covered by the query's cursor and has not been removed by the
+///    time the scan comes to it: newest first, ties by lowest id, each once however many filters match, up to the limits.
+/// 8. A scan MUST NOT return anything else; in particular nothing behind the query's cursor.
+/// 9. A scan MUST hold no engine snapshot between slices, and a slice MUST end soon after its budget is spent.
+/// 10. A scan MUST NOT claim completeness it did not see ([`Completeness`]).
+///
+/// *Log.*
+/// 11. `since(cursor)` MUST return the entries behind the cursor in order without a gap, erased ones included as such.
+/// 12. After a crash at any instant, reopening MUST find every commit that returned, whole, and of the one in flight all or nothing.
+pub trait EventStore: Send + Sync {
+    /// Commits `batch` as one durable transaction.
+    fn commit(&self, batch: Batch) -> Result<Committed, Error>;
+
+    /// Whether an event with this id is stored.
+    fn known(&self, id: &EventId) -> Result<bool, Error>;
+
+    /// The position of the last commit that is visible to scans opened from now on.
+    fn snapshot(&self) -> Cursor;
+
+    /// Opens a scan; see [`Scan::next`].
+    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error>;
+
+    /// Log entries behind `cursor`, oldest first, at most a page. Empty when there are none.
+    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error>;
+
+    /// Does one bounded step of upkeep (deleting what expired by `now`, checkpoints, compaction). True if there is more to do.
+    fn maintain(&self, now: u64) -> Result<bool, Error>;
+
+    /// Whether commits can succeed at the moment; the error says why not.
+    fn health(&self) -> Result<(), Error>;
+
+    /// Figures for operators.
+    fn stats(&self) -> Result<Stats, Error>;
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Events that can be queried.
+    pub events: u64,
+    /// The last sequence number.
+    pub last_seq: Seq,
+    /// Bytes of the log on disk.
+    pub log_bytes: u64,
+    /// Bytes of the log that hold events still stored.
+    pub live_bytes: u64,
+    /// Bytes of the index on disk.
+    pub index_bytes: u64,
+}
+
+/// Where the committer hands what it has just committed, and ingest what is never stored. Ring-2 pieces meet here.
+pub trait Delivery: Send + Sync {
+    /// A fresh commit. Never blocks: a receiver that falls behind reads the log instead.
+    fn committed(&self, batch: &Committed, at: std::time::Instant);
+
+    /// Delivers an ephemeral event to whoever listens now, and says how many do.
+    fn ephemeral(&self, event: &towpath_protocol::Event) -> usize;
+}

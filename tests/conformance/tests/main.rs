@@ -1,0 +1,19 @@
+//! The conformance suite: one module for each NIP, one test for each statement of it.
+//!
+//! `RELAY_UNDER_TEST=ws://…` runs the tests that need no special configuration against that relay.
+
+mod edge;
+mod isolation;
+mod lifecycle;
+mod nip01;
+mod nip09;
+mod nip11;
+mod nip13;
+mod nip40;
+mod nip42;
+mod nip45;
+mod nip59;
+mod nip62;
+mod nip67;
+mod nip70;
+mod rates;

@@ -1,0 +1,229 @@
+//! What can be typed, and the help that teaches it. No behaviour.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// A Nostr relay for teams of people and agents.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  towpath                                  serve on ws://127.0.0.1:7777, data in ./towpath-data
+  towpath serve --listen 0.0.0.0:7777      serve everyone who can reach this machine
+  towpath import < events.jsonl            bring events over from another relay
+  towpath query '{\"kinds\":[1],\"limit\":5}'  the five newest notes
+  towpath config example > towpath.toml    every setting, its default and the reason
+
+`towpath help <command>` has examples for each command."
+)]
+pub(crate) struct Args {
+    /// Without a command: serve.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the relay until it is told to stop (SIGTERM or Ctrl-C).
+    #[command(after_help = "\
+Examples:
+  towpath serve
+  towpath serve --config towpath.toml
+  towpath serve --listen 127.0.0.1:0 --data /tmp/try    any free port, a folder to throw away
+  TOWPATH_LOG_LEVEL=debug towpath serve                 any key of the file, by environment
+
+The relay reads its configuration again on SIGHUP and takes what is marked `reloadable`.")]
+    Serve(ServeArgs),
+
+    /// Read events, one JSON object a line, into the store of a relay that is not running.
+    #[command(after_help = "\
+Examples:
+  towpath import < events.jsonl
+  strfry export | towpath import
+  towpath import events.jsonl --resume       go on where an interrupted import stopped
+
+Every id and signature is checked. What is refused is counted by reason, with the first line of
+each. Exit code 1: some lines were no genuine events; all others are in the store.")]
+    Import(ImportArgs),
+
+    /// Write stored events, one JSON object a line, in the order they were stored.
+    #[command(after_help = "\
+Examples:
+  towpath export > events.jsonl
+  towpath export --filter '{\"kinds\":[0,3]}' --output profiles.jsonl
+  towpath export --since-seq 120000          what was stored after sequence number 120000
+
+The last line on standard error names the sequence number to go on from.")]
+    Export(ExportArgs),
+
+    /// Print the stored events that match a filter, newest first, as a REQ would.
+    #[command(after_help = "\
+Examples:
+  towpath query '{\"kinds\":[1],\"limit\":5}'
+  towpath query '{\"authors\":[\"<64 hex>\"]}' '{\"#p\":[\"<64 hex>\"]}'    several filters: either matches
+  towpath query '{\"kinds\":[0]}' | jq -r .content")]
+    Query(QueryArgs),
+
+    /// Count what is stored: events by kind, sizes, sequence number.
+    #[command(after_help = "\
+Examples:
+  towpath stats
+  towpath stats --data /var/lib/towpath")]
+    Stats(StoreArgs),
+
+    /// Verify every stored event and every index entry, offline.
+    #[command(after_help = "\
+Examples:
+  towpath check
+  towpath check --no-verify      index against log only, without the signatures
+
+Exit code 1: something is wrong; each problem is named on its own line.")]
+    Check(CheckArgs),
+
+    /// Explain, check and show the configuration.
+    #[command(after_help = "\
+Examples:
+  towpath config example > towpath.toml
+  towpath config check --config towpath.toml
+  towpath config show --config towpath.toml    what is in force, and who set it")]
+    Config(ConfigArgs),
+
+    /// Show or make the relay's own key.
+    #[command(after_help = "\
+Examples:
+  towpath keys                   the public key, as hex and npub
+  towpath keys generate          make the key before the first start
+  towpath keys --reveal          the secret key too, for a backup")]
+    Keys(KeysArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Serve(ServeArgs::default())
+    }
+}
+
+/// Where the configuration comes from; every command takes these.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct StoreArgs {
+    /// Configuration file [environment: TOWPATH_CONFIG; without one every key has its default]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Data folder [default: ./towpath-data]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Address and port [default: 127.0.0.1:7777]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImportArgs {
+    /// File to read; standard input without it
+    #[arg(value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Trust the signatures; only for an export of your own. Ids are checked all the same
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+
+    /// Go on after the last line an interrupted import of the same file stored
+    #[arg(long, requires = "input")]
+    pub(crate) resume: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Only events that match this filter
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+
+    /// Only events stored after this sequence number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub(crate) since_seq: u64,
+
+    /// File to write; standard output without it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct QueryArgs {
+    /// Filters as a REQ has them; without a `limit` every match is printed
+    #[arg(value_name = "FILTER", required = true)]
+    pub(crate) filters: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Leave the ids and signatures out
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print the documented file: every key, its default, the reason
+    Example,
+    /// Report everything that is wrong, each with its place
+    Check(ServeArgs),
+    /// Print the values in force and where each was set
+    Show(ServeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<KeysAction>,
+
+    #[command(flatten)]
+    pub(crate) show: KeysShowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Print the relay's public key
+    Show(KeysShowArgs),
+    /// Make the relay's key, if it has none yet
+    Generate(StoreArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeysShowArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Print the secret key as well; whoever has it can speak as the relay
+    #[arg(long)]
+    pub(crate) reveal: bool,
+}

@@ -1,0 +1,12 @@
+//! One module per command.
+
+pub(crate) mod check;
+pub(crate) mod config;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod keys;
+pub(crate) mod query;
+pub(crate) mod serve;
+pub(crate) mod stats;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! The commands that work on a store, on the memory store: what goes in comes out, and only that.
+
+use std::fs;
+use std::io::Write;
+
+use towpath_protocol::{EventId, Filter, SecretKey, Set, VerifiedEvent};
+use towpath_relay::config::Config;
+use towpath_store::memory::MemoryStore;
+use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Record, Scan, Seq, Stats};
+
+use super::import::{Source, import};
+use super::{check, export, query, stats};
+
+const NOTE: u16 = 1;
+
+fn alice() -> SecretKey {
+    SecretKey::from_bytes([1; 32]).expect("a key")
+}
+
+fn event(created_at: u64, kind: u16, tags: &[&[&str]], content: &str) -> VerifiedEvent {
+    alice().sign(created_at, kind, tags, content, &[7; 32])
+}
+
+fn line(event: &VerifiedEvent) -> String {
+    event.event().as_str().to_owned() + "\n"
+}
+
+fn note(created_at: u64, content: &str) -> String {
+    line(&event(created_at, NOTE, &[&["t", "towpath"]], content))
+}
+
+fn imported(store: &dyn EventStore, lines: String) -> String {
+    let source = Source::stream(std::io::Cursor::new(lines.into_bytes()));
+    import(source, &Config::default(), store, true).expect("the import runs").to_string()
+}
+
+fn exported(store: &dyn EventStore, since: u64, filter: &str) -> (String, Seq) {
+    let mut output = Vec::new();
+    let filter = query::parse(filter).expect("a filter");
+    let from = export::cursor_at(store, Seq(since)).expect("the store can be read");
+    let (_, last) = export::write_events(store, from, Some(&filter), &mut output).expect("memory can be written");
+    (String::from_utf8(output).expect("JSON is text"), last)
+}
+
+#[test]
+fn an_export_of_what_was_imported_is_the_same_lines() {
+    let store = MemoryStore::new();
+    let lines: String = (0..5000).map(|at| note(1_700_000_000 + at, "hello")).collect();
+    let tally = imported(&store, lines.clone());
+    assert_eq!(tally, "      5000 stored\n");
+    let (exported, last) = exported(&store, 0, "{}");
+    assert!(exported == lines, "the lines differ");
+    assert_eq!(last, Seq(5000));
+}
+
+#[test]
+fn what_cannot_be_stored_is_counted_by_reason_with_its_first_line() {
+    let store = MemoryStore::new();
+    let genuine = note(1_700_000_000, "genuine");
+    let wrong_id = genuine.replace("genuine", "forged");
+    let sig_at = genuine.find("\"sig\":\"").expect("a signature") + 7;
+    let mut wrong_signature = note(1_700_000_001, "other");
+    wrong_signature.replace_range(sig_at..sig_at + 4, "0000");
+    let lines = [
+        genuine.clone(),
+        "not JSON\n".to_owned(),
+        "\n".to_owned(),
+        wrong_id,
+        wrong_signature,
+        genuine,
+        line(&event(1_700_000_000, NOTE, &[&["expiration", "1700000001"]], "gone")),
+        line(&event(1_700_000_000, 20_001, &[], "ephemeral")),
+        line(&event(1_700_000_001, 0, &[], "new profile")),
+        line(&event(1_700_000_000, 0, &[], "old profile")),
+        format!("{}\n", "x".repeat(600_000)),
+    ];
+    let tally = imported(&store, lines.concat());
+    let expected = [
+        "         2 stored",
+        "         1 longer than a message may be (first on line 11)",
+        "         1 not an event (first on line 2",
+        "         1 wrong id (first on line 4",
+        "         1 wrong signature (first on line 5",
+        "         1 expired (first on line 7)",
+        "         1 ephemeral (first on line 8)",
+        "         1 stored already (first on line 6)",
+        "         1 a newer version is stored (first on line 10)",
+    ];
+    let lines: Vec<&str> = tally.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{tally}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line} should start with {expected}");
+    }
+}
+
+#[test]
+fn an_export_goes_on_after_a_sequence_number_and_leaves_out_what_was_deleted() {
+    let store = MemoryStore::new();
+    let doomed = event(1_700_000_000, NOTE, &[], "doomed");
+    let deletion = line(&event(1_700_000_001, 5, &[&["e", &doomed.event().id().to_hex()]], ""));
+    let (first, second) = (note(1_700_000_002, "first"), note(1_700_000_003, "second"));
+    imported(&store, [line(&doomed), first.clone(), deletion.clone(), second.clone()].concat());
+
+    let (all, last) = exported(&store, 0, "{}");
+    assert_eq!(all, [first.as_str(), &deletion, &second].concat());
+    assert_eq!(exported(&store, 2, "{\"kinds\":[1]}").0, second);
+    assert_eq!(exported(&store, last.0, "{}").0, "");
+}
+
+#[test]
+fn an_interrupted_import_goes_on_behind_the_last_line_that_was_stored() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("events.jsonl");
+    let mut config = Config::default();
+    config.store.data = folder.path().to_owned();
+    let append = |line: &str| {
+        let mut file = fs::File::options().create(true).append(true).open(&path).expect("the file opens");
+        file.write_all(line.as_bytes()).expect("the file is written");
+    };
+    let import_file = |store: &dyn EventStore, resume| {
+        let source = Source::file(&path, resume, &config)?;
+        import(source, &config, store, true).map(|tally| tally.to_string())
+    };
+
+    append(&note(1_700_000_000, "first"));
+    assert!(import_file(&MemoryStore::new(), true).is_err(), "there is nothing to resume yet");
+    import_file(&MemoryStore::new(), false).expect("the import runs");
+    append(&note(1_700_000_001, "second"));
+    append("not JSON\n");
+    // A store of its own shows that the first line was not even read.
+    let resumed = import_file(&MemoryStore::new(), true).expect("the import resumes");
+    assert!(resumed.starts_with("         1 stored\n"), "{resumed}");
+    assert!(resumed.contains("(first on line 3"), "{resumed}");
+
+    fs::write(&path, note(1_700_000_009, "another file of that name")).expect("the file is written");
+    assert!(import_file(&MemoryStore::new(), true).is_err(), "another file is no continuation");
+}
+
+#[test]
+fn a_sound_store_passes_the_check_and_its_kinds_are_counted() {
+    let store = MemoryStore::new();
+    let doomed = event(1_700_000_000, NOTE, &[], "doomed");
+    let lines = [
+        line(&doomed),
+        line(&event(1_700_000_000, 0, &[], "old profile")),
+        line(&event(1_700_000_001, 0, &[], "new profile")),
+        line(&event(1_700_000_001, 5, &[&["e", &doomed.event().id().to_hex()]], "")),
+        note(1_700_000_002, "kept"),
+    ];
+    imported(&store, lines.concat());
+    let report = check::check(&store, true).expect("the check runs");
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!((report.entries, report.live), (5, 3));
+
+    let kinds = stats::by_kind(&store).expect("the store can be read");
+    assert_eq!(kinds.keys().copied().collect::<Vec<_>>(), [0, 1, 5]);
+    assert!(stats::report(&store.stats().expect("figures"), &kinds).contains("last sequence  5"));
+    assert!(store.snapshot() != Cursor::start());
+}
+
+/// A store whose index lost its tags and kept the first event, which the log says the second one removed.
+struct Damaged {
+    inner: MemoryStore,
+}
+
+impl EventStore for Damaged {
+    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.inner.commit(batch)
+    }
+
+    fn known(&self, id: &EventId) -> Result<bool, Error> {
+        self.inner.known(id)
+    }
+
+    fn snapshot(&self) -> Cursor {
+        self.inner.snapshot()
+    }
+
+    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
+        let nothing = || Filter { ids: Some(Set::new(Vec::new())), ..Filter::default() };
+        let forgetful = |(filter, limit): &(Filter, _)| {
+            let filter = if filter.tags.is_empty() { filter.clone() } else { nothing() };
+            (filter, *limit)
+        };
+        let filters = query.filters.iter().map(forgetful).collect();
+        self.inner.scan(Query { filters, ..query })
+    }
+
+    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.inner.since(cursor, page)?;
+        for entry in &mut entries {
+            if let (Seq(2), Record::Event { removed, .. }) = (entry.seq, &mut entry.record) {
+                removed.push(Seq(1));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn maintain(&self, now: u64) -> Result<bool, Error> {
+        self.inner.maintain(now)
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        self.inner.health()
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.inner.stats()
+    }
+}
+
+#[test]
+fn the_check_names_what_the_index_lost_and_what_it_kept() {
+    let removed = event(1_700_000_000, NOTE, &[], "removed");
+    let tagged = event(1_700_000_001, NOTE, &[&["t", "towpath"]], "kept");
+    let store = Damaged { inner: MemoryStore::new() };
+    imported(&store, [line(&removed), line(&tagged)].concat());
+
+    let report = check::check(&store, true).expect("the check runs");
+    let removed = removed.event().id();
+    let expected = [
+        format!("entry 1, event {removed}: removed, but still in the index"),
+        format!("entry 2, event {}: not found by tag t = \"towpath\"", tagged.event().id()),
+        format!("index: event {removed} was removed from the log"),
+        "index: 2 events by time, 1 in the log".to_owned(),
+    ];
+    assert_eq!(report.problems, expected);
+}

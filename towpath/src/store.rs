@@ -1,0 +1,82 @@
+//! The store of a relay that is not running, as commands use it.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use towpath_protocol::Event;
+use towpath_relay::config::Config;
+use towpath_store::{Budget, Cursor, Entry, EventStore, Page, Progress, Query, Record, Stored};
+
+/// What is read from the log or a scan at once; bounds the memory of every command.
+const PAGE: Page = Page { entries_max: 4096, bytes_max: 8 << 20 };
+
+/// Opens the store of the data folder. One process at a time: a running relay has it.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    let folder = config.store.data.display();
+    towpath_relay::open_store(config).with_context(|| format!("cannot open the store in {folder}"))
+}
+
+/// Opens the store to read it; a folder without one is a slip of the pen, not an empty store.
+pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    let folder = &config.store.data;
+    anyhow::ensure!(folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
+    open(config)
+}
+
+/// Whether `event` has passed its expiration (NIP-40); such events are stored until upkeep comes by.
+pub(crate) fn is_expired(event: &Event, now: u64) -> bool {
+    let expiration = event.first_value("expiration").and_then(|at| at.parse().ok());
+    expiration.is_some_and(|at: u64| at <= now)
+}
+
+/// Hands every log entry behind `cursor` to `take`, oldest first.
+pub(crate) fn each_entry(
+    store: &dyn EventStore,
+    mut cursor: Cursor,
+    mut take: impl FnMut(Entry) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    loop {
+        let entries = store.since(&cursor, PAGE)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for entry in entries {
+            cursor.advance(entry.stream, entry.seq);
+            take(entry)?;
+        }
+    }
+}
+
+/// Hands every event that is still stored to `take`, in the order they were stored.
+pub(crate) fn each_event(
+    store: &dyn EventStore,
+    cursor: Cursor,
+    mut take: impl FnMut(Stored) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    each_entry(store, cursor, |entry| {
+        let Record::Event { event, .. } = entry.record else { return Ok(()) };
+        // The log keeps what was superseded or deleted until its file is rewritten.
+        if !store.known(&event.id())? {
+            return Ok(());
+        }
+        take(Stored { stream: entry.stream, seq: entry.seq, event })
+    })
+}
+
+/// Hands every match of `query` to `take`, newest first.
+pub(crate) fn each_match(
+    store: &dyn EventStore,
+    query: Query,
+    mut take: impl FnMut(Stored) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut scan = store.scan(query)?;
+    let mut found = Vec::new();
+    loop {
+        let budget = Budget { events_max: PAGE.entries_max, bytes_max: PAGE.bytes_max, spent: &|| false };
+        let progress = scan.next(budget, &mut found)?;
+        found.drain(..).try_for_each(&mut take)?;
+        if matches!(progress, Progress::Done(_)) {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The one entry point for developers.
+//!
+//! Owns the order of the steps and what they need on the machine. Knows nothing of the relay but the
+//! names of its packages; what a step checks is written in the tests it runs.
+
+mod bench;
+mod check;
+mod fuzz;
+mod metrics;
+mod step;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Build, test and measure Towpath", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, then run every test.
+    Test,
+    /// The quick gate before a commit: format, lints, dependencies, tidy and unit tests, documentation.
+    Check,
+    /// Build for release and measure: the standard comparison, or what the arguments ask of the load programme.
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run the standard comparison and write its report into the README.
+    Figures {
+        /// More for the comparison, such as `--relay NAME=PROGRAM`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzz one target, or each in turn, with cargo-fuzz on a nightly toolchain.
+    Fuzz {
+        /// The target's name; every target without it.
+        target: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Print the sizes of files and functions, crate by crate.
+    Metrics,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Test => test::run(),
+        Command::Check => check::run(),
+        Command::Bench { arguments } => bench::run(&arguments),
+        Command::Figures { arguments } => bench::figures(&arguments),
+        Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Metrics => metrics::run(),
+    }
+}
