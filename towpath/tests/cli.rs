@@ -163,21 +163,25 @@ fn what_is_imported_can_be_exported_queried_counted_and_checked() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "waits for another process, in a thread of its own")]
 fn a_store_that_another_process_has_open_is_said_to_be_in_use() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = path(folder.path());
     let mut holder = towpath(&["import", "--data", data]);
     let mut holder = holder.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
     let mut input = holder.stdin.take().expect("a pipe");
-    // The first process has the store once its lines are in it; until then the second one may find it free.
-    input.write_all(notes(1).as_bytes()).expect("the line is read");
-    let in_use = (0..200).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let (code, _, stderr) = run(&mut towpath(&["stats", "--data", data]));
-        code == 1 && stderr.contains("cannot open the store in") && stderr.contains("in use by another process")
+    input.write_all(notes(1).as_bytes()).expect("the line is taken");
+    // The index is made after the lock is taken.
+    let index = folder.path().join("index");
+    let opened = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        index.exists()
     });
+    assert!(opened, "the first process does not open the store");
+
+    let (code, _, stderr) = run(&mut towpath(&["stats", "--data", data]));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("cannot open the store in") && stderr.contains("in use by another process"), "{stderr}");
     drop(input);
-    // The second process may have been faster, and then it was the first one that was refused.
-    let held = holder.wait().expect("the first process ends").success();
-    assert!(in_use || !held, "both had the store at once");
+    assert!(holder.wait().expect("the first process ends").success());
 }

@@ -46,8 +46,8 @@ struct Held {
 enum Phase {
     /// The stored part is being sent; live events wait.
     Stored { held: Vec<Held>, held_bytes: usize },
-    /// Live events go straight out.
-    Live,
+    /// Live events go straight out, but for those that the scan has sent: delivery may come to them later than the scan did.
+    Live { sent: Cursor },
 }
 
 /// See the module.
@@ -116,7 +116,7 @@ impl Subscription {
     pub(crate) fn end(self: &Arc<Self>) -> bool {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         if first {
-            *self.phase.lock() = Phase::Live;
+            *self.phase.lock() = Phase::Live { sent: Cursor::start() };
             self.outbox.purge(self);
         }
         first
@@ -135,7 +135,8 @@ impl Subscription {
     pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, committed: Option<Instant>) -> bool {
         let mut phase = self.phase.lock();
         match &mut *phase {
-            Phase::Live => self.outbox.push_event(self, event.clone(), committed).is_ok(),
+            Phase::Live { sent } if is_covered(sent, place) => true,
+            Phase::Live { .. } => self.outbox.push_event(self, event.clone(), committed).is_ok(),
             Phase::Stored { held, held_bytes } => {
                 *held_bytes += event.json().len();
                 held.push(Held { place, event: event.clone(), committed });
@@ -152,9 +153,13 @@ impl Subscription {
             return true;
         }
         self.outbox.push_ordered(eose);
-        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live) else { return true };
+        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live { sent: cursor.clone() }) else { return true };
         held.into_iter()
-            .filter(|held| held.place.is_none_or(|(stream, seq)| !cursor.covers(stream, seq)))
+            .filter(|held| !is_covered(cursor, held.place))
             .all(|held| self.outbox.push_event(self, held.event, held.committed).is_ok())
     }
+}
+
+fn is_covered(cursor: &Cursor, place: Place) -> bool {
+    place.is_some_and(|(stream, seq)| cursor.covers(stream, seq))
 }

@@ -24,7 +24,7 @@ pub(crate) struct Admission {
     websockets: Arc<Semaphore>,
     websockets_max: usize,
     per_address_max: usize,
-    proxies: Vec<Network>,
+    exempt: Vec<Network>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -63,7 +63,7 @@ impl Admission {
             websockets: Arc::new(Semaphore::new(config.connections_max)),
             websockets_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
-            proxies: config.trusted_proxies.clone(),
+            exempt: config.trusted_proxies.iter().chain(&config.trusted_addresses).cloned().collect(),
             by_address: Mutex::default(),
         }
     }
@@ -91,7 +91,7 @@ impl Admission {
     }
 
     fn count(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
-        if address::is_trusted(address.to_canonical(), &self.proxies) {
+        if address::is_trusted(address.to_canonical(), &self.exempt) {
             return Some(Counted { admission: self.clone(), address: None });
         }
         let key = address::counted_as(address);

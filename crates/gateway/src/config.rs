@@ -32,6 +32,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Whose `X-Forwarded-For` is believed. Default: loopback, so that a proxy on the same host just works.
     pub trusted_proxies: Vec<Network>,
+    /// Exempt from limits by address, as loopback and trusted proxies are. Default: none.
+    pub trusted_addresses: Vec<Network>,
     /// How long connections may take to end after shutdown began. Default: 10 s.
     pub drain_timeout: Duration,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             compression: true,
             tls: None,
+            trusted_addresses: Vec::new(),
             trusted_proxies: vec![
                 Network::new(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
                 Network::new(Ipv6Addr::LOCALHOST.into(), 128),

@@ -128,13 +128,15 @@ pub fn screen(event: &Event, principal: &Principal, policy: &Policy, now: u64) -
     if spec.storage == Storage::Refused {
         return Err(Denial::Unpublishable);
     }
-    if policy.auth_to_write && !principal.is_authenticated() {
+    let vanish = spec.effect == Effect::Vanish && policy.vanish;
+    // Everyone may ask to be forgotten, whatever else they may write (NIP-62).
+    if policy.auth_to_write && !vanish && !principal.is_authenticated() {
         return Err(Denial::AuthRequired);
     }
     check_time(event, policy, now)?;
     check_work(event, policy)?;
     check_protection(event, spec.effect, principal)?;
-    if spec.effect == Effect::Vanish && policy.vanish {
+    if vanish {
         check_vanish(event, policy)?;
     }
     Ok(())

@@ -14,6 +14,7 @@ mod violation;
 pub use delivery::{commit_order, exact_handover, nothing_missed, ok_order};
 pub use durability::{Holdings, acked_is_durable, delivered_is_committed};
 pub use log::followers_catch_up;
+pub use towpath_protocol::EventId;
 pub use violation::{Fault, Promise, Violation};
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 use std::fmt::Write;
 
 use crate::{
-    Event, IndexedTags, Limits, PublicKey, SecretKey, Subject, SubmittedEvent, VerifiedEvent, Verifier, push_json_string, wire,
+    Event, IndexedTags, Limits, PublicKey, SecretKey, Subject, SubmittedEvent, VerifiedEvent, Verifier,
+    push_json_string, wire,
 };
 
 /// Small enough that random texts reach them.
@@ -19,7 +20,9 @@ const ECHO_BYTES_MAX: usize = 128;
 pub fn message(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match wire::client_message(text, &LIMITS) {
-        Ok(crate::ClientMessage::Event(event) | crate::ClientMessage::Auth(event)) => keeps_its_form(event.unverified()),
+        Ok(crate::ClientMessage::Event(event) | crate::ClientMessage::Auth(event)) => {
+            keeps_its_form(event.unverified())
+        }
         Ok(crate::ClientMessage::Req(id, filters) | crate::ClientMessage::Count(id, filters)) => {
             assert!((1..=LIMITS.subscription_id_chars_max).contains(&id.as_str().chars().count()));
             assert!((1..=LIMITS.filters_max).contains(&filters.len()));
@@ -117,7 +120,8 @@ fn spelled_out(event: &Event) -> String {
         format!("\"{escapes}\"")
     };
     let tag = |elements: Vec<String>| format!(" [ {} ]", elements.join("\t,\n"));
-    let tags: Vec<String> = event.tags().map(|t| tag(t.elements().map(|element| escaped(&element)).collect())).collect();
+    let tags: Vec<String> =
+        event.tags().map(|t| tag(t.elements().map(|element| escaped(&element)).collect())).collect();
     let text = event.as_str();
     let sig = &text[text.len() - 130..text.len() - 2];
     format!(

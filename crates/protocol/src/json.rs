@@ -200,6 +200,11 @@ impl<'a> Scanner<'a> {
         Self { text, at }
     }
 
+    /// The text that is not scanned yet.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// The byte offset of the next token.
     pub(crate) fn offset(&mut self) -> usize {
         self.skip_white_space();

@@ -54,8 +54,10 @@ pub enum ClientMessage {
 pub enum Subject {
     /// An event, by the id text it came with; answered with `OK false`.
     Event(String),
-    /// A subscription, by the id text it came with; answered with `CLOSED`.
-    Subscription(String),
+    /// A REQ, by its subscription id; answered with `CLOSED`, and the end of an open subscription of that id.
+    Req(String),
+    /// A COUNT, by its id; answered with `CLOSED`.
+    Count(String),
     /// Nothing that has a name; answered with `NOTICE`.
     Message,
 }
@@ -94,8 +96,8 @@ pub fn parse_client_message(text: &str, limits: &Limits) -> Result<ClientMessage
     match verb.as_ref() {
         "EVENT" => event(&mut scanner, limits).map(ClientMessage::Event),
         "AUTH" => event(&mut scanner, limits).map(ClientMessage::Auth),
-        "REQ" => filters(&mut scanner, limits).map(|(id, filters)| ClientMessage::Req(id, filters)),
-        "COUNT" => filters(&mut scanner, limits).map(|(id, filters)| ClientMessage::Count(id, filters)),
+        "REQ" => filters(&mut scanner, limits, Subject::Req).map(|(id, filters)| ClientMessage::Req(id, filters)),
+        "COUNT" => filters(&mut scanner, limits, Subject::Count).map(|(id, filters)| ClientMessage::Count(id, filters)),
         "CLOSE" => close(&mut scanner, limits),
         other => Err(Refused::message(format_args!("unknown message type {:?}", shorten(other)))),
     }
@@ -103,7 +105,7 @@ pub fn parse_client_message(text: &str, limits: &Limits) -> Result<ClientMessage
 
 fn event(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<SubmittedEvent, Refused> {
     scanner.expect(b',')?;
-    let start = scanner.clone();
+    let start = scanner.rest();
     scan_event(scanner, limits)
         .and_then(|event| finish(scanner).map(|()| event).map_err(Into::into))
         .map_err(|error| match claimed_id(start) {
@@ -112,23 +114,46 @@ fn event(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<SubmittedEvent, R
         })
 }
 
-/// The id text of an event that could not be parsed, found by a second, forgiving look.
-fn claimed_id(mut scanner: Scanner<'_>) -> Option<String> {
-    scanner.expect(b'{').ok()?;
-    loop {
-        let key = scanner.key().ok()?;
-        if key == "id" {
-            let id = scanner.string().ok()?.decode().ok()?;
-            return Some(shorten(&id).to_owned());
-        }
-        scanner.skip_value().ok()?;
-        if !scanner.another(b'}').ok()? {
-            return None;
+/// The id text of an event that could not be parsed, found by a second look that understands no more than quotes, escapes and
+/// brackets: what was wrong with the event must not keep its refusal from being addressed.
+fn claimed_id(text: &str) -> Option<String> {
+    let mut depth = 0u32;
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '{', '}', '[', ']']) {
+        let found = rest.as_bytes()[at];
+        rest = &rest[at + 1..];
+        match found {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            _ => {
+                let (string, behind) = raw_string(rest)?;
+                rest = behind;
+                if let ("id", 1, Some(value)) = (string, depth, behind.trim_start().strip_prefix(':')) {
+                    let (id, _) = raw_string(value.trim_start().strip_prefix('"')?)?;
+                    return Some(shorten(id).to_owned());
+                }
+            }
         }
     }
+    None
 }
 
-fn subscription_id(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<SubscriptionId, Refused> {
+/// The text up to the closing quote, and what is behind it.
+fn raw_string(text: &str) -> Option<(&str, &str)> {
+    let mut escaped = false;
+    let end = text.bytes().position(|byte| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    })?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn subscription_id(
+    scanner: &mut Scanner<'_>,
+    limits: &Limits,
+    subject: fn(String) -> Subject,
+) -> Result<SubscriptionId, Refused> {
     scanner.expect(b',')?;
     if scanner.peek() != Some(b'"') {
         return Err(Refused::message("a subscription id is a string"));
@@ -137,15 +162,18 @@ fn subscription_id(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<Subscri
     let chars = id.chars().count();
     if chars == 0 || chars > limits.subscription_id_chars_max {
         let max = limits.subscription_id_chars_max;
-        let subject = Subject::Subscription(shorten(&id).to_owned());
-        return Err(Refused::invalid(subject, format_args!("a subscription id has 1 to {max} characters")));
+        return Err(Refused::invalid(subject(id.into_owned()), format_args!("a subscription id has 1 to {max} characters")));
     }
     Ok(id.as_ref().into())
 }
 
-fn filters(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<(SubscriptionId, Vec<Filter>), Refused> {
-    let id = subscription_id(scanner, limits)?;
-    let subject = || Subject::Subscription(id.as_str().to_owned());
+fn filters(
+    scanner: &mut Scanner<'_>,
+    limits: &Limits,
+    subject: fn(String) -> Subject,
+) -> Result<(SubscriptionId, Vec<Filter>), Refused> {
+    let id = subscription_id(scanner, limits, subject)?;
+    let subject = || subject(id.as_str().to_owned());
     let mut filters = Vec::new();
     while scanner.accept(b',') {
         if filters.len() == limits.filters_max {
@@ -164,7 +192,8 @@ fn filters(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<(SubscriptionId
 }
 
 fn close(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<ClientMessage, Refused> {
-    let id = subscription_id(scanner, limits)?;
+    // A CLOSE is never answered with CLOSED.
+    let id = subscription_id(scanner, limits, |_| Subject::Message)?;
     finish(scanner)?;
     Ok(ClientMessage::Close(id))
 }

@@ -105,6 +105,7 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
         compression: server.compression,
         tls: tls.map(|(certificate, key)| Tls { certificate, key }),
         trusted_proxies: server.trusted_proxies.clone(),
+        trusted_addresses: server.trusted_addresses.clone(),
         drain_timeout: server.drain_deadline,
     }
 }

@@ -27,7 +27,6 @@ pub(crate) struct Inbound {
     id: u64,
     /// `None` if exempt from limits by address.
     address: Option<IpAddr>,
-    auth: Auth,
     outbox: Arc<Outbox>,
     answers: Arc<OrderedAnswers>,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
@@ -43,6 +42,7 @@ pub(crate) struct Outbound {
 /// Words answers and sends them in the order of their events.
 struct OrderedAnswers {
     acks: Acks,
+    auth: Auth,
     outbox: Arc<Outbox>,
     answered: Notify,
     node: Arc<Node>,
@@ -51,10 +51,24 @@ struct OrderedAnswers {
 impl OrderedAnswers {
     fn send(&self, slot: u64, accepted: bool, text: &str) {
         if !accepted {
-            self.node.metrics.refused(text);
+            self.note_refusal(text);
         }
         self.acks.answer(slot, accepted, text, |message| self.outbox.push_urgent(message));
         self.answered.notify_one();
+    }
+
+    /// Counts a refusal that is about to be sent, and sends the challenge before it if it asks for one.
+    fn note_refusal(&self, text: &str) {
+        self.node.metrics.refused(text);
+        if wording::asks_for_auth(text) {
+            self.send_challenge();
+        }
+    }
+
+    fn send_challenge(&self) {
+        if let Some(challenge) = self.auth.unsent_challenge() {
+            self.outbox.push_urgent(relay_message::auth(challenge));
+        }
     }
 
     /// Waits until fewer than `max` events are unanswered. Only the connection's own reader waits here.
@@ -88,21 +102,20 @@ impl Inbound {
         let config = node.config.get();
         let exempt = peer.trusted || config.server.trusted_addresses.iter().any(|network| network.contains(peer.address));
         let outbox = Arc::new(Outbox::new(Arc::clone(&node.outboxes)));
-        let auth = Auth::new(new_challenge(node.random.bytes()));
-        if config.auth.challenge_on_connect {
-            outbox.push_urgent(relay_message::auth(auth.challenge()));
-        }
         let answers = OrderedAnswers {
             acks: Acks::default(),
+            auth: Auth::new(new_challenge(node.random.bytes())),
             outbox: Arc::clone(&outbox),
             answered: Notify::new(),
             node: Arc::clone(node),
         };
+        if config.auth.challenge_on_connect {
+            answers.send_challenge();
+        }
         let inbound = Self {
             node: Arc::clone(node),
             id: node.open.add(&outbox),
             address: (!exempt).then(|| peer.counted_as()),
-            auth,
             outbox: Arc::clone(&outbox),
             answers: Arc::new(answers),
             subscriptions: HashMap::new(),
@@ -124,25 +137,25 @@ impl Inbound {
     async fn event(&self, event: SubmittedEvent, received: Instant) {
         let config = self.node.config.get();
         self.answers.room(config.queues.in_flight_per_connection_max.get()).await;
-        let slot = self.answers.acks.reserve(event.unverified().id());
+        let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
         let ephemeral = kind_spec(event.unverified().kind()).storage == Storage::Ephemeral;
         let class = if ephemeral { Class::Ephemeral } else { Class::Publish };
         if let Err(refusal) = self.within_rate(class) {
             return self.answers.send(slot, false, &refusal);
         }
         let to = Arc::clone(&self.answers) as Arc<dyn Answers>;
-        self.node.ingest.submit(event, self.auth.principal(), Reply { to, slot, received }).await;
+        self.node.ingest.submit(event, self.answers.auth.principal(), Reply { to, slot, received }).await;
     }
 
     async fn auth(&self, event: SubmittedEvent) {
-        let slot = self.answers.acks.reserve(event.unverified().id());
-        if let Err(refusal) = self.within_rate(Class::Query) {
+        let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
+        if let Err(refusal) = self.within_rate(Class::Ephemeral) {
             return self.answers.send(slot, false, &refusal);
         }
         let Some(event) = self.node.ingest.verify_auth(event).await else {
             return self.answers.send(slot, false, wording::BAD_SIGNATURE);
         };
-        match self.auth.prove(&event, &self.node.policy.get(), self.node.clock.unix_s()) {
+        match self.answers.auth.prove(&event, &self.node.policy.get(), self.node.clock.unix_s()) {
             Ok(()) => self.answers.send(slot, true, ""),
             Err(denial) => self.answers.send(slot, false, &wording::auth_denial(denial)),
         }
@@ -171,7 +184,7 @@ impl Inbound {
     }
 
     fn subscription(&self, id: SubscriptionId, filters: Vec<Filter>) -> Arc<Subscription> {
-        let reader = Reader { principal: Arc::clone(self.auth.principal()), policy: self.node.policy.clone() };
+        let reader = Reader { principal: Arc::clone(self.answers.auth.principal()), policy: self.node.policy.clone() };
         let held_bytes_max = self.node.outboxes.connection_bytes_max / 2;
         Arc::new(Subscription::new(id, filters, reader, Arc::clone(&self.outbox), held_bytes_max))
     }
@@ -186,7 +199,7 @@ impl Inbound {
         }
         let hll_offset = (filters.len() == 1).then(|| filters[0].hll_offset).flatten();
         let unlimited = QueryLimits { limit_default: u64::MAX, limit_max: u64::MAX };
-        let reader = Reader { principal: Arc::clone(self.auth.principal()), policy: self.node.policy.clone() };
+        let reader = Reader { principal: Arc::clone(self.answers.auth.principal()), policy: self.node.policy.clone() };
         let query = query(&self.node, &filters, unlimited, reader, self.node.queries.snapshot());
         let (node, outbox) = (Arc::clone(&self.node), Arc::clone(&self.outbox));
         self.tasks.spawn(async move {
@@ -201,7 +214,7 @@ impl Inbound {
     fn may_query(&mut self, filters: &[Filter]) -> Result<(), String> {
         self.within_rate(Class::Query)?;
         let policy = self.node.policy.get();
-        if !self.auth.is_authenticated() {
+        if !self.answers.auth.is_authenticated() {
             if policy.auth_to_read {
                 return Err(wording::AUTH_TO_READ.into());
             }
@@ -220,7 +233,7 @@ impl Inbound {
     }
 
     fn within_rate(&self, class: Class) -> Result<(), String> {
-        let principal = self.auth.principal().read();
+        let principal = self.answers.auth.principal().read();
         let asker = Asker { connection: self.id, address: self.address, keys: principal.keys() };
         let taken = self.node.limiter.take(class, &asker, &self.node.config.get().rates, self.node.clock.instant());
         taken.map_err(|wait| wording::rate_limited(class.noun(), wait))
@@ -233,17 +246,27 @@ impl Inbound {
     }
 
     fn closed(&self, id: &SubscriptionId, reason: &str) {
-        self.node.metrics.refused(reason);
+        self.answers.note_refusal(reason);
         self.outbox.push_ordered(relay_message::closed(id.as_str(), reason));
     }
 
     /// Answers what could not be understood, as precisely as it can be addressed.
-    fn refuse(&self, Refused { subject, reason }: Refused) {
-        self.node.metrics.refused(&reason);
+    fn refuse(&mut self, Refused { subject, reason }: Refused) {
         match subject {
-            Subject::Event(id) => self.outbox.push_urgent(relay_message::ok(&id, false, &reason)),
-            Subject::Subscription(id) => self.outbox.push_ordered(relay_message::closed(&id, &reason)),
-            Subject::Message => self.outbox.push_urgent(relay_message::notice(&reason)),
+            Subject::Event(id) => {
+                let slot = self.answers.acks.reserve(id);
+                self.answers.send(slot, false, &reason);
+            }
+            Subject::Req(id) => {
+                let id = SubscriptionId::from(id.as_str());
+                self.close(&id);
+                self.closed(&id, &reason);
+            }
+            Subject::Count(id) => self.closed(&id.as_str().into(), &reason),
+            Subject::Message => {
+                self.answers.note_refusal(&reason);
+                self.outbox.push_urgent(relay_message::notice(&reason));
+            }
         }
     }
 }

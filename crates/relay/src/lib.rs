@@ -6,6 +6,7 @@
 mod build;
 pub mod config;
 mod connection;
+mod handover;
 pub mod identity;
 mod information;
 mod landing;

@@ -1,5 +1,7 @@
 //! Where log lines go: standard error, as text or JSON.
 
+use std::io::{IsTerminal, stderr};
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Format, Log};
@@ -7,7 +9,7 @@ use crate::config::{Format, Log};
 /// Starts logging for this process. A second relay in the process shares the first one's.
 pub(crate) fn start(log: &Log) {
     let filter = EnvFilter::new(log.level.to_string());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     let started = match log.format {
         Format::Json => builder.json().try_init(),
         Format::Text => builder.try_init(),

@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::node::{Connections, Edge, Node};
-use crate::{build, logging};
+use crate::{build, handover, logging};
 
 /// Workers beyond the cores: they keep sockets served while every core checks signatures.
 const SPARE_WORKERS: usize = 2;
@@ -36,21 +36,25 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     let random = Random::from_os();
     let identity = own_identity(&config, &random)?;
     let folder = config.store.data.display().to_string();
-    let store = build::open_store(&config).with_context(|| format!("cannot open the store in {folder}"))?;
     let runtime = runtime(&config)?;
     let _inside = runtime.enter();
     let metrics = Metrics::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    // The port first: clients that come while another process still leaves the folder wait instead of being refused.
     let bound = Gateway::bind(build::gateway(&config), metrics.gateway.clone(), Arc::clone(&clock))?;
+    let patience = config.server.drain_deadline;
+    let opening = handover::take_over(&config.store.data, patience, clock.as_ref(), || build::open_store(&config));
+    let store = runtime.block_on(opening).with_context(|| format!("cannot open the store in {folder}"))?;
     let parts = start(config, store, metrics, Ambient { clock, random }, &identity, &bound)?;
-    announce(&parts.node, &folder)?;
     let handle = bound.handle();
     runtime.block_on(async {
         let node = Arc::clone(&parts.node);
         keep_up(&node);
+        // Whoever reads the address may signal at once.
         reload_on_hangup(&node, handle, reread)?;
-        let edge = Arc::new(Edge(Arc::clone(&node)));
         let stop = stop_signal()?;
+        announce(&node, &bound, &folder)?;
+        let edge = Arc::new(Edge(Arc::clone(&node)));
         let drained = bound.serve(edge, stop_then_drain(stop, parts)).await;
         tracing::info!(cut = drained.cut, "stopped");
         node.tasks.stop();
@@ -135,14 +139,15 @@ fn names(bound: &Bound) -> Vec<String> {
 }
 
 /// On standard output, for people and for scripts that wait for the address.
-fn announce(node: &Node, folder: &str) -> std::io::Result<()> {
+fn announce(node: &Node, bound: &Bound, folder: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    let address = &node.address;
-    writeln!(out, "listening on {address}")?;
+    let (public, local) = (&node.address, bound.address());
+    let scheme = if node.config.get().server.tls_certificate.is_some() { "wss" } else { "ws" };
+    writeln!(out, "listening on {scheme}://{local}")?;
     writeln!(out, "data folder  {folder}")?;
     writeln!(out, "relay key    {}", node.own_key)?;
-    let page = address.replacen("ws", "http", 1);
-    writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {address}")?;
+    let page = public.replacen("ws", "http", 1);
+    writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {public}")?;
     out.flush()
 }
 
@@ -220,6 +225,7 @@ async fn stop_then_drain(stop: impl Future<Output = ()>, parts: Parts) {
     tracing::info!("draining");
     let Parts { node, committer, follower } = parts;
     node.open.start_draining();
+    handover::announce_leaving(&node.config.get().store.data);
     let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
     node.tasks.clone().spawn(async move {
         let deliver = node.deliver.clone();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use towpath_protocol::{EventId, relay_message};
+use towpath_protocol::relay_message;
 
 /// Answers waiting for those before them.
 #[derive(Debug, Default)]
@@ -18,13 +18,13 @@ struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    id: EventId,
+    id: String,
     message: Option<String>,
 }
 
 impl Acks {
-    /// Makes room for the answer about `id`, behind all made before.
-    pub fn reserve(&self, id: EventId) -> u64 {
+    /// Makes room for the answer about the event that calls itself `id`, behind all made before.
+    pub fn reserve(&self, id: String) -> u64 {
         let mut slots = self.0.lock();
         slots.waiting.push_back(Slot { id, message: None });
         slots.first + slots.waiting.len() as u64 - 1
@@ -35,7 +35,7 @@ impl Acks {
         let mut slots = self.0.lock();
         let Some(at) = slot.checked_sub(slots.first).and_then(|at| usize::try_from(at).ok()) else { return 0 };
         let Some(waiting) = slots.waiting.get_mut(at) else { return 0 };
-        waiting.message = Some(relay_message::ok(&waiting.id.to_hex(), accepted, text));
+        waiting.message = Some(relay_message::ok(&waiting.id, accepted, text));
         let mut sent = 0;
         while let Some(Slot { message: Some(_), .. }) = slots.waiting.front() {
             let slot = slots.waiting.pop_front();
@@ -61,13 +61,13 @@ mod tests {
     #[test]
     fn answers_leave_in_the_order_of_their_events() {
         let acks = Acks::default();
-        let ids: Vec<EventId> = (0..4).map(|n| EventId::from_bytes([n; 32])).collect();
-        let slots: Vec<u64> = ids.iter().map(|id| acks.reserve(*id)).collect();
+        let ids: Vec<String> = (0..4).map(|n| n.to_string()).collect();
+        let slots: Vec<u64> = ids.iter().map(|id| acks.reserve(id.clone())).collect();
         let sent = Mutex::new(Vec::new());
         for at in [2, 1, 3, 0] {
             acks.answer(slots[at], true, "", |message| sent.lock().push(message));
         }
-        let expected: Vec<String> = ids.iter().map(|id| relay_message::ok(&id.to_hex(), true, "")).collect();
+        let expected: Vec<String> = ids.iter().map(|id| relay_message::ok(id, true, "")).collect();
         assert_eq!(*sent.lock(), expected);
         assert_eq!(acks.unanswered(), 0);
         assert_eq!(acks.answer(slots[0], true, "", |_| panic!("answered twice")), 0);

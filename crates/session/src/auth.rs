@@ -1,6 +1,7 @@
 //! NIP-42 for one connection: one challenge, and every key proven with it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use towpath_policy::{AuthDenial, Policy, Principal, check_auth};
@@ -15,18 +16,19 @@ pub fn new_challenge(random: [u8; 16]) -> String {
 #[derive(Debug)]
 pub struct Auth {
     challenge: String,
+    sent: AtomicBool,
     principal: Arc<RwLock<Principal>>,
 }
 
 impl Auth {
     /// Nobody yet.
     pub fn new(challenge: String) -> Self {
-        Self { challenge, principal: Arc::default() }
+        Self { challenge, sent: AtomicBool::new(false), principal: Arc::default() }
     }
 
-    /// What the client was asked to sign.
-    pub fn challenge(&self) -> &str {
-        &self.challenge
+    /// What the client has to sign, the first time it is asked for: one challenge a connection, sent once.
+    pub fn unsent_challenge(&self) -> Option<&str> {
+        (!self.sent.swap(true, Ordering::AcqRel)).then_some(&self.challenge)
     }
 
     /// Who is asking; shared, so that keys proven later count for what began earlier.

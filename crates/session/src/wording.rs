@@ -79,3 +79,8 @@ pub const TOO_MANY_LIVE_FILTERS: &str = "error: the relay has no room for more s
 pub fn too_many_subscriptions(max: usize) -> String {
     format!("rate-limited: too many subscriptions; close some of the {max} open ones")
 }
+
+/// Whether a refusal asks for (another) proven key, so that the client needs the challenge.
+pub fn asks_for_auth(refusal: &str) -> bool {
+    refusal.starts_with("auth-required:") || refusal.starts_with("restricted:")
+}

@@ -1,13 +1,193 @@
-//! Rewriting log files that hold what is no longer needed.
-use towpath_store::Error;
+//! Rewriting closed log files without the events that are no longer needed, so that what was deleted is gone.
+//!
+//! ```text
+//! rewrite   every live event into a file of the next generation; what is gone leaves an erased entry with its lasting effects
+//! publish   sync, rename into place, sync the folder: from here on a crash ends with the new file
+//! repoint   the index's positions, some at a time, from one file to the other; both can be read meanwhile
+//! drop      the old file
+//! ```
+//! Nothing here delays a commit: only dropping the old file takes the writer's lock, for as long as it takes to forget a name.
+
+use std::sync::Arc;
+
+use towpath_store::{Error, Seq};
 
 use crate::Shared;
+use crate::index::Snapshot;
+use crate::index::apply::Logged;
+use crate::index::keys::be64;
+use crate::index::tables::Waste;
+use crate::index::{failed, malformed};
+use crate::log::reader::Walk;
+use crate::log::record::{Body, Encoder, LogEntry, Record};
+use crate::log::segment::{Segment, file_name};
+
+const RECORDS_REPOINTED_AT_ONCE: usize = 500;
+/// Written before a sync, so that no sync of a commit has to wait for much of ours.
+const BYTES_UNSYNCED_MAX: u64 = 4 << 20;
 
 impl Shared {
-    pub(crate) fn compact_one(&self, _now: u64) -> Result<bool, Error> {
-        Ok(false)
+    /// Compacts one file, if one is due. True if so.
+    pub(crate) fn compact_one(&self, now: u64) -> Result<bool, Error> {
+        let Some(segment) = self.due(now)? else { return Ok(false) };
+        if self.close_if_open(&segment)? {
+            return Ok(true);
+        }
+        // What is not indexed yet would look removed.
+        self.pending.wait_until_applied(self.last())?;
+        let txn = self.index.read()?;
+        let counted = self.index.waste_of(&txn, segment.first_seq)?;
+        let rewritten = self.rewrite(&segment, &txn)?;
+        drop(txn);
+        self.log.change_files(|files| files.insert(Arc::clone(&rewritten)));
+        self.repoint(&rewritten)?;
+        self.subtract_waste(segment.first_seq, counted, now)?;
+        self.drop_file(&segment)?;
+        Ok(true)
     }
+
+    /// Ends compactions that a crash cut short: whatever has a newer generation goes.
     pub(crate) fn finish_compactions(&self) -> Result<(), Error> {
+        for old in self.log.files().outdated() {
+            let files = self.log.files();
+            let new = files.holding(old.first_seq).ok_or_else(|| malformed("waste"))?;
+            let dead_bytes = self.repoint(new)?;
+            // Why these were removed is not known here; that they must go is the safe guess.
+            let waste = Waste { dead_bytes, erase_bytes: dead_bytes, erase_since_ms: 0 };
+            self.set_waste(new.first_seq, |_| waste)?;
+            self.drop_file(&old)?;
+        }
         Ok(())
+    }
+
+    /// A file with enough waste, or with any that has waited long enough.
+    fn due(&self, now: u64) -> Result<Option<Arc<Segment>>, Error> {
+        let context = "read the index";
+        let files = self.log.files();
+        let open = self.writer.lock().appender.segment().first_seq;
+        let txn = self.index.read()?;
+        for item in self.index.waste.iter(&txn).map_err(failed(context))? {
+            let (key, waste) = item.map_err(failed(context))?;
+            let (first_seq, waste) = be64(key, 0).zip(Waste::parse(waste)).ok_or_else(|| malformed("waste"))?;
+            let Some(segment) = files.holding(Seq(first_seq)).filter(|segment| segment.first_seq.0 == first_seq) else {
+                continue;
+            };
+            let erase_at_ms = waste.erase_since_ms.saturating_add(self.config.erase_after_s.saturating_mul(1000));
+            let must_erase = waste.erase_bytes > 0 && now.saturating_mul(1000) >= erase_at_ms;
+            let percent = waste.dead_bytes.saturating_mul(100) / segment.len().max(1);
+            let worth_it = segment.first_seq != open && percent >= u64::from(self.config.dead_percent_max);
+            if must_erase || worth_it {
+                return Ok(Some(Arc::clone(segment)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// True if `segment` was still written to; then the next step finds it closed.
+    fn close_if_open(&self, segment: &Segment) -> Result<bool, Error> {
+        let mut writer = self.writer.lock();
+        let is_open = writer.appender.segment().first_seq == segment.first_seq;
+        if is_open {
+            self.roll(&mut writer)?;
+        }
+        Ok(is_open)
+    }
+
+    /// The next generation of `segment`, durable and in place.
+    fn rewrite(&self, segment: &Arc<Segment>, txn: &Snapshot<'_>) -> Result<Arc<Segment>, Error> {
+        let failed = |e| Error::io("rewrite a log file", e);
+        let generation = segment.generation + 1;
+        let draft = self.log.dir.join(format!("{}.tmp", file_name(segment.first_seq, generation)));
+        let new = Segment::create(draft, segment.first_seq, generation).map_err(failed)?;
+        let (mut end, mut synced, mut buffer) = (0, 0, Vec::new());
+        let mut walk = Walk::new(Arc::clone(segment), 0);
+        while let Some((_, record)) = walk.next()? {
+            let bytes = self.without_dead(record, txn, buffer)?;
+            new.append(&bytes, end, &self.log.disk).map_err(failed)?;
+            end += bytes.len() as u64;
+            if end - synced >= BYTES_UNSYNCED_MAX {
+                self.log.disk.sync(new.file()).map_err(failed)?;
+                synced = end;
+            }
+            buffer = bytes;
+        }
+        new.close(end).map_err(failed)?;
+        self.log.disk.sync(new.file()).map_err(failed)?;
+        let new = new.renamed(&self.log.dir, segment.first_seq).map_err(failed)?;
+        self.log.disk.sync_dir(&self.log.dir).map_err(failed)?;
+        tracing::info!(file = %new.path.display(), from = segment.len(), to = end, "rewrote a log file");
+        Ok(Arc::new(new))
+    }
+
+    fn without_dead(&self, record: Record, txn: &Snapshot<'_>, buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let header = record.header;
+        let mut encoder = Encoder::start(buffer, header.first_seq, header.committed_at_ms);
+        for (seq, (entry, _)) in (header.first_seq.0..).map(Seq).zip(record.entries) {
+            let dead = matches!(entry.body, Body::Event(_)) && self.index.position(txn, seq)?.is_none();
+            encoder.push(&if dead { LogEntry { body: Body::Erased, ..entry } } else { entry });
+        }
+        encoder.finish().ok_or_else(|| Error::io("rewrite a log file", std::io::ErrorKind::FileTooLarge.into()))
+    }
+
+    /// Moves the positions of all live events in `new` there. Returns the bytes of events in it that are not live.
+    fn repoint(&self, new: &Arc<Segment>) -> Result<u64, Error> {
+        let mut walk = Walk::new(Arc::clone(new), 0);
+        let mut dead_bytes = 0;
+        loop {
+            let _marker = self.dirty_marker()?;
+            let mut txn = self.index.write()?;
+            for _ in 0..RECORDS_REPOINTED_AT_ONCE {
+                let Some((at, record)) = walk.next()? else {
+                    self.index.commit(txn)?;
+                    return Ok(dead_bytes);
+                };
+                dead_bytes += self.repoint_record(&mut txn, Logged { segment: new, at, record: &record })?;
+            }
+            self.index.commit(txn)?;
+        }
+    }
+
+    fn repoint_record(&self, txn: &mut heed::RwTxn<'_>, logged: Logged<'_>) -> Result<u64, Error> {
+        let mut dead_bytes = 0;
+        for (seq, entry, extent) in logged.record.numbered() {
+            let Body::Event(filed) = &entry.body else { continue };
+            if self.index.position(txn, seq)?.is_some() {
+                let position = logged.position(filed, extent);
+                self.index.put(self.index.events, txn, &seq.0.to_be_bytes(), &position.to_bytes())?;
+            } else {
+                dead_bytes += u64::from(extent.len);
+            }
+        }
+        Ok(dead_bytes)
+    }
+
+    /// Takes what a rewrite left out off the count. What was removed while it ran is still in the new file.
+    fn subtract_waste(&self, first_seq: Seq, counted: Waste, now: u64) -> Result<(), Error> {
+        self.set_waste(first_seq, |waste| Waste {
+            dead_bytes: waste.dead_bytes.saturating_sub(counted.dead_bytes),
+            erase_bytes: waste.erase_bytes.saturating_sub(counted.erase_bytes),
+            erase_since_ms: now.saturating_mul(1000),
+        })
+    }
+
+    fn set_waste(&self, first_seq: Seq, change: impl FnOnce(Waste) -> Waste) -> Result<(), Error> {
+        let _marker = self.dirty_marker()?;
+        let mut txn = self.index.write()?;
+        let waste = change(self.index.waste_of(&txn, first_seq)?);
+        self.index.set_waste(&mut txn, first_seq, waste)?;
+        self.index.commit(txn)
+    }
+
+    fn drop_file(&self, old: &Segment) -> Result<(), Error> {
+        let failed = |e| Error::io("remove a rewritten log file", e);
+        {
+            // A commit being decided has looked up positions and files as one.
+            let _no_commit = self.writer.lock();
+            self.log.change_files(|files| files.remove(old));
+        }
+        // The new positions must be on disk before the old file is off it only if the index outlives a power failure, and it does
+        // not unless it is checkpointed, which is later.
+        std::fs::remove_file(&old.path).map_err(failed)?;
+        self.log.disk.sync_dir(&self.log.dir).map_err(failed)
     }
 }

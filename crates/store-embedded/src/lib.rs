@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 use towpath_protocol::EventId;
 use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats};
 
-pub use check::{CheckReport, Problem};
+pub use check::{CheckReport, Problem, check};
 pub use config::Config;
 
 use commit::Writer;
@@ -117,6 +117,9 @@ impl EventStore for EmbeddedStore {
     }
 
     fn known(&self, id: &EventId) -> Result<bool, Error> {
+        if let Some(known) = self.shared().pending.knows(id) {
+            return Ok(known);
+        }
         let index = &self.shared().index;
         let txn = index.read()?;
         Ok(index.seq_of(&txn, id)?.is_some())
@@ -127,7 +130,7 @@ impl EventStore for EmbeddedStore {
     }
 
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
-        scan::open(Arc::clone(self.shared()), query)
+        Ok(scan::open(Arc::clone(self.shared()), query))
     }
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use towpath_protocol::EventId;
 use towpath_store::{Error, Seq};
 
 use crate::log::record::Record;
@@ -80,6 +81,13 @@ impl Pending {
             return Ok(());
         }
         self.wait_until(|_| self.applied() >= seq).map(drop)
+    }
+
+    /// Whether the event is stored, as far as the batches that the index may lack say anything of it.
+    pub(crate) fn knows(&self, id: &EventId) -> Option<bool> {
+        let state = self.state.lock();
+        let placed = state.batches.iter().rev().find_map(|batch| batch.overlay.events.get(id))?;
+        Some(placed.is_some())
     }
 
     fn wait_until(&self, mut reached: impl FnMut(&State) -> bool) -> Result<MutexGuard<'_, State>, Error> {

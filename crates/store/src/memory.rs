@@ -12,8 +12,8 @@ use towpath_policy::{DeletionRequest, Placement, Removal, Write};
 use towpath_protocol::{Address, Event, EventId, IndexedTags, PublicKey};
 
 use crate::{
-    Batch, Budget, Committed, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record, Scan, Seq, Stats,
-    Stored, StreamId, Tally, Verdict, rules,
+    Batch, Budget, Committed, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record, Scan, Seq,
+    Stats, Stored, StreamId, Tally, Verdict, rules,
 };
 
 const STREAM: StreamId = StreamId(0);

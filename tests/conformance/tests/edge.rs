@@ -37,7 +37,7 @@ async fn a_ping_may_come_between_fragments() -> Result<()> {
 
 #[tokio::test]
 async fn fragments_that_add_up_to_too_much_end_the_connection() -> Result<()> {
-    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 4096").await?;
+    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 4096\ncontent_chars_max = 1000").await?;
     let piece = " ".repeat(1000);
     let mut opcode = OpCode::Data(Data::Text);
     for _ in 0..8 {
@@ -52,7 +52,7 @@ async fn fragments_that_add_up_to_too_much_end_the_connection() -> Result<()> {
 
 #[tokio::test]
 async fn a_message_beyond_the_limit_ends_the_connection_with_1009() -> Result<()> {
-    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 4096").await?;
+    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 4096\ncontent_chars_max = 1000").await?;
     client.send_text(json!(["EVENT", note(&"x".repeat(5000)).sign()]).to_string()).await?;
     if let Some(close) = client.disconnected().await? {
         assert_eq!(close.code, CloseCode::Size);

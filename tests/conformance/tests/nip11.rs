@@ -237,7 +237,7 @@ async fn a_relay_that_requires_authentication_says_so() -> Result<()> {
 
 #[tokio::test]
 async fn the_longest_message_is_read_and_a_longer_one_is_not() -> Result<()> {
-    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 2000").await?;
+    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 2000\ncontent_chars_max = 1000").await?;
     let padded = |length: usize| {
         let frame = json!(["REQ", "s", { "ids": [] }]).to_string();
         format!("{frame}{}", " ".repeat(length - frame.len()))

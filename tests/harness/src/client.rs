@@ -21,8 +21,6 @@ use crate::event::{Event, note};
 use crate::relay::Relay;
 use crate::wait::within;
 
-static MARKERS: AtomicU64 = AtomicU64::new(0);
-
 /// The relay's answer to an `EVENT` or `AUTH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
@@ -237,11 +235,12 @@ impl Client {
 
     /// Asks for what is stored and closes the subscription again.
     pub async fn query(&mut self, filters: Value) -> Result<Vec<Event>> {
-        let answer = self.req("query", filters).await?;
+        let sub = unique("query");
+        let answer = self.req(&sub, filters).await?;
         if let End::Closed(reason) = answer.end {
             bail!("query refused: {reason}");
         }
-        self.close("query").await?;
+        self.close(&sub).await?;
         Ok(answer.events)
     }
 
@@ -328,9 +327,8 @@ impl Client {
     /// A stored and an ephemeral marker, published after what the test did and delivered to this
     /// connection, have taken every way that an event takes.
     pub async fn barrier(&mut self) -> Result<()> {
-        let number = MARKERS.fetch_add(1, Ordering::Relaxed);
-        let sub = format!("barrier {number}");
-        let author = Keys::named(&format!("marker {number} of {}", std::process::id()));
+        let sub = unique("barrier");
+        let author = Keys::named(&format!("{sub} of {}", std::process::id()));
         let markers = [9999, 29999].map(|kind| note(&sub).by(&author).kind(kind).sign());
         let ids = markers.each_ref().map(|marker| marker.id.clone());
         let answer = self.req(&sub, json!({ "ids": ids })).await?;
@@ -358,6 +356,12 @@ impl Client {
 pub fn is_about(message: &Value, sub: &str) -> bool {
     let verb = message[0].as_str().unwrap_or_default();
     matches!(verb, "EVENT" | "EOSE" | "CLOSED" | "COUNT") && message[1] == sub
+}
+
+/// A subscription id that no other has, so that what comes late for one is not taken for another.
+fn unique(purpose: &str) -> String {
+    static USED: AtomicU64 = AtomicU64::new(0);
+    format!("{purpose} {}", USED.fetch_add(1, Ordering::Relaxed))
 }
 
 fn request(verb: &str, sub: &str, filters: Value) -> Value {

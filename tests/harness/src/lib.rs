@@ -20,7 +20,7 @@ mod wait;
 pub use actors::{Keys, alice, bob, carol};
 pub use client::{Ack, Answer, Client, CloseFrame, End, is_about};
 pub use event::{Controls, Event, EventBuilder, note, now};
-pub use relay::{Relay, RelayBuilder};
+pub use relay::{Relay, RelayBuilder, command};
 pub use serde_json::{Value, json};
 pub use tokio_tungstenite::tungstenite;
 pub use wait::{DEADLINE, eventually, within};

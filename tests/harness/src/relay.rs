@@ -59,6 +59,7 @@ impl Drop for Process {
 pub struct RelayBuilder {
     config: String,
     environment: Vec<(String, String)>,
+    listen: Option<String>,
 }
 
 impl RelayBuilder {
@@ -74,11 +75,18 @@ impl RelayBuilder {
         self
     }
 
-    /// Starts the relay on a free port and waits until it accepts connections.
+    /// Host and port to listen on instead of a free port.
+    pub fn listen(mut self, authority: &str) -> Self {
+        self.listen = Some(authority.to_owned());
+        self
+    }
+
+    /// Starts the relay and waits until it accepts connections.
     pub async fn start(self) -> Result<Relay> {
         let home = tempfile::tempdir()?;
+        let listen = self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let mut process = Process { builder: self, child: None, home };
-        let url = process.spawn("127.0.0.1:0").await?;
+        let url = process.spawn(&listen).await?;
         Ok(Relay { url, process: Some(process) })
     }
 }
@@ -194,12 +202,7 @@ impl Process {
     async fn spawn(&mut self, listen: &str) -> Result<String> {
         self.write_config()?;
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = Command::new(binary()?);
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("TOWPATH_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = command()?;
         command
             .arg("serve")
             .arg("--config")
@@ -211,8 +214,7 @@ impl Process {
             .current_dir(self.home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true);
+            .stderr(log);
         let mut child = command.spawn().context("cannot start the relay")?;
         let stdout = child.stdout.take().context("the relay has no standard output")?;
         self.child = Some(child);
@@ -243,6 +245,18 @@ async fn announced_address(stdout: impl AsyncRead + Unpin + Send + 'static) -> R
 
 async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>) {
     while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+/// The relay's binary as a command that ends with the test, and that no `TOWPATH_…` of the tests' own environment configures.
+pub fn command() -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("TOWPATH_") {
+            command.env_remove(name);
+        }
+    }
+    command.kill_on_drop(true);
+    Ok(command)
 }
 
 /// The relay's binary: `TOWPATH_BIN`, or `target/<profile>/towpath` beside the test's own binary.

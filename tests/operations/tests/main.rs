@@ -1,1 +1,10 @@
-//! x
+//! The relay as a process, one module for each thing that happens to it.
+
+mod crash;
+mod disk;
+mod drain;
+mod folder;
+mod handover;
+mod observe;
+mod reload;
+mod slow;

@@ -1,6 +1,6 @@
 //! The append-only log: records of length, checksum and bytes in segments written with zeros before they are used.
 //!
-//! Knows events' bytes and nothing of the index. A segment is never extended while it is appended to: a change of the
+//! Knows events' bytes and nothing of the index. A prepared segment is never extended while it is appended to: a change of the
 //! file's size makes its `fdatasync` wait for the journal, and through it for whatever else the journal orders first,
 //! such as the pages of an index that nobody meant to sync.
 
@@ -22,6 +22,15 @@ const HEADER_BYTES: usize = 8;
 /// A segment is prepared in such steps, with a pause after each, so that the disk stays free for the appends.
 const PREPARED_STEP_BYTES: usize = 1 << 20;
 const PREPARED_STEP_PAUSE: Duration = Duration::from_millis(5);
+
+/// How a segment looks before its first record.
+#[derive(Clone, Copy)]
+pub(super) enum Segments {
+    /// Empty, for comparison: every append changes its size.
+    Growing,
+    /// Full of zeros, and synced.
+    Prepared,
+}
 
 /// Where an event's bytes are in the log.
 #[derive(Clone, Copy)]
@@ -59,8 +68,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn create(directory: &Path) -> Result<Self> {
-        let prepared = start_preparing(directory.to_owned());
+    pub(super) fn create(directory: &Path, segments: Segments) -> Result<Self> {
+        let prepared = start_preparing(directory.to_owned(), segments);
         let mut log = Self { segments: Vec::new(), end: 0, prepared, buffer: Vec::new() };
         log.rotate()?;
         Ok(log)
@@ -111,11 +120,11 @@ impl Log {
 }
 
 /// Keeps one segment ready ahead of the log, until the receiver is dropped.
-fn start_preparing(directory: PathBuf) -> Receiver<io::Result<File>> {
+fn start_preparing(directory: PathBuf, segments: Segments) -> Receiver<io::Result<File>> {
     let (ready, prepared) = mpsc::sync_channel(0);
     thread::spawn(move || {
         for number in 0_u32.. {
-            let segment = prepare(&directory.join(format!("{number:08}.log")));
+            let segment = prepare(&directory.join(format!("{number:08}.log")), segments);
             if ready.send(segment).is_err() {
                 return;
             }
@@ -124,10 +133,14 @@ fn start_preparing(directory: PathBuf) -> Receiver<io::Result<File>> {
     prepared
 }
 
-fn prepare(path: &Path) -> io::Result<File> {
+fn prepare(path: &Path, segments: Segments) -> io::Result<File> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
     let zeros = vec![0; PREPARED_STEP_BYTES];
-    for offset in (0..SEGMENT_BYTES).step_by(PREPARED_STEP_BYTES) {
+    let prepared_bytes = match segments {
+        Segments::Growing => 0,
+        Segments::Prepared => SEGMENT_BYTES,
+    };
+    for offset in (0..prepared_bytes).step_by(PREPARED_STEP_BYTES) {
         file.write_all_at(&zeros, offset as u64)?;
         file.sync_data()?;
         thread::sleep(PREPARED_STEP_PAUSE);

@@ -14,7 +14,7 @@ use anyhow::Result;
 use heed::types::Bytes;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RwTxn};
 
-use super::log::{Appended, Log, Position, Syncer};
+use super::log::{Appended, Log, Position, Segments, Syncer};
 use super::{Engine, lmdb};
 use crate::keys;
 use crate::workload::Event;
@@ -43,8 +43,13 @@ pub(super) struct LogIndex {
 impl LogIndex {
     /// `write_back_every` makes a thread sync the index that often. Without it the kernel writes it back at its leisure,
     /// partly outside the measured phases.
-    pub(super) fn open(path: &Path, apply: Apply, write_back_every: Option<Duration>) -> Result<Self> {
-        let log = Log::create(path)?;
+    pub(super) fn open(
+        path: &Path,
+        segments: Segments,
+        apply: Apply,
+        write_back_every: Option<Duration>,
+    ) -> Result<Self> {
+        let log = Log::create(path, segments)?;
         let index = Index::create(path)?;
         let syncer = Syncer::start();
         let write_back = write_back_every.map(|every| start_write_back(index.env.clone(), every));

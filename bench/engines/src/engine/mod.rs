@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use self::log::Segments;
 use self::log_index::Apply;
 use crate::keys;
 use crate::workload::Event;
@@ -59,14 +60,22 @@ pub(crate) const ALL: &[(&str, Open)] = &[
     ("redb, immediate", |path| Ok(Box::new(redb::Redb::open(path)?))),
     #[cfg(feature = "rocksdb")]
     ("RocksDB, WAL synced", |path| Ok(Box::new(rocksdb::Rocks::open(path)?))),
-    ("synced log, LMDB index after the sync", |path| log_index(path, Apply::AfterSync, None)),
-    ("synced log, LMDB index during the sync", |path| log_index(path, Apply::DuringSync, None)),
-    ("synced log, LMDB index behind the ack", |path| log_index(path, Apply::BehindAck, None)),
-    ("synced log, LMDB index behind the ack, written back every second", |path| {
-        log_index(path, Apply::BehindAck, Some(WRITE_BACK_EVERY))
+    ("synced log, LMDB index after the sync", |path| log_index(path, Segments::Prepared, Apply::AfterSync, None)),
+    ("synced log, LMDB index during the sync", |path| log_index(path, Segments::Prepared, Apply::DuringSync, None)),
+    ("synced log, LMDB index behind the ack", |path| log_index(path, Segments::Prepared, Apply::BehindAck, None)),
+    ("synced log, index behind the ack, written back every second", |path| {
+        log_index(path, Segments::Prepared, Apply::BehindAck, Some(WRITE_BACK_EVERY))
+    }),
+    ("synced log, index behind the ack, log file growing", |path| {
+        log_index(path, Segments::Growing, Apply::BehindAck, None)
     }),
 ];
 
-fn log_index(path: &Path, apply: Apply, write_back_every: Option<Duration>) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(log_index::LogIndex::open(path, apply, write_back_every)?))
+fn log_index(
+    path: &Path,
+    segments: Segments,
+    apply: Apply,
+    write_back_every: Option<Duration>,
+) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(log_index::LogIndex::open(path, segments, apply, write_back_every)?))
 }

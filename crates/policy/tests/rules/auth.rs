@@ -29,7 +29,13 @@ fn a_proof_answers_this_relays_challenge_now() {
         check(NOW, 22_242, &[relay, bad, challenge], if bad[0] == "x" { Ok(()) } else { Err(AuthDenial::Challenge) });
     }
     check(NOW, 22_242, &[relay], Err(AuthDenial::Challenge));
-    for bad in ["wss://other.example.com", "wss://relay.example.com.evil.net", "wss://relay.example.com:8080", "relay.example.com", ""] {
+    for bad in [
+        "wss://other.example.com",
+        "wss://relay.example.com.evil.net",
+        "wss://relay.example.com:8080",
+        "relay.example.com",
+        "",
+    ] {
         check(NOW, 22_242, &[&["relay", bad], challenge], Err(AuthDenial::Relay));
     }
     check(NOW, 22_242, &[challenge], Err(AuthDenial::Relay));

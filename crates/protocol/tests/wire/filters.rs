@@ -15,11 +15,23 @@ fn ids_and_keys_are_64_lowercase_hex_characters() {
     for key in ["ids", "authors", "#e", "#p"] {
         let good = hex64('a');
         assert!(wire::filter(&format!(r#"{{"{key}":["{good}"]}}"#)).is_ok(), "{key}");
-        for bad in ["", "ab", &good[2..], &hex64('A'), &hex64('g'), &format!("0x{}", &good[2..]), "npub1", &format!("{good}00")] {
+        for bad in [
+            "",
+            "ab",
+            &good[2..],
+            &hex64('A'),
+            &hex64('g'),
+            &format!("0x{}", &good[2..]),
+            "npub1",
+            &format!("{good}00"),
+        ] {
             assert_eq!(refusal(&format!(r#"{{"{key}":["{good}","{bad}"]}}"#)), InvalidFilter::Hex(key.into()), "{bad}");
         }
         for bad in ["[1]", "[null]", "[[]]", "[true]"] {
-            assert!(matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key), "{bad}");
+            assert!(
+                matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key),
+                "{bad}"
+            );
         }
     }
 }
@@ -28,7 +40,10 @@ fn ids_and_keys_are_64_lowercase_hex_characters() {
 fn lists_are_arrays() {
     for key in ["ids", "authors", "kinds", "#e", "#t"] {
         for bad in ["null", "1", "\"a\"", "{}", "true"] {
-            assert!(matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key), "{key} {bad}");
+            assert!(
+                matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key),
+                "{key} {bad}"
+            );
         }
     }
 }
@@ -53,14 +68,19 @@ fn times_out_of_range_say_all_there_is_to_say() {
     assert_eq!(bounds(&format!(r#"{{"since":-{huge},"until":-{huge}}}"#)), (0, None));
     for key in ["since", "until", "limit"] {
         for bad in ["\"1\"", "1.0", "1e3", "null", "[]", "true"] {
-            assert!(matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key), "{key} {bad}");
+            assert!(
+                matches!(refusal(&format!(r#"{{"{key}":{bad}}}"#)), InvalidFilter::Type(k, _) if k == key),
+                "{key} {bad}"
+            );
         }
     }
 }
 
 #[test]
 fn a_limit_is_a_non_negative_integer() {
-    for (text, limit) in [("{}", None), (r#"{"limit":0}"#, Some(0)), (r#"{"limit":18446744073709551615}"#, Some(u64::MAX))] {
+    for (text, limit) in
+        [("{}", None), (r#"{"limit":0}"#, Some(0)), (r#"{"limit":18446744073709551615}"#, Some(u64::MAX))]
+    {
         assert_eq!(wire::filter(text).unwrap().limit, limit);
     }
     for bad in ["-1", "18446744073709551616"] {
@@ -77,7 +97,19 @@ fn unknown_elements_are_refused() {
 
 #[test]
 fn a_filter_is_one_json_object() {
-    for bad in ["", "[]", "null", "1", "{", "{}x", "{\"kinds\":[1],}", "{\"kinds\":[1,]}", "{\"kinds\":[1 2]}", "{kinds:[1]}", "{\"#t\":[\"\n\"]}"] {
+    for bad in [
+        "",
+        "[]",
+        "null",
+        "1",
+        "{",
+        "{}x",
+        "{\"kinds\":[1],}",
+        "{\"kinds\":[1,]}",
+        "{\"kinds\":[1 2]}",
+        "{kinds:[1]}",
+        "{\"#t\":[\"\n\"]}",
+    ] {
         assert!(wire::filter(bad).is_err(), "{bad}");
     }
     assert_eq!(refusal("{}{}"), InvalidFilter::Json(JsonError::Unexpected(2)));
@@ -98,7 +130,14 @@ fn an_empty_list_matches_nothing_and_an_absent_one_everything() {
     let event = SecretKey::from_bytes([1; 32]).unwrap().sign(10, 1, &[&["t", "x"]], "", &[0; 32]).into_event();
     let matches = |filter: &Filter| filter.matches(&event, &IndexedTags::of(&event));
     assert!(matches(&wire::filter("{}").unwrap()));
-    for empty in [r#"{"ids":[]}"#, r#"{"authors":[]}"#, r#"{"kinds":[]}"#, r##"{"#t":[]}"##, r#"{"since":2,"until":1}"#, r#"{"until":-1}"#] {
+    for empty in [
+        r#"{"ids":[]}"#,
+        r#"{"authors":[]}"#,
+        r#"{"kinds":[]}"#,
+        r##"{"#t":[]}"##,
+        r#"{"since":2,"until":1}"#,
+        r#"{"until":-1}"#,
+    ] {
         let filter = wire::filter(empty).unwrap();
         assert!(filter.matches_nothing() && !matches(&filter), "{empty}");
     }

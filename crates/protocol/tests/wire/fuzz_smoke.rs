@@ -8,12 +8,42 @@ const MUTATIONS: usize = 3_000;
 
 /// What mutations put in: the pieces that texts of this protocol are made of, and trouble.
 const PIECES: [&str; 32] = [
-    "\"", "\\", "[", "]", "{", "}", ",", ":", "0", "1", "-", ".", "e", "null", "true", " ", "\n", "\u{0}", "\\u0000", "\\ud83d", "\\ude00",
-    "é", "😀", "\"id\":", "\"tags\":[[\"t\",\"\"]]", "\"content\":\"", "\"#t\":[\"x\"]", "\"kinds\":[1]", "99999999999999999999",
-    "\"REQ\"", "\"since\":-1", "\"search\":",
+    "\"",
+    "\\",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "0",
+    "1",
+    "-",
+    ".",
+    "e",
+    "null",
+    "true",
+    " ",
+    "\n",
+    "\u{0}",
+    "\\u0000",
+    "\\ud83d",
+    "\\ude00",
+    "é",
+    "😀",
+    "\"id\":",
+    "\"tags\":[[\"t\",\"\"]]",
+    "\"content\":\"",
+    "\"#t\":[\"x\"]",
+    "\"kinds\":[1]",
+    "99999999999999999999",
+    "\"REQ\"",
+    "\"since\":-1",
+    "\"search\":",
 ];
 
 fn run(target: impl Fn(&[u8]), corpus: &[String]) {
+    #[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
     let given = std::env::var("TOWPATH_SEED").ok().map(|seed| seed.parse().expect("TOWPATH_SEED is a number"));
     let seed = given.unwrap_or_else(rand::random);
     println!("TOWPATH_SEED={seed}");
@@ -65,7 +95,11 @@ fn filters_survive_anything() {
 #[test]
 fn events_survive_anything() {
     let made = genuine();
-    let corpus = [made.event().as_str().to_owned(), "a\tb\nc\t\u{0}\\u0000\n\n\t".to_owned(), r#"{"id":"","tags":[[""]]}"#.to_owned()];
+    let corpus = [
+        made.event().as_str().to_owned(),
+        "a\tb\nc\t\u{0}\\u0000\n\n\t".to_owned(),
+        r#"{"id":"","tags":[[""]]}"#.to_owned(),
+    ];
     run(fuzzing::event, &corpus);
     let verifier = Verifier::new();
     run(|data| fuzzing::forgery(&made, data, &verifier), &corpus[..1]);

@@ -20,12 +20,19 @@ fn event() -> String {
 #[test]
 fn each_message_is_understood() {
     let event = event();
-    assert!(matches!(parse(&format!(r#"["EVENT",{event}]"#)), Ok(ClientMessage::Event(e)) if e.unverified().as_str() == event));
+    assert!(
+        matches!(parse(&format!(r#"["EVENT",{event}]"#)), Ok(ClientMessage::Event(e)) if e.unverified().as_str() == event)
+    );
     assert!(matches!(parse(&format!(r#"["AUTH",{event}]"#)), Ok(ClientMessage::Auth(_))));
     assert!(matches!(parse(r#"["CLOSE","s"]"#), Ok(ClientMessage::Close(id)) if id.as_str() == "s"));
     assert!(matches!(parse(r#"["REQ","s",{}]"#), Ok(ClientMessage::Req(id, f)) if id.as_str() == "s" && f.len() == 1));
-    assert!(matches!(parse(r#"["COUNT","\"\u0041",{},{"kinds":[1]}]"#), Ok(ClientMessage::Count(id, f)) if id.as_str() == "\"A" && f.len() == 2));
-    assert!(matches!(parse("\t[ \"R\\u0045Q\" ,\n\"s\" , { } ] \r\n"), Ok(ClientMessage::Req(..))), "white space and escapes");
+    assert!(
+        matches!(parse(r#"["COUNT","\"\u0041",{},{"kinds":[1]}]"#), Ok(ClientMessage::Count(id, f)) if id.as_str() == "\"A" && f.len() == 2)
+    );
+    assert!(
+        matches!(parse("\t[ \"R\\u0045Q\" ,\n\"s\" , { } ] \r\n"), Ok(ClientMessage::Req(..))),
+        "white space and escapes"
+    );
 }
 
 #[test]
@@ -34,10 +41,12 @@ fn subscription_ids_have_1_to_64_characters() {
         assert!(parse(&format!(r#"["CLOSE","{good}"]"#)).is_ok(), "{good}");
         assert!(parse(&format!(r#"["REQ","{good}",{{}}]"#)).is_ok(), "{good}");
     }
-    for verb in ["REQ", "COUNT", "CLOSE"] {
-        assert_eq!(refused(&format!(r#"["{verb}","",{{}}]"#)).subject, Subject::Subscription(String::new()));
+    let subjects: [(&str, fn(String) -> Subject); 3] =
+        [("REQ", Subject::Req), ("COUNT", Subject::Count), ("CLOSE", |_| Subject::Message)];
+    for (verb, subject) in subjects {
+        assert_eq!(refused(&format!(r#"["{verb}","",{{}}]"#)).subject, subject(String::new()));
         let long = "é".repeat(65);
-        assert_eq!(refused(&format!(r#"["{verb}","{long}",{{}}]"#)).subject, Subject::Subscription("é".repeat(64)));
+        assert_eq!(refused(&format!(r#"["{verb}","{long}",{{}}]"#)).subject, subject(long.clone()));
         for unnamed in ["1", "null", "{}", "[\"s\"]"] {
             assert_eq!(refused(&format!(r#"["{verb}",{unnamed},{{}}]"#)).subject, Subject::Message, "{unnamed}");
         }
@@ -60,7 +69,7 @@ fn a_refused_subscription_is_named() {
         (",{},]", "invalid: unexpected character at byte 15"),
     ] {
         let refused = refused(&format!(r#"["REQ","s1"{rest}"#));
-        assert_eq!(refused.subject, Subject::Subscription("s1".into()), "{rest}");
+        assert_eq!(refused.subject, Subject::Req("s1".into()), "{rest}");
         assert_eq!(refused.reason, reason, "{rest}");
     }
 }
@@ -98,8 +107,25 @@ fn a_good_event_in_a_bad_message_is_named() {
 #[test]
 fn anything_else_has_no_name() {
     for text in [
-        "", " ", "x", "{}", "[]", "[1]", "[\"REQ\"", "[\"\"]", "[\"req\",\"s\",{}]", "[\"OK\",\"s\",true,\"\"]", "[\"NEG-OPEN\",\"s\"]",
-        "[\"REQ\"]", "[\"EVENT\"]", "[\"CLOSE\"]", "[\"CLOSE\",\"s\",1]", "[\"CLOSE\",\"s\"", "[\"CLOSE\" \"s\"]", "null", "\u{feff}[]",
+        "",
+        " ",
+        "x",
+        "{}",
+        "[]",
+        "[1]",
+        "[\"REQ\"",
+        "[\"\"]",
+        "[\"req\",\"s\",{}]",
+        "[\"OK\",\"s\",true,\"\"]",
+        "[\"NEG-OPEN\",\"s\"]",
+        "[\"REQ\"]",
+        "[\"EVENT\"]",
+        "[\"CLOSE\"]",
+        "[\"CLOSE\",\"s\",1]",
+        "[\"CLOSE\",\"s\"",
+        "[\"CLOSE\" \"s\"]",
+        "null",
+        "\u{feff}[]",
     ] {
         let refused = refused(text);
         assert_eq!(refused.subject, Subject::Message, "{text}");

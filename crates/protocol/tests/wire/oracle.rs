@@ -60,7 +60,8 @@ fn tag_value() -> impl Strategy<Value = String> {
 }
 
 fn tag() -> impl Strategy<Value = Vec<String>> {
-    let name = prop_oneof![3 => prop::sample::select(vec!["t", "T", "d", "title"]).prop_map(str::to_owned), 1 => string()];
+    let name =
+        prop_oneof![3 => prop::sample::select(vec!["t", "T", "d", "title"]).prop_map(str::to_owned), 1 => string()];
     prop_oneof![
         6 => (name, prop::collection::vec(tag_value(), 0..3)).prop_map(|(name, values)| [vec![name], values].concat()),
         1 => (0..3usize).prop_map(|i| vec!["p".to_owned(), author(i)]),
@@ -87,7 +88,8 @@ fn filter() -> impl Strategy<Value = Value> {
     let keys: Vec<String> = (0..3).map(author).collect();
     let kinds = prop::option::weighted(0.4, prop::collection::vec(prop_oneof![0..6u16, any::<u16>()], 1..4));
     let time = || prop::option::weighted(0.3, 85..115u64);
-    let tags = (some(texts(["x", "y", ""])), some(texts(["x", "z", "Y"])), some(texts(["", "x", "y"])), some(keys.clone()));
+    let tags =
+        (some(texts(["x", "y", ""])), some(texts(["x", "z", "Y"])), some(texts(["", "x", "y"])), some(keys.clone()));
     (some(keys), kinds, time(), time(), tags, prop::option::of(0..10u64)).prop_map(
         |(authors, kinds, since, until, (t, upper_t, d, p), limit)| {
             let mut filter = serde_json::Map::new();
@@ -174,6 +176,28 @@ proptest! {
 }
 
 const TOKENS: [&str; 24] = [
-    "[", "]", "[", "]", "{", "}", ",", ":", "\"a\"", "\"\\u00e9\"", "\"\\ud800\"", "\"\\x\"", "\"\n\"", "1", "-", "0", ".",
-    "e", "true", "false", "null", "\"", " ", "\"a\":1",
+    "[",
+    "]",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "\"a\"",
+    "\"\\u00e9\"",
+    "\"\\ud800\"",
+    "\"\\x\"",
+    "\"\n\"",
+    "1",
+    "-",
+    "0",
+    ".",
+    "e",
+    "true",
+    "false",
+    "null",
+    "\"",
+    " ",
+    "\"a\":1",
 ];

@@ -32,8 +32,17 @@ fn an_event_may_have_no_tags_and_no_content() {
 
 #[test]
 fn only_first_values_of_single_letter_tags_are_indexed() {
-    let tags: [&[&str]; 9] =
-        [&["t", "x", "more"], &["T", "X"], &["t"], &["title", "no"], &["-", "no"], &["é", "no"], &["", "no"], &["t", ""], &["1", "no"]];
+    let tags: [&[&str]; 9] = [
+        &["t", "x", "more"],
+        &["T", "X"],
+        &["t"],
+        &["title", "no"],
+        &["-", "no"],
+        &["é", "no"],
+        &["", "no"],
+        &["t", ""],
+        &["1", "no"],
+    ];
     let event = event(&tags, "");
     let indexed = IndexedTags::of(&event);
     assert_eq!(indexed.iter().collect::<Vec<_>>(), [(b't', "x"), (b'T', "X"), (b't', "")]);
@@ -44,12 +53,29 @@ fn only_first_values_of_single_letter_tags_are_indexed() {
 #[test]
 fn an_address_is_a_kind_an_author_and_the_rest() {
     let key = SecretKey::from_bytes([1; 32]).unwrap().public_key();
-    for (text, kind, d) in [("30023:{}:x", 30_023, "x"), ("0:{}:", 0, ""), ("0:{}", 0, ""), ("65535:{}:a:b:", 65_535, "a:b:")] {
+    for (text, kind, d) in
+        [("30023:{}:x", 30_023, "x"), ("0:{}:", 0, ""), ("0:{}", 0, ""), ("65535:{}:a:b:", 65_535, "a:b:")]
+    {
         let expected = Address { kind, pubkey: key, d: d.into() };
         assert_eq!(Address::parse(&text.replace("{}", &key.to_hex())), Some(expected), "{text}");
     }
     let upper = key.to_hex().to_uppercase();
-    for bad in ["", ":", "::", "1", "1:", "1:ab:x", "65536:{}:", "-1:{}:", "+1:{}:", "1.0:{}:", " 1:{}:", ":{}:x", "{}:1:x", &format!("1:{upper}:x")] {
+    for bad in [
+        "",
+        ":",
+        "::",
+        "1",
+        "1:",
+        "1:ab:x",
+        "65536:{}:",
+        "-1:{}:",
+        "+1:{}:",
+        "1.0:{}:",
+        " 1:{}:",
+        ":{}:x",
+        "{}:1:x",
+        &format!("1:{upper}:x"),
+    ] {
         assert_eq!(Address::parse(&bad.replace("{}", &key.to_hex())), None, "{bad}");
     }
 }
@@ -84,7 +110,8 @@ fn damaged_bytes_are_noticed_and_never_panic() {
         let mut bytes = whole.to_vec();
         bytes[at] ^= 0x11;
         let Ok(damaged) = Event::from_canonical(Bytes::from(bytes)) else { continue };
-        let _ = (damaged.content(), damaged.tags().count(), damaged.signature(), IndexedTags::of(&damaged).iter().count());
+        let _ =
+            (damaged.content(), damaged.tags().count(), damaged.signature(), IndexedTags::of(&damaged).iter().count());
         let unnoticed = SubmittedEvent::from_canonical(damaged).is_ok();
         assert!(!(unnoticed && hashed.contains(&at)), "byte {at}");
     }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use towpath_protocol::{InvalidEvent, JsonError, Limits, SecretKey, Verifier, wire};
 
-const LIMITS: Limits = Limits { filters_max: 1, subscription_id_chars_max: 64, event_tags_max: 3, content_chars_max: 5 };
+const LIMITS: Limits =
+    Limits { filters_max: 1, subscription_id_chars_max: 64, event_tags_max: 3, content_chars_max: 5 };
 
 fn good() -> Value {
     let event = SecretKey::from_bytes([1; 32]).unwrap().sign(1, 1, &[&["t", "x"]], "five!", &[0; 32]);
@@ -41,7 +42,14 @@ fn hex_is_lowercase_and_of_its_exact_length() {
     for field in ["id", "pubkey", "sig"] {
         let hex = good()[field].as_str().unwrap().to_owned();
         let escaped = format!("\\u0030{}", &hex[1..]);
-        for bad in ["", &hex[2..], &format!("{hex}00"), &format!("0x{}", &hex[2..]), &"g".repeat(hex.len()), &"é".repeat(hex.len() / 2)] {
+        for bad in [
+            "",
+            &hex[2..],
+            &format!("{hex}00"),
+            &format!("0x{}", &hex[2..]),
+            &"g".repeat(hex.len()),
+            &"é".repeat(hex.len() / 2),
+        ] {
             assert_eq!(with(field, json!(bad)), Err(InvalidEvent::Hex(field)), "{bad}");
         }
         assert_eq!(with(field, json!("AB".repeat(hex.len() / 2))), Err(InvalidEvent::Hex(field)));
@@ -55,10 +63,23 @@ fn hex_is_lowercase_and_of_its_exact_length() {
 
 #[test]
 fn numbers_are_integers_in_range() {
-    let bad = [json!("1"), json!(1.0), json!(1e3), json!(-1), json!(null), json!([1]), json!(1.5), json!(u64::MAX), json!(true)];
+    let bad = [
+        json!("1"),
+        json!(1.0),
+        json!(1e3),
+        json!(-1),
+        json!(null),
+        json!([1]),
+        json!(1.5),
+        json!(u64::MAX),
+        json!(true),
+    ];
     for value in bad {
         for field in ["kind", "created_at"] {
-            assert!(matches!(with(field, value.clone()), Err(InvalidEvent::Range(f, _)) if f == field), "{field} {value}");
+            assert!(
+                matches!(with(field, value.clone()), Err(InvalidEvent::Range(f, _)) if f == field),
+                "{field} {value}"
+            );
         }
     }
     assert!(matches!(with("kind", json!(65_536)), Err(InvalidEvent::Range("kind", _))));
@@ -116,10 +137,28 @@ fn strings_are_text() {
 #[test]
 fn the_text_is_one_json_object() {
     let good = good().to_string();
-    for bad in ["", " ", "null", "[]", "1", "\"{}\"", "{", "{\"id\"", "{\"id\":", "{id:1}", "{\"a\":1,}", "{\"a\":tru}", "nonsense"] {
+    for bad in [
+        "",
+        " ",
+        "null",
+        "[]",
+        "1",
+        "\"{}\"",
+        "{",
+        "{\"id\"",
+        "{\"id\":",
+        "{id:1}",
+        "{\"a\":1,}",
+        "{\"a\":tru}",
+        "nonsense",
+    ] {
         assert!(matches!(wire::event(bad, &LIMITS), Err(InvalidEvent::Json(_))), "{bad}");
     }
-    for (bad, why) in [(format!("{good}x"), "more behind it"), (good[..good.len() - 1].to_owned(), "cut short"), (format!("[{good}]"), "in a list")] {
+    for (bad, why) in [
+        (format!("{good}x"), "more behind it"),
+        (good[..good.len() - 1].to_owned(), "cut short"),
+        (format!("[{good}]"), "in a list"),
+    ] {
         assert!(matches!(wire::event(&bad, &LIMITS), Err(InvalidEvent::Json(_))), "{why}");
     }
     let deep = format!("{},\"x\":{}{}}}", &good[..good.len() - 1], "[".repeat(65), "]".repeat(65));

@@ -25,8 +25,8 @@ use keys::{OrderKey, Position, be64, tombstone};
 const FORMAT: u64 = 1;
 const READERS_MAX: u32 = 1024;
 
-type OrderIter<'t> = heed::RoRange<'t, Bytes, Bytes>;
-type Table = Database<Bytes, Bytes>;
+pub(crate) type OrderIter<'t> = heed::RoRange<'t, Bytes, Bytes>;
+pub(crate) type Table = Database<Bytes, Bytes>;
 pub(crate) type Snapshot<'a> = RoTxn<'a, WithoutTls>;
 
 /// The tables.

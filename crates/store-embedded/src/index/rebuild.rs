@@ -13,8 +13,8 @@ use super::apply::{Logged, must_erase};
 use super::keys::{Hint, Moment, OrderKey, prefixes};
 use super::tables::Waste;
 use crate::log::Files;
-use crate::log::reader::Follow;
-use crate::log::record::{Body, Extent, Filed};
+use crate::log::reader::{Follow, Walk};
+use crate::log::record::{Body, Extent, Filed, Record};
 
 /// Entries between two commits of a rebuild, which is also how far keys are sorted.
 const RUN_ENTRIES: u64 = 100_000;
@@ -48,7 +48,7 @@ pub(crate) fn replay_tail(index: &Index, files: &Arc<Files>, applied: Seq, last:
 
 /// Fills an empty index from the whole log.
 pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<(), Error> {
-    let removed = removed_in(files)?;
+    let removals = Removals::of(files)?;
     let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
     let mut run = Run::default();
     let mut waste = Waste::default();
@@ -63,9 +63,9 @@ pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<()
         for (seq, entry, extent) in record.numbered() {
             index.remember(&mut txn, &entry.lasting)?;
             let Body::Event(filed) = &entry.body else { continue };
-            match removed.binary_search_by_key(&seq, |removal| removal.seq) {
-                Ok(found) => waste.add_removal(extent, &removed[found]),
-                Err(_) => run.add(index, &mut txn, seq, filed, logged, extent)?,
+            match removals.get(seq) {
+                Some(erase_since_ms) => waste.add_removal(extent, erase_since_ms),
+                None => run.add(index, &mut txn, seq, filed, logged, extent)?,
             }
         }
         let applied = Seq(record.header.next_seq().0 - 1);
@@ -82,32 +82,57 @@ pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<()
     index.commit(txn)
 }
 
-/// That an entry was removed and, if its bytes must go, since when.
-#[derive(Debug, Clone, Copy)]
-struct Removed {
-    seq: Seq,
-    erase_since_ms: Option<u64>,
-}
+/// Which entries the log says were removed, and of those whose bytes must go, since when.
+#[derive(Debug, Default)]
+pub(crate) struct Removals(Vec<(Seq, Option<u64>)>);
 
-fn removed_in(files: &Arc<Files>) -> Result<Vec<Removed>, Error> {
-    let mut removed = Vec::new();
-    let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
-    while let Some((_, _, record)) = follow.next()? {
+impl Removals {
+    fn of(files: &Arc<Files>) -> Result<Self, Error> {
+        let mut removals = Self::default();
+        let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
+        while let Some((_, _, record)) = follow.next()? {
+            removals.take(&record);
+        }
+        removals.0.sort_unstable();
+        Ok(removals)
+    }
+
+    /// The same of a log that may be damaged, as far as it can be read.
+    pub(crate) fn readable(files: &Files) -> Self {
+        let mut removals = Self::default();
+        for segment in files.iter() {
+            let mut walk = Walk::new(Arc::clone(segment), 0);
+            while let Ok(Some((_, record))) = walk.next() {
+                removals.take(&record);
+            }
+        }
+        removals.0.sort_unstable();
+        removals
+    }
+
+    fn take(&mut self, record: &Record) {
         for (_, entry, _) in record.numbered() {
             let erase_since_ms = must_erase(entry).then_some(record.header.committed_at_ms);
-            removed.extend(entry.removed.iter().map(|seq| Removed { seq: *seq, erase_since_ms }));
+            self.0.extend(entry.removed.iter().map(|seq| (*seq, erase_since_ms)));
         }
     }
-    removed.sort_unstable_by_key(|removal| removal.seq);
-    Ok(removed)
+
+    /// `None` if `seq` was not removed.
+    fn get(&self, seq: Seq) -> Option<Option<u64>> {
+        let found = self.0.binary_search_by_key(&seq, |(removed, _)| *removed).ok()?;
+        self.0.get(found).map(|(_, erase_since_ms)| *erase_since_ms)
+    }
+
+    pub(crate) fn contain(&self, seq: Seq) -> bool {
+        self.get(seq).is_some()
+    }
 }
 
 impl Waste {
-    fn add_removal(&mut self, extent: Extent, removal: &Removed) {
-        let since = removal.erase_since_ms;
+    fn add_removal(&mut self, extent: Extent, erase_since_ms: Option<u64>) {
         let earlier = self.erase_since_ms;
-        self.add(u64::from(extent.len), since.is_some(), since.unwrap_or_default());
-        if let (Some(since), true) = (since, earlier > 0) {
+        self.add(u64::from(extent.len), erase_since_ms.is_some(), erase_since_ms.unwrap_or_default());
+        if let (Some(since), true) = (erase_since_ms, earlier > 0) {
             self.erase_since_ms = earlier.min(since);
         }
     }

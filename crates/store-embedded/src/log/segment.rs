@@ -99,6 +99,13 @@ impl Segment {
         Ok(())
     }
 
+    /// Writes to a file that nobody else knows yet.
+    pub(crate) fn append(&self, bytes: &[u8], at: u64, disk: &Disk) -> io::Result<()> {
+        disk.write(&self.file, bytes, at)?;
+        self.filled.store(at + bytes.len() as u64, Ordering::Release);
+        Ok(())
+    }
+
     /// Ends the file at `end`, for good.
     pub(crate) fn close(&self, end: u64) -> io::Result<()> {
         *self.filling.lock() = Filling::Closed;

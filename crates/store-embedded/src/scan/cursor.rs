@@ -66,6 +66,8 @@ impl Cursor {
 impl Scan for Cursor {
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
         let shared = Arc::clone(&self.shared);
+        // Until the index has what is committed by now: what it adds is asked for, and what it removes must not be returned.
+        shared.pending.wait_until_applied(shared.last())?;
         let mut view = View::open(&shared)?;
         let (mut events, mut bytes, mut cost) = (0, 0, 0);
         loop {

@@ -16,14 +16,13 @@ mod view;
 
 use std::sync::Arc;
 
-use towpath_store::{Error, Query, Scan};
+use towpath_store::{Query, Scan};
 
 use crate::Shared;
 use crate::log::record::STREAM;
 
-/// Opens a scan once the index has what the query may see.
-pub(crate) fn open(shared: Arc<Shared>, query: Query) -> Result<Box<dyn Scan>, Error> {
-    let cursor = query.cursor.seq(STREAM).min(shared.last());
-    shared.pending.wait_until_applied(cursor)?;
-    Ok(Box::new(cursor::Cursor::new(shared, query, cursor)))
+/// Opens a scan of what is committed by now, or less if the query says so.
+pub(crate) fn open(shared: Arc<Shared>, query: Query) -> Box<dyn Scan> {
+    let last = query.cursor.seq(STREAM).min(shared.last());
+    Box::new(cursor::Cursor::new(shared, query, last))
 }

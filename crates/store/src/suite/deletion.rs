@@ -10,7 +10,8 @@ use crate::Outcome;
 pub fn an_author_deletes_their_events<F: Fixture>() {
     let notes = [Alice.note(100, "a"), Alice.note(500, "b"), Alice.note(101, "c")];
     let world = World::<F>::with(&[&notes[0], &notes[1], &notes[2]]);
-    let request = Alice.event(300, KIND_DELETION, &[&["e", &id(&notes[0])], &["e", &id(&notes[1])], &["k", "1"]], "sorry");
+    let request =
+        Alice.event(300, KIND_DELETION, &[&["e", &id(&notes[0])], &["e", &id(&notes[1])], &["k", "1"]], "sorry");
     assert!(world.accepts(&request));
     world.holds(&[&request, &notes[2]]);
 }

@@ -14,7 +14,9 @@ pub fn the_log_is_read_in_order_without_a_gap<F: Fixture>() {
         world.commit(&batch.iter().collect::<Vec<_>>());
     }
     let stream = world.log()[0].stream;
-    for (start, entries_max, bytes_max) in [(0, usize::MAX, usize::MAX), (0, 1, usize::MAX), (7, 3, usize::MAX), (13, 99, 700)] {
+    for (start, entries_max, bytes_max) in
+        [(0, usize::MAX, usize::MAX), (0, 1, usize::MAX), (7, 3, usize::MAX), (13, 99, 700)]
+    {
         let cursor = if start == 0 { Cursor::start() } else { Cursor::at(stream, Seq(start)) };
         let entries = world.log_behind(&cursor, Page { entries_max, bytes_max });
         let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq.0).collect();
@@ -31,7 +33,8 @@ pub fn a_page_has_at_least_one_entry<F: Fixture>() {
     let world = World::<F>::with(&[&Alice.note(100, &"long".repeat(1_000)), &Alice.note(101, "")]);
     let page = world.store().since(&Cursor::start(), Page { entries_max: 9, bytes_max: 1 }).expect("the log is read");
     assert_eq!(page.len(), 1);
-    let page = world.store().since(&Cursor::start(), Page { entries_max: 1, bytes_max: 99_999 }).expect("the log is read");
+    let page =
+        world.store().since(&Cursor::start(), Page { entries_max: 1, bytes_max: 99_999 }).expect("the log is read");
     assert_eq!(page.len(), 1);
 }
 
@@ -46,7 +49,7 @@ pub fn the_log_ends_at_the_snapshot<F: Fixture>() {
     assert_eq!(world.store().since(&world.store().snapshot(), WHOLE).expect("the log is read"), []);
 }
 
-/// Superseded, deleted and vanished alike.
+/// Superseded, deleted and vanished alike; and nothing twice.
 pub fn an_entry_names_what_it_removed<F: Fixture>() {
     let (note, article) = (Alice.note(100, ""), Alice.article(100, "x", ""));
     let world = World::<F>::with(&[
@@ -56,7 +59,7 @@ pub fn an_entry_names_what_it_removed<F: Fixture>() {
         &Alice.delete(300, &note),
         &Bob.note(100, ""),
         &Alice.vanish(400),
-        &Alice.note(500, ""),
+        &Alice.article(500, "x", "anew"),
     ]);
     let removed: Vec<Vec<u64>> = world.log().into_iter().map(|entry| sorted(removed(entry.record))).collect();
     assert_eq!(removed, [vec![], vec![], vec![2], vec![1], vec![], vec![3, 4], vec![]]);

@@ -64,7 +64,9 @@ pub fn a_filter_without_conditions_matches_all<F: Fixture>() {
 /// Whatever else the filter says; and it leaves nothing out.
 pub fn an_empty_list_matches_nothing<F: Fixture>() {
     let world = World::<F>::with(&[&Alice.note(100, "")]);
-    for filter in [r#"{"ids":[]}"#, r#"{"authors":[]}"#, r#"{"kinds":[]}"#, r##"{"#t":[]}"##, r#"{"kinds":[],"since":1}"#] {
+    for filter in
+        [r#"{"ids":[]}"#, r#"{"authors":[]}"#, r#"{"kinds":[]}"#, r##"{"#t":[]}"##, r#"{"kinds":[],"since":1}"#]
+    {
         let answer = world.read(&[filter]);
         assert_eq!((answer.ids().len(), answer.completeness), (0, All), "{filter}");
     }
@@ -110,7 +112,12 @@ pub fn an_event_is_returned_once_however_many_filters_match<F: Fixture>() {
     let notes = [Alice.event(300, NOTE, &[&["t", "x"], &["t", "y"]], ""), Alice.note(200, ""), Alice.note(100, "")];
     let world = World::<F>::with(&[&notes[0], &notes[1], &notes[2]]);
     let by_author = format!(r#"{{"authors":["{}"],"limit":2}}"#, Alice.hex());
-    let answer = world.read(&["{\"kinds\":[1],\"limit\":2}", &by_author, r##"{"#t":["y","x"]}"##, r#"{"kinds":[1,2],"limit":1}"#]);
+    let answer = world.read(&[
+        "{\"kinds\":[1],\"limit\":2}",
+        &by_author,
+        r##"{"#t":["y","x"]}"##,
+        r#"{"kinds":[1,2],"limit":1}"#,
+    ]);
     assert_eq!(answer.ids(), [id(&notes[0]), id(&notes[1])]);
 }
 
@@ -178,7 +185,9 @@ pub fn what_was_committed_after_the_cursor_is_left_out<F: Fixture>() {
     let world = World::<F>::with(&[&old]);
     let at_old = world.store().snapshot();
     assert!(world.accepts(&new));
-    for filter in ["{}".to_owned(), format!(r#"{{"ids":["{}","{}"]}}"#, id(&old), id(&new)), r#"{"limit":1}"#.to_owned()] {
+    for filter in
+        ["{}".to_owned(), format!(r#"{{"ids":["{}","{}"]}}"#, id(&old), id(&new)), r#"{"limit":1}"#.to_owned()]
+    {
         let answer = drain(world.open_scan(query(&[&filter], at_old.clone())).as_mut(), unbounded());
         assert_eq!((answer.ids(), answer.completeness), (vec![id(&old)], All), "{filter}");
     }

@@ -31,7 +31,12 @@ pub fn small_slices_add_up_to_one_large_slice<F: Fixture>() {
     let by_author = format!(r#"{{"authors":["{}","{}"]}}"#, Alice.hex(), Bob.hex());
     let filters = [&["{}"][..], &[r##"{"#t":["x"],"limit":100}"##], &[&by_author, r#"{"kinds":[1],"limit":20}"#]];
     let never = || false;
-    let budgets = [(1, usize::MAX, &never as &dyn Fn() -> bool), (7, usize::MAX, &never), (usize::MAX, 1, &never), (9, 1_000, &|| true)];
+    let budgets = [
+        (1, usize::MAX, &never as &dyn Fn() -> bool),
+        (7, usize::MAX, &never),
+        (usize::MAX, 1, &never),
+        (9, 1_000, &|| true),
+    ];
     for filters in filters {
         let whole = world.read(filters);
         for (events_max, bytes_max, spent) in budgets {

@@ -7,8 +7,8 @@ use towpath_protocol::{Event, Filter, SecretKey, wire};
 
 use super::Fixture;
 use crate::{
-    Batch, Budget, Committed, Completeness, Cursor, Entry, EventStore, FilterLimit, Outcome, Page, Progress, Query, Scan,
-    Stored,
+    Batch, Budget, Committed, Completeness, Cursor, Entry, EventStore, FilterLimit, Outcome, Page, Progress, Query,
+    Scan, Stored,
 };
 
 pub(super) const NOTE: u16 = 1;

@@ -158,7 +158,7 @@ async fn of_a_field_given_twice_the_last_counts_for_the_id_and_for_what_is_store
     let (_relay, mut client) = relay().await?;
     let event = note("the last").sign();
     let last = event.json().to_string();
-    let twice = last.replacen('{', r#"{"content":"the first","sig":"00","#, 1);
+    let twice = last.replacen('{', &format!(r#"{{"content":"the first","sig":"{}","#, "0".repeat(128)), 1);
     assert_accepted(&client.publish_text(&event.id, &twice).await?);
     assert_eq!(client.query(json!({ "ids": [event.id] })).await?, [event]);
 

@@ -91,7 +91,7 @@ pub(super) const SECTION: Section = Section {
             "Half: a rewrite frees at least as much as it copies.",
         ),
         setting!(
-            store.free_bytes_min, DiskBytes<0, 1_099_511_627_776>, "free_bytes_min", Restart,
+            store.free_bytes_min, DiskBytes<0, 1_152_921_504_606_846_976>, "free_bytes_min", Restart,
             "With less free space than this, events are refused with `error:` until space returns. \
              Reading goes on.",
             "256 MiB: room for the index to settle and for removing expired events to make space.",

@@ -1,0 +1,103 @@
+//! SIGTERM: what is queued is finished, clients are told, and the next process takes over.
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use towpath_operations::promises::{Holdings, acked_is_durable, ok_order};
+use towpath_operations::*;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+const PUBLISHERS: usize = 4;
+const EVENTS_EACH: usize = 400;
+
+/// Publishes on four connections, asks the relay to finish under way, and returns what was seen of it.
+async fn cut_short(relay: &mut Relay) -> Result<Vec<Published>> {
+    let (answered, mut answers) = mpsc::channel(PUBLISHERS * EVENTS_EACH);
+    let mut publishers = JoinSet::new();
+    for number in 0..PUBLISHERS {
+        let events: Vec<Event> =
+            (0..EVENTS_EACH).map(|event| note(&event.to_string()).by(&Keys::numbered(number)).sign()).collect();
+        let (client, answered) = (Client::connect(relay).await?, answered.clone());
+        let tell = move || answered.try_send(()).expect("there is room for every answer");
+        publishers.spawn(async move { Published::until_the_end(client, &events, tell).await });
+    }
+    for _ in 0..EVENTS_EACH {
+        within("the next answer", async { answers.recv().await.context("no more answers") }).await?;
+    }
+    let status = relay.terminate().await?;
+    ensure!(status.success(), "ended with {status}");
+    publishers.join_all().await.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_finishing_relay_has_taken_it_commits_and_answers() -> Result<()> {
+    let mut relay = Relay::empty().await?;
+    let published = cut_short(&mut relay).await?;
+    relay.restart().await?;
+    let authors: Vec<Keys> = (0..PUBLISHERS).map(Keys::numbered).collect();
+    let stored = stored_of(&mut Client::connect(&relay).await?, &authors).await?;
+    let acked = published.iter().map(|published| published.acked.len()).sum::<usize>();
+    let holdings = Holdings::new(stored.iter().copied());
+    for published in &published {
+        ok_order(&published.sent, &published.answered)?;
+        acked_is_durable(&published.acked, &holdings)?;
+    }
+    assert_eq!(stored.len(), acked, "events were committed and not answered");
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_client_is_told_that_the_relay_restarts() -> Result<()> {
+    let mut relay = Relay::empty().await?;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::connect(&relay).await?);
+    }
+    assert!(relay.terminate().await?.success());
+    for client in &mut clients {
+        assert_eq!(client.disconnected().await?.context("no close frame")?.code, CloseCode::Restart);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_hold_up_the_end() -> Result<()> {
+    let mut relay = Relay::builder().config_toml("[server]\ndrain_deadline_s = 1").start().await?;
+    let mut deaf = Client::connect(&relay).await?;
+    deaf.open("all", json!({ "kinds": [1] })).await?;
+    let mut publisher = Client::connect(&relay).await?;
+    let long = "x".repeat(100_000);
+    for number in 0..100 {
+        publisher.store(&note(&format!("{number} {long}")).sign()).await?;
+    }
+    assert!(relay.terminate().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_next_process_has_the_port_at_once() -> Result<()> {
+    let mut relay = Relay::empty().await?;
+    let mut client = Client::connect(&relay).await?;
+    let event = note("before").sign();
+    client.store(&event).await?;
+    assert!(relay.terminate().await?.success());
+    relay.restart().await?;
+    let stored = stored_of(&mut Client::connect(&relay).await?, &[alice()]).await?;
+    assert_eq!(stored.into_iter().collect::<Vec<_>>(), ids([&event])?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_process_serves_the_port_while_the_old_one_drains() -> Result<()> {
+    let mut old = Relay::empty().await?;
+    let address = old.authority().to_owned();
+    let mut waiting = Client::connect(&old).await?;
+    let takeover = async {
+        waiting.disconnected().await?;
+        let next = Relay::builder().listen(&address).start().await?;
+        Client::connect(&next).await?.store(&note("to the next").sign()).await
+    };
+    let (status, takeover) = tokio::join!(old.terminate(), takeover);
+    takeover?;
+    assert!(status?.success());
+    Ok(())
+}
