@@ -93,7 +93,7 @@ test('events are counted', async (t) => {
 test('a gift wrap is for its recipient alone', async (t) => {
   const [anyone, bobs] = [await connect(t), await connect(t)]
   const bob = author()
-  const wrap = wrapEvent({ content: 'between us' }, author().secret, bob.pubkey)
+  const wrap = wrapEvent({ kind: 14, tags: [], content: 'between us' }, author().secret, bob.pubkey)
   await anyone.publish(wrap)
   await assert.rejects(stored(anyone, { kinds: [1059], '#p': [bob.pubkey] }), /^Error: auth-required: /)
   await authenticated(bobs, bob)

@@ -1,3 +1,4 @@
+//! What a report says, and what voids it.
 use super::*;
 use crate::account::Accounts;
 

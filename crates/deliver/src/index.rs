@@ -91,6 +91,12 @@ impl LiveIndex {
         self.filters
     }
 
+    /// Conditions that filters are filed under.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> usize {
+        self.postings.len()
+    }
+
     /// Files every filter of `subscription`. Filters that match nothing are not filed.
     pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -169,7 +175,11 @@ impl LiveIndex {
     }
 
     fn pairs<'a, T>(&self, values: &'a [T], kinds: &[u16], key: impl Fn(&'a T, u16) -> Key<'a>) -> Vec<u64> {
-        values.iter().flat_map(|value| kinds.iter().map(move |kind| (value, *kind))).map(|(v, k)| self.hash(&key(v, k))).collect()
+        values
+            .iter()
+            .flat_map(|value| kinds.iter().map(move |kind| (value, *kind)))
+            .map(|(v, k)| self.hash(&key(v, k)))
+            .collect()
     }
 
     /// Where filters that match `event` can be filed.

@@ -14,6 +14,8 @@ mod index;
 mod metrics;
 mod outbox;
 mod subscription;
+#[cfg(test)]
+mod tests;
 
 pub use follower::{Deliver, TooManyFilters};
 pub use metrics::Metrics;

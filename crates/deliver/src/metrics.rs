@@ -27,10 +27,22 @@ impl Metrics {
     /// Names them in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("deliver_frames", "Event frames queued for subscribers", self.frames.clone());
-        registry.register("deliver_slow_consumers", "Subscriptions closed for not keeping up", self.slow_consumers.clone());
-        registry.register("deliver_catch_ups", "Times delivery read the log because it fell behind", self.catch_ups.clone());
+        registry.register(
+            "deliver_slow_consumers",
+            "Subscriptions closed for not keeping up",
+            self.slow_consumers.clone(),
+        );
+        registry.register(
+            "deliver_catch_ups",
+            "Times delivery read the log because it fell behind",
+            self.catch_ups.clone(),
+        );
         registry.register("live_filters", "Filters in the live index", self.filters.clone());
         registry.register("outbox_queued_bytes", "Bytes of events queued in all outboxes", self.queued_bytes.clone());
-        registry.register("live_false_candidates", "Filters looked at that did not match", self.false_candidates.clone());
+        registry.register(
+            "live_false_candidates",
+            "Filters looked at that did not match",
+            self.false_candidates.clone(),
+        );
     }
 }

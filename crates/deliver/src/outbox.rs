@@ -141,7 +141,12 @@ impl Outbox {
     }
 
     /// Queues a live event unless there is no room.
-    pub(crate) fn push_event(&self, subscription: &Arc<Subscription>, event: Event, committed: Option<Instant>) -> Result<(), Full> {
+    pub(crate) fn push_event(
+        &self,
+        subscription: &Arc<Subscription>,
+        event: Event,
+        committed: Option<Instant>,
+    ) -> Result<(), Full> {
         let bytes = event.json().len();
         let mut queues = self.queues.lock();
         if queues.close.is_some() {
@@ -156,7 +161,13 @@ impl Outbox {
         Ok(())
     }
 
-    fn queue_event(&self, queues: &mut Queues, subscription: &Arc<Subscription>, event: Event, committed: Option<Instant>) {
+    fn queue_event(
+        &self,
+        queues: &mut Queues,
+        subscription: &Arc<Subscription>,
+        event: Event,
+        committed: Option<Instant>,
+    ) {
         let bytes = event.json().len();
         queues.event_bytes += bytes;
         self.budget.take(bytes);

@@ -3,8 +3,8 @@
 //! Invariant (`ExactHandover`): it is in the live index before its scan's cursor is taken; live events are held until the scan
 //! is done and those the cursor covers are dropped then, because the scan has sent them.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -67,7 +67,13 @@ pub struct Subscription {
 
 impl Subscription {
     /// A new subscription in its stored phase; while in it, it holds at most `held_bytes_max` of live events.
-    pub fn new(id: SubscriptionId, filters: Vec<Filter>, reader: Reader, outbox: Arc<Outbox>, held_bytes_max: usize) -> Self {
+    pub fn new(
+        id: SubscriptionId,
+        filters: Vec<Filter>,
+        reader: Reader,
+        outbox: Arc<Outbox>,
+        held_bytes_max: usize,
+    ) -> Self {
         let head = relay_message::event_head(id.as_str()).into();
         Self {
             id,
@@ -153,7 +159,9 @@ impl Subscription {
             return true;
         }
         self.outbox.push_ordered(eose);
-        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live { sent: cursor.clone() }) else { return true };
+        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live { sent: cursor.clone() }) else {
+            return true;
+        };
         held.into_iter()
             .filter(|held| !is_covered(cursor, held.place))
             .all(|held| self.outbox.push_event(self, held.event, held.committed).is_ok())

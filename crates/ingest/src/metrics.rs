@@ -51,7 +51,11 @@ impl Default for Metrics {
 impl Metrics {
     /// Names them in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("ingest_verify_seconds", "Waiting for a CPU slot and checking a signature", self.verify.clone());
+        registry.register(
+            "ingest_verify_seconds",
+            "Waiting for a CPU slot and checking a signature",
+            self.verify.clone(),
+        );
         registry.register("ingest_queue_wait_seconds", "Waiting for the committer", self.queue_wait.clone());
         registry.register("ingest_commit_seconds", "One commit", self.commit.clone());
         registry.register("ingest_ack_seconds", "From a message's arrival to its OK", self.ack.clone());

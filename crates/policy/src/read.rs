@@ -20,7 +20,8 @@ pub fn may_read(event: &Event, principal: &Principal, policy: &Policy) -> bool {
 /// Whether `filter` can only match private kinds, so that asking for it anonymously is answered with a request to authenticate
 /// instead of silence.
 pub fn all_private(filter: &Filter, policy: &Policy) -> bool {
-    filter.kinds.as_ref().is_some_and(|kinds| {
-        !kinds.is_empty() && kinds.iter().all(|kind| policy.private_kinds.contains(kind))
-    })
+    filter
+        .kinds
+        .as_ref()
+        .is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(|kind| policy.private_kinds.contains(kind)))
 }

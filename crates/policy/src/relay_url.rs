@@ -28,10 +28,17 @@ mod tests {
     #[test]
     fn spelling_does_not_matter() {
         let one = RelayUrl::parse("wss://relay.example.com").unwrap();
-        for same in ["WSS://Relay.Example.COM/", "wss://relay.example.com:443/any?x", "ws://relay.example.com", "https://relay.example.com"] {
+        for same in [
+            "WSS://Relay.Example.COM/",
+            "wss://relay.example.com:443/any?x",
+            "ws://relay.example.com",
+            "https://relay.example.com",
+        ] {
             assert_eq!(RelayUrl::parse(same).as_ref(), Some(&one), "{same}");
         }
-        for other in ["wss://relay.example.com:8080", "wss://relay.example.com.evil.net", "wss://evil.net/relay.example.com"] {
+        for other in
+            ["wss://relay.example.com:8080", "wss://relay.example.com.evil.net", "wss://evil.net/relay.example.com"]
+        {
             assert_ne!(RelayUrl::parse(other).as_ref(), Some(&one), "{other}");
         }
         for bad in ["", "relay.example.com", "ftp://x", "wss://", "wss://user@relay.example.com"] {

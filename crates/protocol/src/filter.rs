@@ -146,9 +146,12 @@ pub(crate) fn scan_filter(scanner: &mut Scanner<'_>) -> Result<Filter, InvalidFi
 fn take_element(filter: &mut Filter, key: &str, scanner: &mut Scanner<'_>) -> Result<(), InvalidFilter> {
     let hex_error = || InvalidFilter::Hex(key.to_owned());
     match key.as_bytes() {
-        b"ids" => filter.ids = Some(list(key, scanner, |s| EventId::from_hex(&text(key, s)?).map_err(|_| hex_error()))?),
+        b"ids" => {
+            filter.ids = Some(list(key, scanner, |s| EventId::from_hex(&text(key, s)?).map_err(|_| hex_error()))?)
+        }
         b"authors" => {
-            filter.authors = Some(list(key, scanner, |s| PublicKey::from_hex(&text(key, s)?).map_err(|_| hex_error()))?);
+            filter.authors =
+                Some(list(key, scanner, |s| PublicKey::from_hex(&text(key, s)?).map_err(|_| hex_error()))?);
         }
         b"kinds" => filter.kinds = Some(list(key, scanner, |s| kind(key, s))?),
         b"since" => filter.since = timestamp(key, scanner)?.unwrap_or(0),

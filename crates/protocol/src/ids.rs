@@ -80,7 +80,9 @@ mod tests {
     fn only_64_lowercase_hex_characters_are_an_id() {
         let good = "00".repeat(31) + "af";
         assert_eq!(EventId::from_hex(&good).unwrap().to_hex(), good);
-        for bad in ["", "af", &good.to_uppercase(), &format!("0x{}", &good[2..]), &(good.clone() + "00"), &"zz".repeat(32)] {
+        for bad in
+            ["", "af", &good.to_uppercase(), &format!("0x{}", &good[2..]), &(good.clone() + "00"), &"zz".repeat(32)]
+        {
             assert_eq!(EventId::from_hex(bad), Err(HexError), "{bad}");
         }
     }

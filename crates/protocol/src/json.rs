@@ -399,7 +399,17 @@ mod tests {
 
     #[test]
     fn strings_that_are_no_text_are_refused() {
-        for bad in [r#""\ud800""#, r#""\udc00\ud800""#, r#""\ud800\u0041""#, r#""\x""#, r#""\u12""#, "\"a\nb\"", "\"open", r#""\"#, r#""\é""#] {
+        for bad in [
+            r#""\ud800""#,
+            r#""\udc00\ud800""#,
+            r#""\ud800\u0041""#,
+            r#""\x""#,
+            r#""\u12""#,
+            "\"a\nb\"",
+            "\"open",
+            r#""\"#,
+            r#""\é""#,
+        ] {
             assert!(canonical(bad).is_err(), "{bad}");
         }
     }
@@ -416,13 +426,30 @@ mod tests {
 
     #[test]
     fn unknown_values_are_passed_over_whole() {
-        for value in ["1", "null", r#""x""#, "[]", "{}", r#"[1,[2,{"a":["b",{}]}],"c"]"#, r#"{"a":{"b":[]},"c":"d","e":-1.5e3}"#] {
+        for value in
+            ["1", "null", r#""x""#, "[]", "{}", r#"[1,[2,{"a":["b",{}]}],"c"]"#, r#"{"a":{"b":[]},"c":"d","e":-1.5e3}"#]
+        {
             let text = format!("{value} ,");
             let mut scanner = Scanner::new(&text);
             scanner.skip_value().unwrap_or_else(|e| panic!("{value}: {e}"));
             assert!(scanner.accept(b','), "{value}");
         }
-        for bad in ["[1 2]", "[,]", "{\"a\"}", "nul", &"[".repeat(100), "{1:2}", "[1}", r#"{"a":1,"b"}"#, "-", "01", "1.", ".5", "1e", "1-2"] {
+        for bad in [
+            "[1 2]",
+            "[,]",
+            "{\"a\"}",
+            "nul",
+            &"[".repeat(100),
+            "{1:2}",
+            "[1}",
+            r#"{"a":1,"b"}"#,
+            "-",
+            "01",
+            "1.",
+            ".5",
+            "1e",
+            "1-2",
+        ] {
             assert!(Scanner::new(bad).skip_value().is_err(), "{bad}");
         }
     }

@@ -106,12 +106,12 @@ pub fn parse_client_message(text: &str, limits: &Limits) -> Result<ClientMessage
 fn event(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<SubmittedEvent, Refused> {
     scanner.expect(b',')?;
     let start = scanner.rest();
-    scan_event(scanner, limits)
-        .and_then(|event| finish(scanner).map(|()| event).map_err(Into::into))
-        .map_err(|error| match claimed_id(start) {
+    scan_event(scanner, limits).and_then(|event| finish(scanner).map(|()| event).map_err(Into::into)).map_err(|error| {
+        match claimed_id(start) {
             Some(id) => Refused::invalid(Subject::Event(id), error),
             None => Refused::message(error),
-        })
+        }
+    })
 }
 
 /// The id text of an event that could not be parsed, found by a second look that understands no more than quotes, escapes and
@@ -129,8 +129,9 @@ fn claimed_id(text: &str) -> Option<String> {
                 let (string, behind) = raw_string(rest)?;
                 rest = behind;
                 if let ("id", 1, Some(value)) = (string, depth, behind.trim_start().strip_prefix(':')) {
-                    let (id, _) = raw_string(value.trim_start().strip_prefix('"')?)?;
-                    return Some(shorten(id).to_owned());
+                    let (raw, _) = raw_string(value.trim_start().strip_prefix('"')?)?;
+                    let id = Scanner::new(value).string().and_then(|id| id.decode()).unwrap_or(raw.into());
+                    return Some(shorten(&id).to_owned());
                 }
             }
         }
@@ -162,7 +163,10 @@ fn subscription_id(
     let chars = id.chars().count();
     if chars == 0 || chars > limits.subscription_id_chars_max {
         let max = limits.subscription_id_chars_max;
-        return Err(Refused::invalid(subject(id.into_owned()), format_args!("a subscription id has 1 to {max} characters")));
+        return Err(Refused::invalid(
+            subject(id.into_owned()),
+            format_args!("a subscription id has 1 to {max} characters"),
+        ));
     }
     Ok(id.as_ref().into())
 }

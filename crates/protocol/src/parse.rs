@@ -141,7 +141,11 @@ fn hex<const N: usize>(text: JsonStr<'_>, field: &'static str) -> Result<[u8; N]
 }
 
 /// Timestamps stop at 2^63 because that is where other implementations' integers do.
-fn integer<T: TryFrom<i64>>(scanner: &mut Scanner<'_>, field: &'static str, range: &'static str) -> Result<T, InvalidEvent> {
+fn integer<T: TryFrom<i64>>(
+    scanner: &mut Scanner<'_>,
+    field: &'static str,
+    range: &'static str,
+) -> Result<T, InvalidEvent> {
     let out_of_range = InvalidEvent::Range(field, range);
     let number = scanner.integer().map_err(|_| out_of_range.clone())?;
     let number = i64::try_from(number).ok().filter(|n| *n >= 0).ok_or_else(|| out_of_range.clone())?;

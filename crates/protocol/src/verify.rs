@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use secp256k1::{Keypair, Message, Secp256k1, SecretKey as RawSecretKey, SignOnly, VerifyOnly, XOnlyPublicKey, schnorr};
+use secp256k1::{
+    Keypair, Message, Secp256k1, SecretKey as RawSecretKey, SignOnly, VerifyOnly, XOnlyPublicKey, schnorr,
+};
 use sha2::{Digest, Sha256};
 
 use crate::event::{Event, Fields};

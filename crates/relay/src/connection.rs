@@ -17,9 +17,9 @@ use towpath_runtime::TaskGroup;
 use towpath_session::{Acks, Auth, new_challenge, wording};
 use towpath_store::{Completeness, Cursor, Error, Progress, Query};
 
+use crate::build;
 use crate::limiter::{Asker, Class};
 use crate::node::Node;
-use crate::build;
 
 /// The receiving side. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
@@ -100,7 +100,8 @@ impl Answers for OrderedAnswers {
 impl Inbound {
     pub(crate) fn open(node: &Arc<Node>, peer: &Peer) -> (Self, Outbound) {
         let config = node.config.get();
-        let exempt = peer.trusted || config.server.trusted_addresses.iter().any(|network| network.contains(peer.address));
+        let exempt =
+            peer.trusted || config.server.trusted_addresses.iter().any(|network| network.contains(peer.address));
         let outbox = Arc::new(Outbox::new(Arc::clone(&node.outboxes)));
         let answers = OrderedAnswers {
             acks: Acks::default(),

@@ -36,7 +36,9 @@ pub(crate) async fn take_over(
     let deadline = clock.instant() + patience;
     loop {
         match open() {
-            Err(Error::InUse) if marker(folder).exists() && clock.instant() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(Error::InUse) if marker(folder).exists() && clock.instant() < deadline => {
+                tokio::time::sleep(PAUSE).await
+            }
             Ok(store) => {
                 forget_leaving(folder);
                 return Ok(store);

@@ -9,7 +9,8 @@ use crate::config::{Format, Log};
 /// Starts logging for this process. A second relay in the process shares the first one's.
 pub(crate) fn start(log: &Log) {
     let filter = EnvFilter::new(log.level.to_string());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
     let started = match log.format {
         Format::Json => builder.json().try_init(),
         Format::Text => builder.try_init(),

@@ -60,8 +60,17 @@ impl Metrics {
     /// Counts a refusal worded `prefix: text`.
     pub(crate) fn refused(&self, text: &str) {
         // Prefixes are a fixed few; anything else counts as an error, so that labels stay few.
-        const PREFIXES: [&str; 9] =
-            ["auth-required", "restricted", "blocked", "invalid", "pow", "rate-limited", "unsupported", "mute", "duplicate"];
+        const PREFIXES: [&str; 9] = [
+            "auth-required",
+            "restricted",
+            "blocked",
+            "invalid",
+            "pow",
+            "rate-limited",
+            "unsupported",
+            "mute",
+            "duplicate",
+        ];
         let found = text.split_once(':').and_then(|(prefix, _)| PREFIXES.into_iter().find(|known| *known == prefix));
         self.refusals.get_or_create(&Reason { prefix: found.unwrap_or("error").to_owned() }).inc();
     }

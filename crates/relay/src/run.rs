@@ -135,7 +135,11 @@ fn start(
 fn names(bound: &Bound) -> Vec<String> {
     let address = bound.address();
     let port = address.port();
-    ["localhost", "127.0.0.1", "[::1]"].iter().map(|host| format!("ws://{host}:{port}")).chain([format!("ws://{address}")]).collect()
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .map(|host| format!("ws://{host}:{port}"))
+        .chain([format!("ws://{address}")])
+        .collect()
 }
 
 /// On standard output, for people and for scripts that wait for the address.

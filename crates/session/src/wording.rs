@@ -20,12 +20,16 @@ pub fn outcome(outcome: Outcome) -> (bool, &'static str) {
 pub fn denial(denial: &Denial) -> String {
     match denial {
         Denial::Unpublishable => "invalid: this kind is for AUTH messages and cannot be published".into(),
-        Denial::TooFarAhead { max_s } => format!("invalid: created_at is more than {max_s} s ahead of this relay's clock"),
+        Denial::TooFarAhead { max_s } => {
+            format!("invalid: created_at is more than {max_s} s ahead of this relay's clock")
+        }
         Denial::TooOld { max_s } => format!("invalid: created_at is more than {max_s} s ago"),
         Denial::MalformedExpiration => "invalid: the expiration tag is not a time in seconds".into(),
         Denial::Expired => "invalid: this event has expired".into(),
         Denial::Work { bits, required } => format!("pow: difficulty {bits} is less than {required}"),
-        Denial::WorkCommitment { committed, required } => format!("pow: committed difficulty {committed} is less than {required}"),
+        Denial::WorkCommitment { committed, required } => {
+            format!("pow: committed difficulty {committed} is less than {required}")
+        }
         Denial::AuthRequired => "auth-required: publishing here needs authentication".into(),
         Denial::ProtectedAnonymous => "auth-required: only its author may publish a protected event".into(),
         Denial::ProtectedOther => "restricted: only its author may publish a protected event".into(),
@@ -39,7 +43,9 @@ pub fn denial(denial: &Denial) -> String {
 pub fn auth_denial(denial: AuthDenial) -> String {
     match denial {
         AuthDenial::Kind => "invalid: AUTH takes an event of kind 22242".into(),
-        AuthDenial::Time { skew_max_s } => format!("invalid: created_at is more than {skew_max_s} s from this relay's clock"),
+        AuthDenial::Time { skew_max_s } => {
+            format!("invalid: created_at is more than {skew_max_s} s from this relay's clock")
+        }
         AuthDenial::Challenge => "invalid: that is not the challenge of this connection".into(),
         AuthDenial::Relay => "invalid: the relay tag does not name this relay".into(),
     }

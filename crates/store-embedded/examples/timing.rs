@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a tool that measures time")]
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,12 @@ fn main() {
     println!("signed {events} events in {:.1} s", started.elapsed().as_secs_f64());
     let store = EmbeddedStore::open(Config::at(dir.path())).unwrap();
     let mut writes = writes.into_iter();
+    for pause in [Duration::ZERO, Duration::from_millis(1)] {
+        floor(dir.path(), 700, pause);
+    }
     commits(&store, &mut writes, 1, events / 10, Duration::ZERO);
     commits(&store, &mut writes, 1, (events / 10).min(2_000), Duration::from_millis(1));
+    visible(&store, &mut writes, events / 10);
     commits(&store, &mut writes, 16, events / 10, Duration::ZERO);
     commits(&store, &mut writes, 256, events, Duration::ZERO);
     scans(&store, &authors);
@@ -55,6 +60,41 @@ fn notes(count: usize) -> (Vec<Write>, Vec<PublicKey>) {
         plan(event, &Policy::default())
     };
     ((0..count).map(note).collect(), keys.iter().map(SecretKey::public_key).collect())
+}
+
+/// What an append that does nothing else costs: one write into zeroes and one sync.
+fn floor(dir: &std::path::Path, bytes: usize, pause: Duration) {
+    let path = dir.join("floor");
+    std::fs::write(&path, vec![0; 4 << 20]).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.sync_all().unwrap();
+    let append = |n: u64| {
+        let started = Instant::now();
+        file.write_all_at(&vec![b'x'; bytes], n * bytes as u64).unwrap();
+        file.sync_data().unwrap();
+        let took = started.elapsed();
+        std::thread::sleep(pause);
+        took
+    };
+    print(&format!("floor: append and sync {bytes} bytes, pause {pause:?}"), (0..2_000).map(append).collect());
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Commits of one event, each timed until a scan has returned it.
+fn visible(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, events: usize) {
+    let times = writes.take(events).map(|write| {
+        let ids = Some(Set::new(vec![write.event().id()]));
+        let started = Instant::now();
+        store.commit(Batch { writes: vec![write], committed_at_ms: 1 }).unwrap();
+        let filters = vec![(Filter { ids, ..Filter::default() }, FilterLimit { events_max: 1 })].into();
+        let query = Query { filters, cursor: store.snapshot(), visible: Arc::new(|_| true) };
+        let mut out = Vec::new();
+        let budget = Budget { events_max: 1, bytes_max: usize::MAX, spent: &|| false };
+        store.scan(query).unwrap().next(budget, &mut out).unwrap();
+        assert_eq!(out.len(), 1);
+        started.elapsed()
+    });
+    print("commit of 1 until a scan has returned it", times.collect());
 }
 
 fn commits(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, size: usize, events: usize, pause: Duration) {

@@ -47,11 +47,11 @@ impl Shared {
         self.pending.wait_until_empty()?;
         let expired = self.expired(now, EXPIRED_AT_ONCE_MAX)?;
         let overlay = self.overlay_without(&expired)?;
-        let more = expired.len() == EXPIRED_AT_ONCE_MAX;
-        if !expired.is_empty() {
-            self.expire(&mut writer, expired, overlay, now)?;
+        if expired.is_empty() {
+            return Ok(false);
         }
-        Ok(more)
+        self.expire(&mut writer, expired, overlay, now)?;
+        Ok(true)
     }
 
     fn expired(&self, now: u64, max: usize) -> Result<Vec<Seq>, Error> {

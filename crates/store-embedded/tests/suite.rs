@@ -6,26 +6,23 @@ use towpath_store::suite::Fixture;
 use towpath_store_embedded::{Config, EmbeddedStore, check};
 
 /// A store in a folder of its own. What is left in the end must pass a check.
-struct Embedded<const SEGMENT_BYTES: u32> {
+struct Embedded<const COMPACTING: bool> {
     dir: TempDir,
     store: Option<EmbeddedStore>,
 }
 
-impl<const SEGMENT_BYTES: u32> Embedded<SEGMENT_BYTES> {
+impl<const COMPACTING: bool> Embedded<COMPACTING> {
     fn config(&self) -> Config {
-        Config {
-            segment_bytes: SEGMENT_BYTES,
-            index_bytes_max: 1 << 30,
-            sync: false,
-            free_bytes_min: 0,
-            erase_after_s: 0,
-            dead_percent_max: 1,
-            ..Config::at(self.dir.path())
+        let default = Config { sync: false, ..Config::at(self.dir.path()) };
+        if COMPACTING {
+            Config { segment_bytes: 4096, erase_after_s: 0, dead_percent_max: 1, ..default }
+        } else {
+            default
         }
     }
 }
 
-impl<const SEGMENT_BYTES: u32> Fixture for Embedded<SEGMENT_BYTES> {
+impl<const COMPACTING: bool> Fixture for Embedded<COMPACTING> {
     fn open() -> Self {
         let mut fixture = Self { dir: tempfile::tempdir().expect("a folder"), store: None };
         fixture.store = Some(EmbeddedStore::open(fixture.config()).expect("it opens"));
@@ -43,7 +40,7 @@ impl<const SEGMENT_BYTES: u32> Fixture for Embedded<SEGMENT_BYTES> {
     }
 }
 
-impl<const SEGMENT_BYTES: u32> Drop for Embedded<SEGMENT_BYTES> {
+impl<const COMPACTING: bool> Drop for Embedded<COMPACTING> {
     fn drop(&mut self) {
         self.store = None;
         if !std::thread::panicking() {
@@ -53,10 +50,10 @@ impl<const SEGMENT_BYTES: u32> Drop for Embedded<SEGMENT_BYTES> {
     }
 }
 
-mod large_files {
-    towpath_store::store_suite!(crate::Embedded<{ 1 << 20 }>);
+mod as_it_comes {
+    towpath_store::store_suite!(crate::Embedded<false>);
 }
 
-mod small_files_always_compacting {
-    towpath_store::store_suite!(crate::Embedded<4096>);
+mod always_compacting {
+    towpath_store::store_suite!(crate::Embedded<true>);
 }

@@ -91,7 +91,11 @@ impl Tally {
 
     /// Nothing counted yet.
     pub fn new(filters: &[(Filter, FilterLimit)]) -> Self {
-        Self { remaining: filters.iter().map(|(_, limit)| limit.events_max).collect(), left_out: false, looked_ahead: 0 }
+        Self {
+            remaining: filters.iter().map(|(_, limit)| limit.events_max).collect(),
+            left_out: false,
+            looked_ahead: 0,
+        }
     }
 
     /// Whether `filter` may still contribute.

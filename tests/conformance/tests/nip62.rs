@@ -5,7 +5,8 @@ use towpath_conformance::*;
 const URL: &str = "wss://relay.example.com";
 
 async fn named_relay() -> Result<(Relay, Client)> {
-    relay_with(&format!("[relay]\nurl = \"{URL}\"")).await
+    let (relay, client) = relay_with(&format!("[relay]\nurl = \"{URL}\"")).await?;
+    Ok((relay, client.naming_relay(URL)))
 }
 
 fn vanish_from(relay: &str) -> EventBuilder {
@@ -168,7 +169,8 @@ async fn a_later_request_reaches_further() -> Result<()> {
 #[tokio::test]
 async fn a_request_is_obeyed_where_writing_is_restricted() -> Result<()> {
     let config = format!("[relay]\nurl = \"{URL}\"\n[auth]\nto_write = true");
-    let (relay, mut author) = relay_with(&config).await?;
+    let (relay, author) = relay_with(&config).await?;
+    let mut author = author.naming_relay(URL);
     author.authenticate(&alice()).await?;
     let event = note("hi").at(moment(1)).sign();
     author.store(&event).await?;

@@ -73,6 +73,7 @@ impl Answer {
 /// A connection to a relay.
 #[derive(Debug)]
 pub struct Client {
+    /// The relay's address as AUTH events name it.
     url: String,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Arrived and not yet asked for, oldest first.
@@ -90,6 +91,11 @@ impl Client {
         let connect = async { Ok(connect_async(url).await?) };
         let (socket, _response) = within("the handshake", connect).await?;
         Ok(Self { url: url.to_owned(), socket, inbox: VecDeque::new() })
+    }
+
+    /// The same client for a relay that goes by another name than the address it listens on.
+    pub fn naming_relay(self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self }
     }
 
     // Sending.

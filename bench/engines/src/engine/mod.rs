@@ -79,3 +79,37 @@ fn log_index(
 ) -> Result<Box<dyn Engine>> {
     Ok(Box::new(log_index::LogIndex::open(path, segments, apply, write_back_every)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    /// What an engine answers after 2 000 events in batches of two sizes.
+    fn answers(open: Open) -> Result<Vec<Vec<u8>>> {
+        let directory = tempfile::tempdir()?;
+        let mut engine = open(directory.path())?;
+        let events: Vec<Event> = (0..2_000).map(workload::event).collect();
+        let (lone, bulk) = events.split_at(100);
+        for batch in lone.chunks(1).chain(bulk.chunks(256)) {
+            assert_eq!(engine.commit(batch)?, batch.len());
+            engine.catch_up(batch)?;
+        }
+        assert_eq!(engine.commit(&events[..300])?, 0, "known events are refused");
+        engine.catch_up(&events[..300])?;
+        let mut answers = Vec::new();
+        engine.newest_of_author(&events[0].author, 50, &mut |bytes| answers.push(bytes.to_vec()))?;
+        engine.newest_of_kind(1, 500, &mut |bytes| answers.push(bytes.to_vec()))?;
+        Ok(answers)
+    }
+
+    #[test]
+    fn every_engine_answers_alike() -> Result<()> {
+        let expected = answers(ALL[0].1)?;
+        assert!(expected.len() > 500);
+        for (name, open) in ALL {
+            assert_eq!(answers(*open)?, expected, "{name}");
+        }
+        Ok(())
+    }
+}

@@ -162,6 +162,11 @@ fn requests_to_vanish_name_this_relay() {
     ] {
         check(&event(62, tags, ""), &Principal::anonymous(), &policy(), expected);
     }
+    let closed = Policy { auth_to_write: true, ..policy() };
+    let request = event(62, &[&["relay", "ALL_RELAYS"]], "");
+    check(&request, &Principal::anonymous(), &closed, Ok(()));
+    let ignoring = Policy { vanish: false, ..closed };
+    check(&request, &Principal::anonymous(), &ignoring, Err(Denial::AuthRequired));
     let ignoring = Policy { vanish: false, ..policy() };
     check(&event(62, &[], ""), &Principal::anonymous(), &ignoring, Ok(()));
 }

@@ -41,9 +41,9 @@ fn subscription_ids_have_1_to_64_characters() {
         assert!(parse(&format!(r#"["CLOSE","{good}"]"#)).is_ok(), "{good}");
         assert!(parse(&format!(r#"["REQ","{good}",{{}}]"#)).is_ok(), "{good}");
     }
-    let subjects: [(&str, fn(String) -> Subject); 3] =
-        [("REQ", Subject::Req), ("COUNT", Subject::Count), ("CLOSE", |_| Subject::Message)];
-    for (verb, subject) in subjects {
+    type Named = fn(String) -> Subject;
+    for (verb, subject) in [("REQ", Subject::Req as Named), ("COUNT", Subject::Count), ("CLOSE", |_| Subject::Message)]
+    {
         assert_eq!(refused(&format!(r#"["{verb}","",{{}}]"#)).subject, subject(String::new()));
         let long = "é".repeat(65);
         assert_eq!(refused(&format!(r#"["{verb}","{long}",{{}}]"#)).subject, subject(long.clone()));
@@ -82,6 +82,9 @@ fn a_refused_event_is_named_by_the_id_it_came_with() {
         (r#"{"kind":"1","x":[{"id":"inner"}],"id":"outer"}"#, "outer"),
         (r#"{"id":"a\u0062c","kind":1"#, "abc"),
         (r#"{"id":"first","id":"second"}"#, "first"),
+        ("{\"content\":\"raw \n line\",\"id\":\"abc\"}", "abc"),
+        (r#"{"content":"\ud800 \" {","tags":[["\"id\":"]],"id":"abc"}"#, "abc"),
+        (r#"{"id":"\ud800"}"#, r"\ud800"),
         (&format!(r#"{{"id":"{long}"}}"#), &"é".repeat(64)),
     ] {
         for verb in ["EVENT", "AUTH"] {

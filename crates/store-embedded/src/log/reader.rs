@@ -73,6 +73,10 @@ pub(crate) fn damaged(segment: &Segment, at: u64) -> Error {
     Error::Corrupt(format!("log file {name} is damaged at byte {at}"))
 }
 
+pub(crate) fn missing(from: Seq, before: Seq) -> Error {
+    Error::Corrupt(format!("the log has no entries from {from} to {}", before.0.saturating_sub(1)))
+}
+
 /// Reads on from file to file and holds each record to being the successor of the one before.
 #[derive(Debug)]
 pub(crate) struct Follow {
@@ -111,7 +115,7 @@ impl Follow {
             if let (Some(next), Some(expected)) = (&next, self.next_seq)
                 && next.first_seq != expected
             {
-                return Err(Error::Corrupt(format!("the log has no entries from {expected} to {}", next.first_seq.0 - 1)));
+                return Err(missing(expected, next.first_seq));
             }
             self.walk = next.map(|segment| Walk::new(segment, 0));
         }

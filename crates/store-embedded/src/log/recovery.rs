@@ -11,7 +11,7 @@ use bytes::Bytes;
 use towpath_store::{Error, Seq};
 
 use super::append::{Appender, prepare_segment};
-use super::reader::{Step, Walk, damaged};
+use super::reader::{Step, Walk, damaged, missing};
 use super::record::{Header, MAGIC, Record};
 use super::segment::{Segment, parse_file_name};
 use super::{Files, Log};
@@ -22,6 +22,9 @@ pub(crate) fn recover(dir: &Path, disk: Disk, segment_bytes: u64) -> Result<(Log
     let failed = |e| Error::io("open the log", e);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let files = list(dir).map_err(failed)?;
+    if let Some(first) = files.iter().next().filter(|first| first.first_seq > Seq(1)) {
+        return Err(missing(Seq(1), first.first_seq));
+    }
     let last = files.iter().next_back().cloned();
     let log = Log::new(dir.to_owned(), disk, segment_bytes, files);
     let appender = match last {

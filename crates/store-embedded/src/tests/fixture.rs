@@ -1,5 +1,6 @@
 //! Actors, events, and a data folder that can be opened again and again.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -7,7 +8,7 @@ use towpath_policy::{Policy, Write, plan};
 use towpath_protocol::{Event, Filter, PublicKey, SecretKey};
 use towpath_store::{Batch, Budget, Committed, Completeness, EventStore, FilterLimit, Outcome, Progress, Query};
 
-use crate::{Config, EmbeddedStore};
+use crate::{CheckReport, Config, EmbeddedStore, check};
 
 /// A folder and how to open it.
 pub(crate) struct Folder {
@@ -22,6 +23,7 @@ impl Folder {
             segment_bytes: 64 << 10,
             index_bytes_max: 1 << 30,
             free_bytes_min: 0,
+            sync: false,
             erase_after_s: 10,
             ..Config::at(dir.path())
         };
@@ -79,4 +81,41 @@ pub(crate) fn scan(store: &EmbeddedStore, query: Query) -> (Vec<Event>, Complete
 /// All events, newest first.
 pub(crate) fn everything(store: &EmbeddedStore) -> Vec<Event> {
     scan(store, query(vec![Filter::default()], u64::MAX, store)).0
+}
+
+/// A copy of what is on disk, as a killed process would leave it.
+pub(crate) fn copy(folder: &Folder) -> Folder {
+    let mut copy = Folder::new();
+    copy_dir(folder.dir.path(), copy.dir.path());
+    copy.config = Config { dir: copy.dir.path().to_owned(), ..folder.config.clone() };
+    copy
+}
+
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+impl Folder {
+    /// The log's files, oldest first.
+    pub(crate) fn log_files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.config.log_dir()).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "seg"));
+        files.sort();
+        files
+    }
+
+    /// Verifies everything; the store must be closed.
+    pub(crate) fn check(&self) -> CheckReport {
+        check(self.config.clone(), &mut |_, _| {}).unwrap()
+    }
 }

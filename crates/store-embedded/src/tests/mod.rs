@@ -1,4 +1,8 @@
 //! Tests of the store as a whole.
 
 mod basics;
+mod compaction;
+mod concurrency;
+mod crash;
+mod failures;
 pub(crate) mod fixture;

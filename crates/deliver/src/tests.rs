@@ -1,0 +1,223 @@
+//! Delivery as its users see it: what an outbox gives, and when.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use towpath_policy::{Policy, Principal};
+use towpath_protocol::{Event, Filter, IndexedTags, SecretKey, relay_message, wire};
+use towpath_runtime::Live;
+use towpath_store::{Cursor, Delivery, Seq, StreamId};
+
+use crate::index::LiveIndex;
+use crate::{Budget, Close, Deliver, Item, Metrics, Outbox, Reader, Subscription, Taken};
+
+const STREAM: StreamId = StreamId(0);
+
+fn event(author: u8, kind: u16, tags: &[&[&str]], content: &str) -> Event {
+    let key = SecretKey::from_bytes([author; 32]).unwrap();
+    key.sign(1_700_000_000, kind, tags, content, &[0; 32]).into_event()
+}
+
+fn outbox(connection_bytes_max: usize) -> Arc<Outbox> {
+    Arc::new(Outbox::new(Arc::new(Budget::new(connection_bytes_max, 1 << 20, 4, Metrics::default()))))
+}
+
+fn subscription(id: &str, filters: &[&str], outbox: &Arc<Outbox>) -> Arc<Subscription> {
+    let filters = filters.iter().map(|text| wire::filter(text).unwrap()).collect();
+    let reader =
+        Reader { principal: Arc::new(RwLock::new(Principal::anonymous())), policy: Live::new(Policy::default()) };
+    Arc::new(Subscription::new(id.into(), filters, reader, Arc::clone(outbox), 4096))
+}
+
+/// Everything queued, as text; `id content` for events.
+async fn sent(outbox: &Outbox) -> Vec<String> {
+    outbox.push_urgent("end".into());
+    let mut items = Vec::new();
+    outbox.take(&mut items, usize::MAX).await;
+    let text = |item| match item {
+        Item::Text(text) => text,
+        Item::Event { subscription, event, .. } => format!("{} {}", subscription.id(), event.content().unwrap()),
+    };
+    items.into_iter().map(text).filter(|text| text != "end").collect()
+}
+
+#[tokio::test]
+async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
+    let outbox = outbox(4096);
+    let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+    let note = |content| event(1, 1, &[], content);
+    for (seq, content) in [(4, "scanned"), (5, "scanned too"), (6, "live")] {
+        assert!(notes.offer(Some((STREAM, Seq(seq))), &note(content), None));
+    }
+    assert!(notes.offer(None, &note("ephemeral"), None));
+    assert!(sent(&outbox).await.is_empty(), "nothing before EOSE");
+    assert!(notes.go_live(&Cursor::at(STREAM, Seq(5)), relay_message::eose("s", None)));
+    // Delivery may come to what the scan has sent long after the scan is done.
+    notes.offer(Some((STREAM, Seq(5))), &note("scanned too"), None);
+    notes.offer(Some((STREAM, Seq(7))), &note("later"), None);
+    assert_eq!(sent(&outbox).await, [r#"["EOSE","s"]"#, "s live", "s ephemeral", "s later"]);
+}
+
+#[tokio::test]
+async fn answers_overtake_events_and_ordered_messages_do_not() {
+    let outbox = outbox(4096);
+    let notes = subscription("s", &["{}"], &outbox);
+    outbox.push_stored(&notes, [event(1, 1, &[], "one")].into_iter());
+    outbox.push_ordered("EOSE".into());
+    outbox.push_urgent("OK".into());
+    assert_eq!(sent(&outbox).await, ["OK", "s one", "EOSE"]);
+}
+
+#[tokio::test]
+async fn a_slow_consumer_is_told_and_its_events_make_room() {
+    let outbox = outbox(1500);
+    let deliver = Deliver::new(10, Metrics::default());
+    let (slow, other) = (
+        subscription("slow", &[r#"{"kinds":[20001]}"#], &outbox),
+        subscription("other", &[r#"{"kinds":[20002]}"#], &outbox),
+    );
+    for subscription in [&slow, &other] {
+        deliver.register(subscription).unwrap();
+        subscription.go_live(&Cursor::start(), "EOSE".into());
+    }
+    let reached: Vec<usize> = (0..10).map(|n| deliver.ephemeral(&event(n + 1, 20_001, &[], "x"))).collect();
+    assert_eq!(
+        reached.iter().sum::<usize>(),
+        5,
+        "four fit, the fifth closes the subscription, nobody listens to the rest"
+    );
+    assert_eq!(deliver.ephemeral(&event(1, 20_002, &[], "y")), 1);
+    let sent = sent(&outbox).await;
+    assert_eq!(sent.iter().filter(|text| text.contains("CLOSED") && text.contains("slow")).count(), 1);
+    assert!(sent.contains(&"other y".into()) && !sent.contains(&"slow x".into()), "{sent:?}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_closed_subscription_is_sent_any_more() {
+    let outbox = outbox(4096);
+    let deliver = Deliver::new(10, Metrics::default());
+    let notes = subscription("s", &["{}"], &outbox);
+    deliver.register(&notes).unwrap();
+    notes.go_live(&Cursor::start(), "EOSE".into());
+    assert_eq!(deliver.ephemeral(&event(1, 20_001, &[], "x")), 1);
+    deliver.unregister(&notes);
+    assert_eq!(deliver.ephemeral(&event(2, 20_001, &[], "y")), 0);
+    assert_eq!(sent(&outbox).await, ["EOSE"]);
+}
+
+#[tokio::test]
+async fn a_closed_outbox_gives_what_it_has_and_takes_nothing_more() {
+    let outbox = outbox(4096);
+    outbox.push_ordered("last".into());
+    let close = Close { code: 1012, reason: "restart" };
+    outbox.close(close.clone());
+    outbox.push_ordered("too late".into());
+    let mut items = Vec::new();
+    assert_eq!(outbox.take(&mut items, usize::MAX).await, Taken::Close(close));
+    assert!(matches!(&items[..], [Item::Text(text)] if text == "last"));
+}
+
+#[test]
+fn private_events_reach_nobody_who_may_not_read_them() {
+    let outbox = outbox(4096);
+    let deliver = Deliver::new(10, Metrics::default());
+    let all = subscription("s", &["{}"], &outbox);
+    deliver.register(&all).unwrap();
+    assert_eq!(deliver.ephemeral(&event(1, 21_059, &[], "wrapped")), 0);
+    all.reader().principal.write().add(event(1, 1, &[], "").pubkey());
+    assert_eq!(deliver.ephemeral(&event(1, 21_059, &[], "wrapped")), 1, "keys proven later count");
+}
+
+#[test]
+fn the_index_holds_no_more_filters_than_allowed() {
+    let outbox = outbox(4096);
+    let deliver = Deliver::new(2, Metrics::default());
+    let two = subscription("two", &["{}", "{}"], &outbox);
+    deliver.register(&two).unwrap();
+    let one = subscription("one", &["{}"], &outbox);
+    assert!(deliver.register(&one).is_err());
+    deliver.unregister(&two);
+    assert!(deliver.register(&one).is_ok());
+}
+
+/// A filter over few values, so that random filters and events meet.
+fn random_filter(rng: &mut StdRng, events: &[Event]) -> String {
+    let mut parts = Vec::new();
+    let some = |rng: &mut StdRng, all: &[String]| {
+        let count = rng.random_range(0..4);
+        format!("[{}]", all.choose_multiple(rng, count).cloned().collect::<Vec<_>>().join(","))
+    };
+    let quoted = |text: String| format!("\"{text}\"");
+    if rng.random_bool(0.15) {
+        let ids: Vec<String> = events.iter().map(|event| quoted(event.id().to_hex())).collect();
+        parts.push(format!("\"ids\":{}", some(rng, &ids)));
+    }
+    if rng.random_bool(0.4) {
+        let authors: Vec<String> = (1..6).map(|n| quoted(event(n, 1, &[], "").pubkey().to_hex())).collect();
+        parts.push(format!("\"authors\":{}", some(rng, &authors)));
+    }
+    if rng.random_bool(0.5) {
+        let kinds: Vec<String> = (1..5).map(|kind| kind.to_string()).collect();
+        parts.push(format!("\"kinds\":{}", some(rng, &kinds)));
+    }
+    for name in ["t", "T", "x"] {
+        if rng.random_bool(0.2) {
+            let values: Vec<String> = ["", "a", "b", "c"].map(|value| quoted(value.into())).into();
+            parts.push(format!("\"#{name}\":{}", some(rng, &values)));
+        }
+    }
+    if rng.random_bool(0.2) {
+        parts.push(format!("\"since\":{}", 1_700_000_000 + rng.random_range(-1..=1)));
+    }
+    format!("{{{}}}", parts.join(","))
+}
+
+fn random_event(rng: &mut StdRng) -> Event {
+    let tags: Vec<[&str; 2]> = (0..rng.random_range(0..4))
+        .map(|_| [*["t", "T", "x", "long"].choose(rng).unwrap(), *["", "a", "b", "c"].choose(rng).unwrap()])
+        .collect();
+    let tags: Vec<&[&str]> = tags.iter().map(|tag| &tag[..]).collect();
+    event(rng.random_range(1..6), rng.random_range(1..5), &tags, &rng.random::<u32>().to_string())
+}
+
+/// The index against the definition, while subscriptions come and go.
+#[test]
+fn the_index_finds_exactly_what_the_filters_match() {
+    #[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
+    let given = std::env::var("TOWPATH_SEED").ok().map(|seed| seed.parse().expect("TOWPATH_SEED is a number"));
+    let seed: u64 = given.unwrap_or_else(rand::random);
+    println!("TOWPATH_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let outbox = outbox(1 << 20);
+    let mut index = LiveIndex::new();
+    let mut live: Vec<(u32, Arc<Subscription>)> = Vec::new();
+    let events: Vec<Event> = (0..60).map(|_| random_event(&mut rng)).collect();
+    for event in events.iter().cycle().take(600) {
+        for _ in 0..3 {
+            let filters: Vec<String> = (0..rng.random_range(1..4)).map(|_| random_filter(&mut rng, &events)).collect();
+            let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+            let new = subscription("s", &filters, &outbox);
+            live.push((index.insert(&new), new));
+        }
+        while live.len() > 60 {
+            let (slot, _) = live.swap_remove(rng.random_range(0..live.len()));
+            index.remove(slot);
+        }
+        let mut found = Vec::new();
+        index.matching(event, &mut found);
+        let mut found: Vec<_> = found.iter().map(Arc::as_ptr).collect();
+        let tags = IndexedTags::of(event);
+        let wants = |subscription: &Subscription| {
+            subscription.filters().iter().any(|filter: &Filter| filter.matches(event, &tags))
+        };
+        let mut expected: Vec<_> = live.iter().filter(|(_, s)| wants(s)).map(|(_, s)| Arc::as_ptr(s)).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{event:?}");
+    }
+    live.drain(..).for_each(|(slot, _)| index.remove(slot));
+    assert_eq!((index.filters(), index.keys()), (0, 0), "nothing is left behind");
+}

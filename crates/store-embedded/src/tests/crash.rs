@@ -1,0 +1,239 @@
+//! What a crash, a power failure or a bad disk leaves behind, and what the next start makes of it.
+
+use std::path::Path;
+
+use towpath_store::{Error, EventStore, Outcome, Seq};
+
+use super::fixture::{Folder, accept, commit, copy, copy_dir, everything, note, write};
+use crate::{EmbeddedStore, Problem};
+use crate::log::record::{HEADER_BYTES, Header};
+
+/// The first and last byte of each record of a log file.
+fn records(file: &Path) -> Vec<std::ops::Range<usize>> {
+    let bytes = std::fs::read(file).unwrap();
+    let mut at = 0;
+    let mut found = Vec::new();
+    while let Some(header) = Header::parse(&bytes[at..(at + HEADER_BYTES).min(bytes.len())]) {
+        found.push(at..at + header.record_bytes());
+        at += header.record_bytes();
+    }
+    found
+}
+
+fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(file).unwrap();
+    change(&mut bytes);
+    std::fs::write(file, bytes).unwrap();
+}
+
+fn corruption(folder: &Folder) -> String {
+    match EmbeddedStore::open(folder.config.clone()) {
+        Err(Error::Corrupt(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A folder with three commits, and one with a fourth that the index does not know of.
+fn three_and_four() -> (Folder, Folder) {
+    let three = Folder::new();
+    let store = three.open();
+    for at in 1..=3 {
+        accept(&store, &note(1, at));
+    }
+    drop(store);
+    let four = copy(&three);
+    let store = four.open();
+    accept(&store, &write(1, 4, 1, &[&["t", "x"]], "the last"));
+    drop(store);
+    std::fs::remove_dir_all(four.config.index_dir()).unwrap();
+    copy_dir(&three.config.index_dir(), &four.config.index_dir());
+    (three, four)
+}
+
+#[test]
+fn a_killed_process_loses_nothing_it_acknowledged() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..500 {
+        accept(&store, &note(1, at));
+    }
+    store.stats().unwrap();
+    let left = copy(&folder);
+    let before = everything(&store);
+    let store = left.open();
+    assert_eq!(everything(&store), before);
+    assert_eq!(commit(&store, vec![note(1, 1), note(1, 1_000)]).outcomes, [Outcome::Duplicate, Outcome::Accepted(Seq(501))]);
+    drop(store);
+    assert!(left.check().problems.is_empty());
+}
+
+#[test]
+fn a_batch_torn_at_any_byte_is_dropped_whole_and_overwritten() {
+    let (_, four) = three_and_four();
+    let file = &four.log_files()[0];
+    let last = records(file)[3].clone();
+    let bytes = std::fs::read(file).unwrap();
+    for cut in last.clone().step_by(3) {
+        for zeroes_behind in [0, 5_000] {
+            std::fs::write(file, [&bytes[..cut], &vec![0; zeroes_behind]].concat()).unwrap();
+            let torn = copy(&four);
+            let store = torn.open();
+            assert_eq!(everything(&store).len(), 3, "cut at {cut}");
+            accept(&store, &note(2, 9));
+            drop(store);
+            assert_eq!(everything(&torn.open()).len(), 4, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_whose_first_block_never_reached_the_disk_is_dropped() {
+    let (_, four) = three_and_four();
+    let file = &four.log_files()[0];
+    let last = records(file)[3].clone();
+    change(file, |bytes| bytes[last.start..last.start + 100].fill(0));
+    let store = four.open();
+    assert_eq!(everything(&store).len(), 3);
+    accept(&store, &note(2, 9));
+    drop(store);
+    assert!(four.check().problems.is_empty());
+}
+
+#[test]
+fn a_whole_batch_that_the_index_lacks_is_indexed() {
+    let (_, four) = three_and_four();
+    assert_eq!(everything(&four.open()).len(), 4);
+    assert!(four.check().problems.is_empty());
+}
+
+#[test]
+fn damage_with_good_records_behind_it_is_named_not_cut_off() {
+    let (_, four) = three_and_four();
+    let file = &four.log_files()[0];
+    let second = records(file)[1].clone();
+    for at in [second.start, second.start + 9, second.start + 30, second.start + 100, second.end - 1] {
+        let damaged = copy(&four);
+        change(&damaged.log_files()[0], |bytes| bytes[at] ^= 1);
+        let what = corruption(&damaged);
+        assert!(what.contains(&format!("00001.0.seg is damaged at byte {}", second.start)), "{what}");
+    }
+    change(file, |bytes| bytes[second.clone()].fill(0));
+    assert!(corruption(&four).contains("is damaged"));
+}
+
+#[test]
+fn a_lost_end_that_the_index_remembers_is_named() {
+    let (_, four) = three_and_four();
+    drop(four.open());
+    let file = &four.log_files()[0];
+    let last = records(file)[3].clone();
+    change(file, |bytes| bytes[last.start + 60] ^= 1);
+    assert_eq!(corruption(&four), "the log ends with entry 3, and 4 had been committed");
+}
+
+#[test]
+fn a_lost_log_file_is_named() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..800 {
+        accept(&store, &note(1, at));
+    }
+    drop(store);
+    let files = folder.log_files();
+    assert!(files.len() >= 3, "{files:?}");
+    std::fs::remove_file(&files[1]).unwrap();
+    assert!(folder.check().problems.iter().any(|problem| matches!(problem, Problem::Gap { .. })));
+    std::fs::remove_dir_all(folder.config.index_dir()).unwrap();
+    assert!(corruption(&folder).contains("the log has no entries from"));
+    std::fs::remove_file(&files[0]).unwrap();
+    assert!(corruption(&folder).contains("the log has no entries from 1 to"));
+}
+
+#[test]
+fn damage_to_a_closed_file_is_found_by_reading_and_by_checking() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..400 {
+        accept(&store, &note(1, at));
+    }
+    drop(store);
+    let file = &folder.log_files()[0];
+    let second = records(file)[1].clone();
+    change(file, |bytes| bytes[second.end - 20] ^= 1);
+    let report = folder.check();
+    assert!(report.problems[0].to_string().contains(&format!("is damaged at byte {}", second.start)), "{report:?}");
+    let store = folder.open();
+    let filters = [(towpath_protocol::Filter::default(), towpath_store::FilterLimit { events_max: 1_000 })];
+    let query = towpath_store::Query {
+        filters: filters.to_vec().into(),
+        cursor: store.snapshot(),
+        visible: std::sync::Arc::new(|_| true),
+    };
+    let budget = towpath_store::Budget { events_max: 1_000, bytes_max: usize::MAX, spent: &|| false };
+    let failure = store.scan(query).unwrap().next(budget, &mut Vec::new()).unwrap_err();
+    assert!(failure.to_string().contains("entry 2 in log file"), "{failure}");
+}
+
+#[test]
+fn an_index_that_a_power_failure_may_have_torn_is_rebuilt() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..200 {
+        accept(&store, &note(1, at));
+        accept(&store, &write(2, at, 0, &[], ""));
+    }
+    let id = note(1, 7).event().id().to_hex();
+    accept(&store, &write(1, 900, 5, &[&["e", &id]], ""));
+    accept(&store, &write(2, 100, 62, &[&["relay", "ALL_RELAYS"]], ""));
+    accept(&store, &write(3, 901, 1, &[&["expiration", "2000"]], ""));
+    let before = (everything(&store), store.stats().unwrap());
+    drop(store);
+    change(&folder.config.index_dir().join("data.mdb"), |bytes| {
+        let half = bytes.len() / 2;
+        bytes[8192..half].fill(0xA5);
+    });
+    std::fs::write(folder.config.index_dir().join("state"), "dirty another-boot\n").unwrap();
+    let store = folder.open();
+    let after = (everything(&store), store.stats().unwrap());
+    assert_eq!(after.0, before.0);
+    assert_eq!((after.1.events, after.1.last_seq, after.1.live_bytes), (before.1.events, before.1.last_seq, before.1.live_bytes));
+    assert_eq!(commit(&store, vec![note(1, 7), write(2, 99, 1, &[], "late")]).outcomes, [Outcome::Deleted, Outcome::Vanished]);
+    drop(store);
+    let report = folder.check();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_is_rebuilt() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &note(1, 1));
+    drop(store);
+    std::fs::write(folder.config.index_dir().join("data.mdb"), b"no database").unwrap();
+    assert_eq!(everything(&folder.open()).len(), 1);
+}
+
+#[test]
+fn a_check_finds_what_the_index_has_lost_or_made_up() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &note(1, 1));
+    accept(&store, &note(1, 2));
+    store.stats().unwrap();
+    let index = &store.0.shared.index;
+    let mut txn = index.write().unwrap();
+    index.delete(index.ids, &mut txn, note(1, 1).event().id().as_bytes()).unwrap();
+    index.put(index.expiry, &mut txn, &[0; 16], &[]).unwrap();
+    index.commit(txn).unwrap();
+    drop(store);
+    let report = folder.check();
+    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "entry 1 is not, or wrongly, in the index table ids",
+            "the index table ids holds 1 entries where the log accounts for 2",
+            "the index table expiry holds 1 entries where the log accounts for 0",
+        ]
+    );
+}
