@@ -65,13 +65,13 @@ impl CommitQueue {
         Self { waiting: Mutex::default(), arrived: Condvar::new(), limits, metrics }
     }
 
-    /// Gives the write back if the queue is full or closed.
-    pub(crate) fn push(&self, pending: Pending) -> Result<(), Pending> {
+    /// Gives the reply back if the queue is full or closed.
+    pub(crate) fn push(&self, pending: Pending) -> Result<(), Reply> {
         let mut waiting = self.waiting.lock();
         let full = waiting.writes.len() >= self.limits.queue_events_max
             || waiting.bytes + pending.bytes() > self.limits.queue_bytes_max && !waiting.writes.is_empty();
         if full || waiting.closed {
-            return Err(pending);
+            return Err(pending.reply);
         }
         waiting.bytes += pending.bytes();
         waiting.writes.push_back(pending);

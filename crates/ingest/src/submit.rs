@@ -84,7 +84,7 @@ impl Ingest {
             return reply.send(Answer::Delivered(reached), &self.metrics, self.clock.instant());
         }
         let queued = self.clock.instant();
-        if let Err(Pending { reply, .. }) = self.queue.push(Pending { write, reply, queued }) {
+        if let Err(reply) = self.queue.push(Pending { write, reply, queued }) {
             reply.send(Answer::Overloaded, &self.metrics, queued);
         }
     }

@@ -97,7 +97,13 @@ fn visible(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, even
     print("commit of 1 until a scan has returned it", times.collect());
 }
 
-fn commits(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, size: usize, events: usize, pause: Duration) {
+fn commits(
+    store: &EmbeddedStore,
+    writes: &mut impl Iterator<Item = Write>,
+    size: usize,
+    events: usize,
+    pause: Duration,
+) {
     let mut times = Vec::new();
     let begun = Instant::now();
     let mut done = 0;

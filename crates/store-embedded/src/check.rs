@@ -89,7 +89,10 @@ pub enum Problem {
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { entries, events, live, index_entries, problems_total, .. } = self;
-        write!(f, "{entries} entries, {events} events verified, {live} stored, {index_entries} index entries compared: ")?;
+        write!(
+            f,
+            "{entries} entries, {events} events verified, {live} stored, {index_entries} index entries compared: "
+        )?;
         if *problems_total == 0 { f.write_str("no problems") } else { write!(f, "{problems_total} problems") }
     }
 }

@@ -58,7 +58,13 @@ impl Shared {
     }
 
     /// Records that the events at `removed` expired.
-    pub(crate) fn expire(&self, writer: &mut Writer, removed: Vec<Seq>, overlay: Overlay, now: u64) -> Result<(), Error> {
+    pub(crate) fn expire(
+        &self,
+        writer: &mut Writer,
+        removed: Vec<Seq>,
+        overlay: Overlay,
+        now: u64,
+    ) -> Result<(), Error> {
         let entry = LogEntry { body: Body::Expired, removed, lasting: Lasting::None };
         self.append(writer, vec![entry], now.saturating_mul(1000), overlay).map(drop)
     }
@@ -76,10 +82,13 @@ impl Shared {
             return Ok(Seq(first_seq.0 - 1));
         }
         let mut encoder = Encoder::start(std::mem::take(&mut writer.buffer), first_seq, committed_at_ms);
-        let entries: Vec<(LogEntry, Extent)> = entries.into_iter().map(|entry| {
-            let extent = encoder.push(&entry);
-            (entry, extent)
-        }).collect();
+        let entries: Vec<(LogEntry, Extent)> = entries
+            .into_iter()
+            .map(|entry| {
+                let extent = encoder.push(&entry);
+                (entry, extent)
+            })
+            .collect();
         let bytes = encoder.finish();
         let bytes = bytes.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
         let header = Header::parse(&bytes).ok_or_else(|| Error::Corrupt("a record just made cannot be read".into()))?;

@@ -1,6 +1,6 @@
 //! What an operator can choose about the embedded store.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where it lives and what it may use.
 #[derive(Debug, Clone)]
@@ -48,10 +48,5 @@ impl Config {
 
     pub(crate) fn lock_file(&self) -> PathBuf {
         self.dir.join("lock")
-    }
-
-    /// The folder this configuration names.
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 }

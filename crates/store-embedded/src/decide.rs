@@ -154,7 +154,8 @@ impl<'a> Decider<'a> {
         targets.extend(fresh.map(Target::from));
         for target in targets {
             let event = &target.event;
-            let reached = event.pubkey() == who || (event.kind() == KIND_GIFT_WRAP && rules::owners(event).contains(&who));
+            let reached =
+                event.pubkey() == who || (event.kind() == KIND_GIFT_WRAP && rules::owners(event).contains(&who));
             let goes = reached && event.created_at() <= until && rules::vanishes(event.kind());
             if goes && self.seq_of(&event.id())? == Some(target.seq) {
                 self.take_out(&target, removed)?;

@@ -117,10 +117,11 @@ impl EventStore for EmbeddedStore {
     }
 
     fn known(&self, id: &EventId) -> Result<bool, Error> {
-        if let Some(known) = self.shared().pending.knows(id) {
+        let Shared { pending, index, .. } = &**self.shared();
+        let unindexed = if pending.applied() < self.shared().last() { pending.knows(id) } else { None };
+        if let Some(known) = unindexed {
             return Ok(known);
         }
-        let index = &self.shared().index;
         let txn = index.read()?;
         Ok(index.seq_of(&txn, id)?.is_some())
     }

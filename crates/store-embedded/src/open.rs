@@ -10,9 +10,9 @@ use towpath_store::{Error, Seq};
 
 use crate::commit::Writer;
 use crate::disk::Disk;
+use crate::index::Index;
 use crate::index::marker::{Marker, Trust};
 use crate::index::rebuild::{rebuild, replay_tail};
-use crate::index::Index;
 use crate::log::Files;
 use crate::log::recovery::recover;
 use crate::maintain::Upkeep;
@@ -20,7 +20,7 @@ use crate::pending::Pending;
 use crate::{Config, Shared};
 
 pub(crate) fn open(config: Config) -> Result<Shared, Error> {
-    std::fs::create_dir_all(&config.dir).map_err(|e| Error::io("create the data folder", e))?;
+    create_dir(&config.dir).map_err(|e| Error::io("create the data folder", e))?;
     let lock = lock(&config.lock_file())?;
     let disk = Disk::new(config.sync, config.free_bytes_min);
     let (log, appender) = recover(&config.log_dir(), disk, u64::from(config.segment_bytes))?;
@@ -40,6 +40,17 @@ pub(crate) fn open(config: Config) -> Result<Shared, Error> {
     };
     shared.finish_compactions()?;
     Ok(shared)
+}
+
+/// Creates a folder that is still there after a power failure.
+fn create_dir(dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    std::fs::create_dir_all(dir)?;
+    for created in missing {
+        let parent = created.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, Error> {

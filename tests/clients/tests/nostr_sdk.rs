@@ -23,9 +23,10 @@ async fn signing(relay: &Relay, keys: &Keys) -> Result<Client> {
     connect(relay, Client::new(keys.clone())).await
 }
 
-/// A client that only looks.
+/// A client that has no keys and does not try to authenticate: an attempt without keys would end its queries.
 async fn anonymous(relay: &Relay) -> Result<Client> {
-    connect(relay, Client::default()).await
+    let options = ClientOptions::new().automatic_authentication(false);
+    connect(relay, Client::builder().opts(options).build()).await
 }
 
 /// Publishes, and fails with the relay's reason unless it takes the event.

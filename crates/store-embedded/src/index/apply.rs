@@ -135,7 +135,13 @@ impl Index {
         self.put(self.waste, txn, &first_seq.0.to_be_bytes(), &waste.to_bytes())
     }
 
-    fn add_waste(&self, txn: &mut RwTxn<'_>, first_seq: Seq, bytes: u64, erase_since_ms: Option<u64>) -> Result<(), Error> {
+    fn add_waste(
+        &self,
+        txn: &mut RwTxn<'_>,
+        first_seq: Seq,
+        bytes: u64,
+        erase_since_ms: Option<u64>,
+    ) -> Result<(), Error> {
         let mut waste = self.waste_of(txn, first_seq)?;
         waste.add(bytes, erase_since_ms.is_some(), erase_since_ms.unwrap_or_default());
         self.set_waste(txn, first_seq, waste)

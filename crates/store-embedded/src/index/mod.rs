@@ -14,7 +14,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use towpath_protocol::{EventId, PublicKey};
 use towpath_store::{Error, Seq};
 
@@ -58,9 +58,15 @@ pub(crate) struct Index {
 pub(crate) fn failed(context: &'static str) -> impl Fn(heed::Error) -> Error {
     move |error| match error {
         heed::Error::Io(source) => Error::io(context, source),
-        heed::Error::Mdb(heed::MdbError::MapFull) => Error::Full,
-        other => Error::Corrupt(format!("{context}: {other}")),
+        heed::Error::Mdb(MdbError::MapFull) => Error::Full,
+        heed::Error::Mdb(error) if is_damage(error) => Error::Corrupt(format!("{context}: {error}")),
+        other => Error::io(context, std::io::Error::other(other.to_string())),
     }
+}
+
+fn is_damage(error: MdbError) -> bool {
+    use MdbError::{Corrupted, Incompatible, Invalid, PageNotFound, Panic, VersionMismatch};
+    matches!(error, Corrupted | Incompatible | Invalid | PageNotFound | Panic | VersionMismatch)
 }
 
 pub(crate) fn malformed(table: &'static str) -> Error {

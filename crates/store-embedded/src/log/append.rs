@@ -79,7 +79,11 @@ impl Appender {
     pub(crate) fn roll(&mut self, log: &Log, prepared: Segment) -> Result<(), Error> {
         let failed = |e| Error::io("start a log file", e);
         let next = Arc::new(prepared.renamed(&log.dir, self.next_seq).map_err(failed)?);
-        log.disk.sync_dir(&log.dir).map_err(failed)?;
+        if let Err(error) = log.disk.sync_dir(&log.dir) {
+            // The new name may or may not last; with nothing appended any more, both leave a log without a gap.
+            self.closed = Some(format!("a new log file could not be synced: {error}"));
+            return Err(failed(error));
+        }
         log.change_files(|files| files.insert(Arc::clone(&next)));
         let old = std::mem::replace(&mut self.segment, next);
         let end = std::mem::replace(&mut self.end, 0);
@@ -98,11 +102,14 @@ pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
     Ok(segment)
 }
 
-/// Zeroes ahead of the log's end, so that appends find their blocks written. Runs beside appends.
+/// Zeroes ahead of the log's end, so that appends find their blocks written, and syncs the zeroes so that no commit has to. Runs
+/// beside appends.
 pub(crate) fn fill_ahead(log: &Log, segment: &Segment, end: u64) -> Result<(), Error> {
     if segment.len() >= end + FILL_STEP_BYTES / 2 || end >= log.segment_bytes {
         return Ok(());
     }
     let target = (segment.len().max(end) + FILL_STEP_BYTES).min(log.segment_bytes.max(end));
-    segment.fill_to(target, &log.disk, &log.dir).map_err(|e| Error::io("extend the log", e))
+    let failed = |e| Error::io("extend the log", e);
+    segment.fill_to(target, &log.disk, &log.dir).map_err(failed)?;
+    log.disk.sync(segment.file()).map_err(failed)
 }

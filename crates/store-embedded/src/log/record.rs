@@ -331,3 +331,61 @@ impl<'a> Fields<'a> {
         self.array().map(u64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{key, note};
+
+    fn entries() -> Vec<LogEntry> {
+        let event = note(1, 7).event().clone();
+        let filed = |filing, expires_at| Body::Event(Filed { event: event.clone(), filing, expires_at });
+        let deleted =
+            Lasting::Deleted { by: key(1), created_at: 9, ids: vec![event.id(); 2], addresses: vec![[3; 32]] };
+        vec![
+            LogEntry { body: filed(Filing::Regular, None), removed: vec![], lasting: Lasting::None },
+            LogEntry {
+                body: filed(Filing::Addressable, Some(5)),
+                removed: vec![Seq(1), Seq(2)],
+                lasting: deleted.clone(),
+            },
+            LogEntry {
+                body: Body::Erased,
+                removed: vec![Seq(3)],
+                lasting: Lasting::Vanished { who: key(2), until: 8 },
+            },
+            LogEntry { body: Body::Erased, removed: vec![], lasting: deleted },
+            LogEntry { body: Body::Expired, removed: vec![Seq(4)], lasting: Lasting::None },
+        ]
+    }
+
+    fn encoded() -> (Vec<u8>, Vec<Extent>) {
+        let mut encoder = Encoder::start(vec![1, 2, 3], Seq(40), 12_345);
+        let extents = entries().iter().map(|entry| encoder.push(entry)).collect();
+        (encoder.finish().unwrap(), extents)
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let (bytes, extents) = encoded();
+        let record = Record::parse(&Bytes::from(bytes.clone())).unwrap();
+        assert_eq!((record.header.first_seq, record.header.next_seq()), (Seq(40), Seq(45)));
+        assert_eq!((record.header.committed_at_ms, record.header.record_bytes()), (12_345, bytes.len()));
+        let (read, found): (Vec<_>, Vec<_>) = record.entries.into_iter().unzip();
+        assert_eq!(read, entries());
+        assert_eq!(found, extents);
+        let json = &bytes[extents[0].offset as usize..][..extents[0].len as usize];
+        assert_eq!(json, note(1, 7).event().json());
+    }
+
+    #[test]
+    fn no_changed_or_missing_byte_goes_unnoticed() {
+        let (bytes, _) = encoded();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(Record::parse(&Bytes::from(changed)).is_none(), "byte {at}");
+            assert!(Record::parse(&Bytes::copy_from_slice(&bytes[..at])).is_none(), "cut at {at}");
+        }
+    }
+}

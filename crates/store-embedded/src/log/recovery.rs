@@ -64,7 +64,9 @@ fn recover_end(last: Arc<Segment>) -> Result<Appender, Error> {
     let mut next_seq = last.first_seq;
     let step = loop {
         match walk.step()? {
-            Step::Record(at, record) if record.header.first_seq != next_seq => return Err(damaged(&last, u64::from(at))),
+            Step::Record(at, record) if record.header.first_seq != next_seq => {
+                return Err(damaged(&last, u64::from(at)));
+            }
             Step::Record(_, record) => next_seq = record.header.next_seq(),
             end => break end,
         }

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 
 /// How far ahead is zeroed at once.
 pub(crate) const FILL_STEP_BYTES: u64 = 1 << 20;
-const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A log file: the records from `first_seq` on. A rewrite of it is another file of the next generation.
 #[derive(Debug)]

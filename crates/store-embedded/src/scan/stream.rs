@@ -25,7 +25,12 @@ pub(crate) struct Stream {
 
 #[derive(Debug)]
 enum Source {
-    Order { prefix: Prefix, next: Moment, oldest_age: u64, chunk: usize },
+    Order {
+        prefix: Prefix,
+        next: Moment,
+        oldest_age: u64,
+        chunk: usize,
+    },
     /// To be looked up, all before the first is returned: their order is not known.
     Ids(Vec<EventId>),
     End,

@@ -85,3 +85,40 @@ fn expired_events_go() {
     assert_eq!(everything(&store).len(), 1);
     assert_eq!(store.snapshot().seq(towpath_store::StreamId(0)), Seq(3));
 }
+
+#[test]
+fn an_idle_store_checkpoints_its_index_and_a_busy_one_does_not() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let state = || std::fs::read_to_string(folder.config.index_dir().join("state")).unwrap();
+    accept(&store, &note(1, 1));
+    for now in [100, 104] {
+        assert!(!store.maintain(now).unwrap());
+        assert!(state().starts_with("dirty "), "{}", state());
+    }
+    store.maintain(105).unwrap();
+    assert_eq!(state(), "clean 1\n");
+    accept(&store, &note(1, 2));
+    store.stats().unwrap();
+    assert!(state().starts_with("dirty "));
+    drop(store);
+    assert_eq!(state(), "clean 2\n");
+}
+
+#[test]
+fn thousands_of_authors_are_one_scan() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let writes: Vec<_> = (1..=50).flat_map(|by| (0..10).map(move |at| note(by, 1_000 + at * 7 % 10))).collect();
+    commit(&store, writes);
+    let mut authors: Vec<_> = (1..=50).map(key).collect();
+    authors.extend((0..3_000_u32).map(|n| {
+        let mut bytes = [9; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        towpath_protocol::PublicKey::from_bytes(bytes)
+    }));
+    let filter = Filter { authors: Some(Set::new(authors)), kinds: Some(Set::new(vec![0, 1])), ..Filter::default() };
+    let (events, completeness) = scan(&store, query(vec![filter], 120, &store));
+    assert_eq!(events, everything(&store)[..120]);
+    assert_eq!(completeness, Completeness::Limited);
+}
