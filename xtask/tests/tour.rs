@@ -19,7 +19,7 @@ const ADDRESS: &str = "127.0.0.1:7777";
 /// What the shell is told about the two commands that differ.
 const STAND_INS: &str = r#"
 set -euo pipefail
-cargo() { [ "$1 $2 $3" = "run --release --" ] && shift 3 && "$TOWPATH_BIN" "$@"; }
+cargo() { [ "$1 $2 $3" = "run --release --" ] && shift 3 && "$RELAY_BINARY" "$@"; }
 npm() { [ "$*" = "ci --prefix tests/clients-js" ]; }
 "#;
 
@@ -46,7 +46,7 @@ fn binary() -> Result<PathBuf> {
 fn type_in(block: &str, relay: &Relay, home: &Path) -> Result<String> {
     let script = format!("{STAND_INS}\n{}", block.replace(ADDRESS, relay.authority()));
     let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).current_dir(home).env("TOWPATH_BIN", binary()?).stdin(Stdio::null());
+    shell.args(["-c", &script]).current_dir(home).env("RELAY_BINARY", binary()?).stdin(Stdio::null());
     let output = shell.output().context("cannot start a shell")?;
     ensure!(output.status.success(), "{block}\n{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)

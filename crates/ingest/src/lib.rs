@@ -13,6 +13,8 @@
 mod commit;
 mod metrics;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use commit::{CommitLimits, Committer};
 pub use metrics::Metrics;

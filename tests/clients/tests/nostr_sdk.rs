@@ -32,10 +32,11 @@ async fn anonymous(relay: &Relay) -> Result<Client> {
 /// Publishes, and fails with the relay's reason unless it takes the event.
 async fn publish(client: &Client, event: &Event) -> Result<()> {
     let output = client.send_event(event).await?;
-    match output.failed.values().next() {
-        Some(reason) => bail!("{reason}"),
-        None => Ok(ensure!(output.success.len() == 1, "published nowhere")),
+    if let Some(reason) = output.failed.values().next() {
+        bail!("{reason}");
     }
+    ensure!(output.success.len() == 1, "published nowhere");
+    Ok(())
 }
 
 /// Why the relay refuses an event.

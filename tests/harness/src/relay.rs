@@ -4,7 +4,7 @@
 //! - [`Relay::start`] serves tests that need nothing special. With `RELAY_UNDER_TEST=ws://…` they
 //!   run against that relay, of whatever make, instead of a fresh one.
 //! - [`Relay::empty`] and [`Relay::builder`] always start Towpath's own binary, with an empty data
-//!   folder: `TOWPATH_BIN`, or the one that was built beside the test.
+//!   folder: `RELAY_BINARY`, or the one that was built beside the test.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -259,9 +259,9 @@ pub fn command() -> Result<Command> {
     Ok(command)
 }
 
-/// The relay's binary: `TOWPATH_BIN`, or `target/<profile>/towpath` beside the test's own binary.
+/// The relay's binary: `RELAY_BINARY`, or `target/<profile>/towpath` beside the test's own binary.
 fn binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("TOWPATH_BIN") {
+    if let Some(path) = env::var_os("RELAY_BINARY") {
         return Ok(path.into());
     }
     let test = env::current_exe()?;

@@ -45,7 +45,7 @@ fn last() -> Event {
 /// The `number`th event of a publisher.
 fn event(publisher: usize, number: usize) -> Event {
     let topic = if number.is_multiple_of(2) { "even" } else { "odd" };
-    let kind = if number % 3 == 0 { 7 } else { 1 };
+    let kind = if number.is_multiple_of(3) { 7 } else { 1 };
     note(&number.to_string()).by(&author(publisher)).kind(kind).tag(["t", topic]).sign()
 }
 

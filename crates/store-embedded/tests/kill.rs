@@ -1,0 +1,91 @@
+//! SIGKILL while committing: every commit that returned is found again, whole, and the data folder passes a check.
+
+#![expect(clippy::disallowed_methods, reason = "the test runs itself as the process to kill, told by the environment")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rand::prelude::*;
+use towpath_policy::{Policy, plan};
+use towpath_protocol::{EventId, SecretKey};
+use towpath_store::{Batch, EventStore, Seq, StreamId};
+use towpath_store_embedded::{Config, EmbeddedStore, check};
+
+const FOLDER: &str = "TOWPATH_TEST_KILL_FOLDER";
+const ROUNDS: usize = 8;
+
+fn config(dir: &Path) -> Config {
+    Config { segment_bytes: 256 << 10, erase_after_s: 0, dead_percent_max: 20, ..Config::at(dir) }
+}
+
+/// Commits until it is killed, and prints each id once its commit has returned. Does nothing unless it is told where.
+#[test]
+fn commit_until_killed() {
+    let Some(dir) = std::env::var_os(FOLDER) else { return };
+    let store = EmbeddedStore::open(config(Path::new(&dir))).unwrap();
+    let upkeep = store.clone();
+    std::thread::spawn(move || {
+        loop {
+            upkeep.maintain(1_000).unwrap();
+        }
+    });
+    let mut random = StdRng::from_os_rng();
+    let mut out = std::io::stdout().lock();
+    loop {
+        let author = SecretKey::from_bytes([random.random_range(1..9); 32]).unwrap();
+        let kind = if random.random_bool(0.3) { 30_000 } else { 1 };
+        let size = random.random_range(1..20);
+        let event = |_| author.sign(random.random_range(0..1_000_000), kind, &[&["d", "x"]], "text", &[0; 32]);
+        let writes: Vec<_> = (0..size).map(event).map(|event| plan(event, &Policy::default())).collect();
+        let last = writes.last().unwrap().event().id();
+        let committed = store.commit(Batch { writes, committed_at_ms: 1 }).unwrap();
+        writeln!(out, "committed {} {last} {}", committed.cursor.seq(StreamId(0)), kind == 1).unwrap();
+    }
+}
+
+/// Returns the last acknowledged position, and the regular events acknowledged on the way.
+fn run_and_kill(dir: &Path, after: Duration) -> (Seq, Vec<EventId>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "commit_until_killed", "--nocapture"])
+        .env(FOLDER, dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    let (mut last, mut ids) = (Seq(0), Vec::new());
+    for line in lines.map_while(Result::ok) {
+        if let [_, seq, id, regular] = line.split(' ').skip_while(|word| *word != "committed").collect::<Vec<_>>()[..] {
+            last = Seq(seq.parse().unwrap());
+            ids.extend(EventId::from_hex(id).ok().filter(|_| regular == "true"));
+        }
+    }
+    killer.join().unwrap();
+    (last, ids)
+}
+
+#[test]
+fn what_was_acknowledged_before_a_kill_is_there_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for _ in 0..ROUNDS {
+        let after = Duration::from_millis(rand::rng().random_range(100..600));
+        let (last, ids) = run_and_kill(dir.path(), after);
+        acknowledged.extend(ids);
+        let report = check(config(dir.path()), &mut |_, _| {}).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        let store = EmbeddedStore::open(config(dir.path())).unwrap();
+        assert!(store.snapshot().seq(StreamId(0)) >= last);
+        for id in &acknowledged {
+            assert!(store.known(id).unwrap(), "{id}");
+        }
+    }
+    assert!(acknowledged.len() > ROUNDS);
+}
