@@ -3,26 +3,39 @@
 //! The committer hands each batch over through a small queue and never waits. A follower that finds a gap, because the queue was
 //! full, reads the missing entries from the log; so a slow follower costs latency, never an event.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use towpath_protocol::Event;
 use towpath_runtime::Thread;
-use towpath_store::{Committed, Cursor, Delivery, EventStore, Page, Record, Stored};
+use towpath_store::{Committed, Cursor, Delivery, Entry, EventStore, Page, Record, Stored};
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
-use crate::subscription::{Place, Subscription};
+use crate::subscription::{Place, Reader, Subscription};
 
-/// Batches that may wait for the follower before it is sent to the log.
+/// Batches, and their bytes, that may wait for the follower before it is sent to the log.
 const BATCHES_MAX: usize = 256;
+const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What it reads from the log at once.
 const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
+/// Between two attempts to read a log that cannot be read.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
 
-/// The live index is full.
+/// How much of the live index may be used. A posting is one value that one filter is filed under; some 80 bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexLimits {
+    /// By all connections.
+    pub postings_max: usize,
+    /// By one.
+    pub connection_postings_max: usize,
+}
+
+/// The live index is full, or the connection's share of it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyFilters;
 
@@ -32,7 +45,7 @@ pub struct Deliver(Arc<Shared>);
 
 struct Shared {
     index: Mutex<LiveIndex>,
-    filters_max: usize,
+    limits: IndexLimits,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
     metrics: Metrics,
@@ -41,17 +54,18 @@ struct Shared {
 #[derive(Default)]
 struct Inbox {
     batches: VecDeque<(Vec<Stored>, Instant)>,
+    bytes: usize,
     /// When the newest batch that did not fit was committed.
     missed: Option<Instant>,
     stopped: bool,
 }
 
 impl Deliver {
-    /// Nobody listens yet. At most `filters_max` filters will be indexed.
-    pub fn new(filters_max: usize, metrics: Metrics) -> Self {
+    /// Nobody listens yet.
+    pub fn new(limits: IndexLimits, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             index: Mutex::new(LiveIndex::new()),
-            filters_max,
+            limits,
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             metrics,
@@ -74,10 +88,14 @@ impl Deliver {
     /// From now on `subscription` is offered every event that matches. Take the scan's cursor after this returned.
     pub fn register(&self, subscription: &Arc<Subscription>) -> Result<(), TooManyFilters> {
         let mut index = self.0.index.lock();
-        if index.filters() + subscription.filters().len() > self.0.filters_max {
+        let keys = index.keys_of(subscription.filters());
+        let limits = self.0.limits;
+        let of_connection = subscription.outbox().postings.load(Ordering::Relaxed) + keys.len();
+        if of_connection > limits.connection_postings_max || index.postings() + keys.len() > limits.postings_max {
             return Err(TooManyFilters);
         }
-        let slot = index.insert(subscription);
+        subscription.outbox().postings.store(of_connection, Ordering::Relaxed);
+        let slot = index.insert(subscription, keys);
         self.note_filters(&index);
         let _ = subscription.slot.set(slot);
         Ok(())
@@ -100,7 +118,8 @@ impl Deliver {
     fn forget(&self, subscription: &Arc<Subscription>) {
         let mut index = self.0.index.lock();
         if let Some(slot) = subscription.slot.get() {
-            index.remove(*slot);
+            let removed = index.remove(*slot);
+            subscription.outbox().postings.fetch_sub(removed, Ordering::Relaxed);
         }
         self.note_filters(&index);
     }
@@ -128,6 +147,7 @@ impl Deliver {
         let mut inbox = self.0.inbox.lock();
         loop {
             if let Some((stored, at)) = inbox.batches.pop_front() {
+                inbox.bytes -= bytes_of(&stored);
                 return Some(Work::Batch(stored, at));
             }
             if let Some(at) = inbox.missed.take() {
@@ -153,26 +173,39 @@ impl Deliver {
         }
     }
 
-    /// Delivers from the log until it is at the end. A log that cannot be read stops delivery there; it is tried again with the
-    /// next commit.
+    /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
+    /// going on without it would lose events.
     fn catch_up(&self, store: &dyn EventStore, delivered: &mut Cursor, at: Instant) {
         self.0.metrics.catch_ups.inc();
         loop {
-            let entries = match store.since(delivered, PAGE) {
+            match store.since(delivered, PAGE) {
                 Ok(entries) if entries.is_empty() => return,
-                Ok(entries) => entries,
+                Ok(entries) => self.entries(entries, delivered, at),
                 Err(error) => {
                     tracing::error!(%error, "cannot read the log for delivery");
-                    return;
+                    if self.stops_within(RETRY_PAUSE) {
+                        return;
+                    }
                 }
-            };
-            for entry in entries {
-                if let Record::Event { event, .. } = &entry.record {
-                    self.deliver(Some((entry.stream, entry.seq)), event, Some(at));
-                }
-                delivered.advance(entry.stream, entry.seq);
             }
         }
+    }
+
+    fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, at: Instant) {
+        for entry in entries {
+            if let Record::Event { event, .. } = &entry.record {
+                self.deliver(Some((entry.stream, entry.seq)), event, Some(at));
+            }
+            delivered.advance(entry.stream, entry.seq);
+        }
+    }
+
+    fn stops_within(&self, pause: Duration) -> bool {
+        let mut inbox = self.0.inbox.lock();
+        if !inbox.stopped {
+            self.0.arrived.wait_for(&mut inbox, pause);
+        }
+        inbox.stopped
     }
 
     /// Offers `event` to everyone who wants and may have it; returns how many did.
@@ -181,7 +214,11 @@ impl Deliver {
         let in_vain = self.0.index.lock().matching(event, &mut matching);
         self.0.metrics.false_candidates.inc_by(in_vain);
         let mut reached = 0;
-        for subscription in matching.iter().filter(|subscription| subscription.reader().may_read(event)) {
+        let mut readers = Readers::default();
+        for subscription in &matching {
+            if !readers.may_read(subscription.reader(), event) {
+                continue;
+            }
             reached += 1;
             if !subscription.offer(place, event, committed) {
                 self.too_slow(subscription);
@@ -189,6 +226,21 @@ impl Deliver {
         }
         reached
     }
+}
+
+/// Who may read one event, decided once a connection however many of its subscriptions match.
+#[derive(Default)]
+struct Readers(HashMap<usize, bool>);
+
+impl Readers {
+    fn may_read(&mut self, reader: &Reader, event: &Event) -> bool {
+        let connection = Arc::as_ptr(&reader.principal) as usize;
+        *self.0.entry(connection).or_insert_with(|| reader.may_read(event))
+    }
+}
+
+fn bytes_of(stored: &[Stored]) -> usize {
+    stored.iter().map(|stored| stored.event.json().len()).sum()
 }
 
 enum Work {
@@ -199,7 +251,8 @@ enum Work {
 impl Delivery for Deliver {
     fn committed(&self, batch: &Committed, at: Instant) {
         let mut inbox = self.0.inbox.lock();
-        if inbox.batches.len() < BATCHES_MAX {
+        if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
+            inbox.bytes += bytes_of(&batch.stored);
             inbox.batches.push_back((batch.stored.clone(), at));
         } else {
             inbox.missed = Some(at);

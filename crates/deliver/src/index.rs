@@ -5,9 +5,9 @@
 //!
 //! Keys are 64-bit hashes under a random seed. A collision proposes a filter that the full match then refuses, no more.
 
-use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use towpath_protocol::{Event, EventId, Filter, IndexedTags, PublicKey};
@@ -26,8 +26,8 @@ enum Key<'a> {
     Everything,
 }
 
-/// More key pairs than this, and a filter is filed under the coarser condition alone.
-const PAIRS_MAX: usize = 1024;
+/// More pairs of value and kind than this, and a filter is filed under the values alone.
+const PAIRS_MAX: usize = 64;
 
 /// Keys are hashes already.
 #[derive(Default)]
@@ -52,14 +52,24 @@ struct Posting {
     filter: u32,
 }
 
-/// Almost every key is named by one filter only.
+impl Hash for Posting {
+    /// Spread over all bits, as the set behind [`Identity`] expects.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let packed = (u64::from(self.slot) << 32) | u64::from(self.filter);
+        state.write_u64(packed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
+    }
+}
+
+/// Almost every key is named by one filter only; a few by very many.
 enum Postings {
     One(Posting),
-    Many(Vec<Posting>),
+    Many(HashSet<Posting, BuildHasherDefault<Identity>>),
 }
 
 struct Slot {
     subscription: Arc<Subscription>,
+    /// Where its filters are filed.
+    keys: Box<[(u64, u32)]>,
     /// The event last matched, so that an event is delivered once however many filters want it.
     matched: u64,
 }
@@ -71,6 +81,7 @@ pub(crate) struct LiveIndex {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     filters: usize,
+    postings_used: usize,
     events: u64,
 }
 
@@ -82,6 +93,7 @@ impl LiveIndex {
             slots: Vec::new(),
             free: Vec::new(),
             filters: 0,
+            postings_used: 0,
             events: 0,
         }
     }
@@ -97,32 +109,44 @@ impl LiveIndex {
         self.postings.len()
     }
 
-    /// Files every filter of `subscription`. Filters that match nothing are not filed.
-    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>) -> u32 {
+    /// Postings in use.
+    pub(crate) fn postings(&self) -> usize {
+        self.postings_used
+    }
+
+    /// Where filters would be filed, with the number of the filter. Filters that match nothing are filed nowhere.
+    pub(crate) fn keys_of(&self, filters: &[Filter]) -> Box<[(u64, u32)]> {
+        let keys = |(filter, number)| self.keys_of_filter(filter).into_iter().map(move |key| (key, number));
+        filters.iter().zip(0..).flat_map(keys).collect()
+    }
+
+    /// Files `subscription` under `keys`, which are those of its filters.
+    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>, keys: Box<[(u64, u32)]>) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        self.each_posting(subscription, slot, Self::file);
+        for (key, filter) in &keys {
+            self.file(*key, Posting { slot, filter: *filter });
+        }
         self.filters += subscription.filters().len();
-        self.slots[slot as usize] = Some(Slot { subscription: Arc::clone(subscription), matched: 0 });
+        self.postings_used += keys.len();
+        self.slots[slot as usize] = Some(Slot { subscription: Arc::clone(subscription), keys, matched: 0 });
         slot
     }
 
-    /// Undoes [`LiveIndex::insert`].
-    pub(crate) fn remove(&mut self, slot: u32) {
-        let Some(Slot { subscription, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
-        self.each_posting(&subscription, slot, Self::unfile);
-        self.filters -= subscription.filters().len();
-        self.free.push(slot);
-    }
-
-    fn each_posting(&mut self, subscription: &Subscription, slot: u32, mut act: impl FnMut(&mut Self, u64, Posting)) {
-        for (filter, number) in subscription.filters().iter().zip(0..) {
-            for key in self.keys_of_filter(filter) {
-                act(self, key, Posting { slot, filter: number });
-            }
+    /// Undoes [`LiveIndex::insert`]; returns how many postings that freed.
+    pub(crate) fn remove(&mut self, slot: u32) -> usize {
+        let Some(Slot { subscription, keys, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+            return 0;
+        };
+        for (key, filter) in &keys {
+            self.unfile(*key, Posting { slot, filter: *filter });
         }
+        self.filters -= subscription.filters().len();
+        self.postings_used -= keys.len();
+        self.free.push(slot);
+        keys.len()
     }
 
     fn file(&mut self, key: u64, posting: Posting) {
@@ -207,7 +231,7 @@ impl LiveIndex {
         let mut in_vain = 0;
         for key in self.keys_of_event(event, &tags) {
             let Some(postings) = self.postings.get(&key) else { continue };
-            for posting in postings.as_slice() {
+            for posting in postings.iter() {
                 let Some(slot) = self.slots.get_mut(posting.slot as usize).and_then(Option::as_mut) else { continue };
                 if slot.matched == self.events {
                     continue;
@@ -225,17 +249,20 @@ impl LiveIndex {
 }
 
 impl Postings {
-    fn as_slice(&self) -> &[Posting] {
-        match self {
-            Self::One(posting) => std::slice::from_ref(posting),
-            Self::Many(postings) => postings,
-        }
+    fn iter(&self) -> impl Iterator<Item = &Posting> {
+        let (one, many) = match self {
+            Self::One(posting) => (Some(posting), None),
+            Self::Many(postings) => (None, Some(postings)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     fn push(&mut self, posting: Posting) {
         match self {
-            Self::One(first) => *self = Self::Many(vec![*first, posting]),
-            Self::Many(postings) => postings.push(posting),
+            Self::One(first) => *self = Self::Many([*first, posting].into_iter().collect()),
+            Self::Many(postings) => {
+                postings.insert(posting);
+            }
         }
     }
 
@@ -244,9 +271,7 @@ impl Postings {
         match self {
             Self::One(only) => *only == posting,
             Self::Many(postings) => {
-                if let Some(at) = postings.iter().position(|p| *p == posting) {
-                    postings.swap_remove(at);
-                }
+                postings.remove(&posting);
                 postings.is_empty()
             }
         }

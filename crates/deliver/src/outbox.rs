@@ -26,6 +26,8 @@ pub struct Budget {
     pub total_bytes_max: usize,
     /// Frames other than events that may wait before the connection stops reading requests.
     pub answers_max: usize,
+    /// Their bytes, likewise.
+    pub answer_bytes_max: usize,
     used: AtomicUsize,
     metrics: Metrics,
 }
@@ -36,7 +38,16 @@ impl Budget {
 
     /// Nothing used yet.
     pub fn new(connection_bytes_max: usize, total_bytes_max: usize, answers_max: usize, metrics: Metrics) -> Self {
-        Self { connection_bytes_max, total_bytes_max, answers_max, used: AtomicUsize::new(0), metrics }
+        // An answer is some 100 bytes; a few, such as counts with registers, are longer.
+        let answer_bytes_max = answers_max * 256;
+        Self {
+            connection_bytes_max,
+            total_bytes_max,
+            answers_max,
+            answer_bytes_max,
+            used: AtomicUsize::new(0),
+            metrics,
+        }
     }
 
     fn allows(&self, connection_bytes: usize, more: usize) -> bool {
@@ -98,6 +109,10 @@ pub struct Outbox {
     ready: Notify,
     room: Notify,
     budget: Arc<Budget>,
+    /// What the connection's subscriptions use of the live index.
+    pub(crate) postings: AtomicUsize,
+    /// Bytes of live events that its subscriptions hold until their EOSE.
+    held: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -106,7 +121,20 @@ struct Queues {
     ordered: VecDeque<Item>,
     event_bytes: usize,
     texts: usize,
+    text_bytes: usize,
     close: Option<Close>,
+}
+
+impl Queues {
+    fn count_text(&mut self, text: &str) {
+        self.texts += 1;
+        self.text_bytes += text.len();
+    }
+
+    fn uncount_text(&mut self, text: &str) {
+        self.texts -= 1;
+        self.text_bytes -= text.len();
+    }
 }
 
 /// The outbox has no room for an event.
@@ -116,13 +144,21 @@ pub(crate) struct Full;
 impl Outbox {
     /// Empty.
     pub fn new(budget: Arc<Budget>) -> Self {
-        Self { queues: Mutex::default(), ready: Notify::new(), room: Notify::new(), budget }
+        Self {
+            queues: Mutex::default(),
+            ready: Notify::new(),
+            room: Notify::new(),
+            budget,
+            postings: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+        }
     }
 
     /// Queues an answer that overtakes events.
     pub fn push_urgent(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
+            queues.count_text(&text);
             queues.urgent.push_back(text);
             drop(queues);
             self.ready.notify_one();
@@ -133,8 +169,8 @@ impl Outbox {
     pub fn push_ordered(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
+            queues.count_text(&text);
             queues.ordered.push_back(Item::Text(text));
-            queues.texts += 1;
             drop(queues);
             self.ready.notify_one();
         }
@@ -185,14 +221,22 @@ impl Outbox {
         }
     }
 
-    /// Waits until at most half of the connection's bytes are used, so that stored events leave room for live ones. Cancel-safe.
+    /// Waits until at most half of the connection's bytes are used, so that stored events leave room for live ones, and until
+    /// there is room in the total, unless nothing of this connection waits. Cancel-safe.
     pub async fn room_for_stored(&self) {
-        self.wait_for(|queues| queues.event_bytes <= self.budget.connection_bytes_max / 2).await;
+        let budget = &self.budget;
+        self.wait_for(|queues| {
+            let total = queues.event_bytes == 0 || budget.used.load(Ordering::Relaxed) < budget.total_bytes_max;
+            total && queues.event_bytes <= budget.connection_bytes_max / 2
+        })
+        .await;
     }
 
     /// Waits until few enough answers wait that another request may be read. Cancel-safe.
     pub async fn admit(&self) {
-        self.wait_for(|queues| queues.urgent.len() + queues.texts <= self.budget.answers_max).await;
+        let budget = &self.budget;
+        self.wait_for(|queues| queues.texts <= budget.answers_max && queues.text_bytes <= budget.answer_bytes_max)
+            .await;
     }
 
     async fn wait_for(&self, condition: impl Fn(&Queues) -> bool) {
@@ -225,6 +269,7 @@ impl Outbox {
         while bytes < bytes_max {
             let Some(text) = queues.urgent.pop_front() else { break };
             bytes += text.len();
+            queues.uncount_text(&text);
             into.push(Item::Text(text));
         }
         let mut freed = 0;
@@ -233,7 +278,7 @@ impl Outbox {
             match &item {
                 Item::Text(text) => {
                     bytes += text.len();
-                    queues.texts -= 1;
+                    queues.uncount_text(text);
                 }
                 Item::Event { subscription, event, .. } => {
                     freed += event.json().len();
@@ -257,6 +302,19 @@ impl Outbox {
         queues.event_bytes -= bytes;
         self.budget.give_back(bytes);
         self.room.notify_waiters();
+    }
+
+    /// Makes room for a live event that has to wait for its subscription's EOSE; false if the connection holds enough.
+    pub(crate) fn hold(&self, bytes: usize) -> bool {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.budget.take(bytes);
+        held <= self.budget.connection_bytes_max / 2
+    }
+
+    /// Gives back what was held.
+    pub(crate) fn release_held(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.give_back(bytes);
     }
 
     /// Drops the queued events of `subscription`, which is closed: nothing of it follows what is already on the wire.

@@ -45,7 +45,7 @@ struct Held {
 #[derive(Debug)]
 enum Phase {
     /// The stored part is being sent; live events wait.
-    Stored { held: Vec<Held>, held_bytes: usize },
+    Stored { held: Vec<Held> },
     /// Live events go straight out, but for those that the scan has sent: delivery may come to them later than the scan did.
     Live { sent: Cursor },
 }
@@ -58,7 +58,6 @@ pub struct Subscription {
     filters: Box<[Filter]>,
     reader: Reader,
     outbox: Arc<Outbox>,
-    held_bytes_max: usize,
     phase: Mutex<Phase>,
     closed: AtomicBool,
     /// Its place in the live index, once it has one.
@@ -66,14 +65,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// A new subscription in its stored phase; while in it, it holds at most `held_bytes_max` of live events.
-    pub fn new(
-        id: SubscriptionId,
-        filters: Vec<Filter>,
-        reader: Reader,
-        outbox: Arc<Outbox>,
-        held_bytes_max: usize,
-    ) -> Self {
+    /// A new subscription in its stored phase.
+    pub fn new(id: SubscriptionId, filters: Vec<Filter>, reader: Reader, outbox: Arc<Outbox>) -> Self {
         let head = relay_message::event_head(id.as_str()).into();
         Self {
             id,
@@ -81,8 +74,7 @@ impl Subscription {
             filters: filters.into(),
             reader,
             outbox,
-            held_bytes_max,
-            phase: Mutex::new(Phase::Stored { held: Vec::new(), held_bytes: 0 }),
+            phase: Mutex::new(Phase::Stored { held: Vec::new() }),
             closed: AtomicBool::new(false),
             slot: OnceLock::new(),
         }
@@ -122,7 +114,7 @@ impl Subscription {
     pub(crate) fn end(self: &Arc<Self>) -> bool {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         if first {
-            *self.phase.lock() = Phase::Live { sent: Cursor::start() };
+            self.leave_stored(&mut self.phase.lock(), Cursor::start());
             self.outbox.purge(self);
         }
         first
@@ -143,10 +135,9 @@ impl Subscription {
         match &mut *phase {
             Phase::Live { sent } if is_covered(sent, place) => true,
             Phase::Live { .. } => self.outbox.push_event(self, event.clone(), committed).is_ok(),
-            Phase::Stored { held, held_bytes } => {
-                *held_bytes += event.json().len();
+            Phase::Stored { held } => {
                 held.push(Held { place, event: event.clone(), committed });
-                *held_bytes <= self.held_bytes_max
+                self.outbox.hold(event.json().len())
             }
         }
     }
@@ -159,12 +150,17 @@ impl Subscription {
             return true;
         }
         self.outbox.push_ordered(eose);
-        let Phase::Stored { held, .. } = std::mem::replace(&mut *phase, Phase::Live { sent: cursor.clone() }) else {
-            return true;
-        };
+        let held = self.leave_stored(&mut phase, cursor.clone());
         held.into_iter()
             .filter(|held| !is_covered(cursor, held.place))
             .all(|held| self.outbox.push_event(self, held.event, held.committed).is_ok())
+    }
+
+    /// Ends the stored phase; returns what was held in it.
+    fn leave_stored(&self, phase: &mut Phase, sent: Cursor) -> Vec<Held> {
+        let Phase::Stored { held } = std::mem::replace(phase, Phase::Live { sent }) else { return Vec::new() };
+        self.outbox.release_held(held.iter().map(|held| held.event.json().len()).sum());
+        held
     }
 }
 

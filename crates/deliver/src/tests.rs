@@ -12,9 +12,10 @@ use towpath_runtime::Live;
 use towpath_store::{Cursor, Delivery, Seq, StreamId};
 
 use crate::index::LiveIndex;
-use crate::{Budget, Close, Deliver, Item, Metrics, Outbox, Reader, Subscription, Taken};
+use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Outbox, Reader, Subscription, Taken};
 
 const STREAM: StreamId = StreamId(0);
+const ROOMY: IndexLimits = IndexLimits { postings_max: 100, connection_postings_max: 100 };
 
 fn event(author: u8, kind: u16, tags: &[&[&str]], content: &str) -> Event {
     let key = SecretKey::from_bytes([author; 32]).unwrap();
@@ -29,7 +30,7 @@ fn subscription(id: &str, filters: &[&str], outbox: &Arc<Outbox>) -> Arc<Subscri
     let filters = filters.iter().map(|text| wire::filter(text).unwrap()).collect();
     let reader =
         Reader { principal: Arc::new(RwLock::new(Principal::anonymous())), policy: Live::new(Policy::default()) };
-    Arc::new(Subscription::new(id.into(), filters, reader, Arc::clone(outbox), 4096))
+    Arc::new(Subscription::new(id.into(), filters, reader, Arc::clone(outbox)))
 }
 
 /// Everything queued, as text; `id content` for events.
@@ -74,7 +75,7 @@ async fn answers_overtake_events_and_ordered_messages_do_not() {
 #[tokio::test]
 async fn a_slow_consumer_is_told_and_its_events_make_room() {
     let outbox = outbox(1500);
-    let deliver = Deliver::new(10, Metrics::default());
+    let deliver = Deliver::new(ROOMY, Metrics::default());
     let (slow, other) = (
         subscription("slow", &[r#"{"kinds":[20001]}"#], &outbox),
         subscription("other", &[r#"{"kinds":[20002]}"#], &outbox),
@@ -98,7 +99,7 @@ async fn a_slow_consumer_is_told_and_its_events_make_room() {
 #[tokio::test]
 async fn nothing_of_a_closed_subscription_is_sent_any_more() {
     let outbox = outbox(4096);
-    let deliver = Deliver::new(10, Metrics::default());
+    let deliver = Deliver::new(ROOMY, Metrics::default());
     let notes = subscription("s", &["{}"], &outbox);
     deliver.register(&notes).unwrap();
     notes.go_live(&Cursor::start(), "EOSE".into());
@@ -123,7 +124,7 @@ async fn a_closed_outbox_gives_what_it_has_and_takes_nothing_more() {
 #[test]
 fn private_events_reach_nobody_who_may_not_read_them() {
     let outbox = outbox(4096);
-    let deliver = Deliver::new(10, Metrics::default());
+    let deliver = Deliver::new(ROOMY, Metrics::default());
     let all = subscription("s", &["{}"], &outbox);
     deliver.register(&all).unwrap();
     assert_eq!(deliver.ephemeral(&event(1, 21_059, &[], "wrapped")), 0);
@@ -132,15 +133,19 @@ fn private_events_reach_nobody_who_may_not_read_them() {
 }
 
 #[test]
-fn the_index_holds_no_more_filters_than_allowed() {
-    let outbox = outbox(4096);
-    let deliver = Deliver::new(2, Metrics::default());
-    let two = subscription("two", &["{}", "{}"], &outbox);
+fn the_index_holds_no_more_than_allowed_in_all_and_of_one_connection() {
+    let (here, there) = (outbox(4096), outbox(4096));
+    let deliver = Deliver::new(IndexLimits { postings_max: 3, connection_postings_max: 2 }, Metrics::default());
+    let two = subscription("two", &[r#"{"kinds":[1,2]}"#], &here);
     deliver.register(&two).unwrap();
-    let one = subscription("one", &["{}"], &outbox);
-    assert!(deliver.register(&one).is_err());
+    assert!(deliver.register(&subscription("three", &["{}"], &here)).is_err(), "its connection's share is used up");
+    assert!(deliver.register(&subscription("two", &["{}", "{}"], &there)).is_err(), "one is left");
+    deliver.register(&subscription("one", &["{}"], &there)).unwrap();
     deliver.unregister(&two);
-    assert!(deliver.register(&one).is_ok());
+    assert!(
+        deliver.register(&subscription("two", &["{}", "{}"], &here)).is_ok(),
+        "what is given back can be used again"
+    );
 }
 
 /// A filter over few values, so that random filters and events meet.
@@ -200,7 +205,8 @@ fn the_index_finds_exactly_what_the_filters_match() {
             let filters: Vec<String> = (0..rng.random_range(1..4)).map(|_| random_filter(&mut rng, &events)).collect();
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
             let new = subscription("s", &filters, &outbox);
-            live.push((index.insert(&new), new));
+            let keys = index.keys_of(new.filters());
+            live.push((index.insert(&new, keys), new));
         }
         while live.len() > 60 {
             let (slot, _) = live.swap_remove(rng.random_range(0..live.len()));
@@ -218,6 +224,8 @@ fn the_index_finds_exactly_what_the_filters_match() {
         expected.sort();
         assert_eq!(found, expected, "{event:?}");
     }
-    live.drain(..).for_each(|(slot, _)| index.remove(slot));
-    assert_eq!((index.filters(), index.keys()), (0, 0), "nothing is left behind");
+    for (slot, _) in live {
+        index.remove(slot);
+    }
+    assert_eq!((index.filters(), index.postings(), index.keys()), (0, 0, 0), "nothing is left behind");
 }

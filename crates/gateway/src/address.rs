@@ -29,10 +29,16 @@ impl Peer {
     /// The client of a request that came over a socket from `socket`.
     pub(crate) fn of(socket: IpAddr, secure: bool, headers: &HeaderMap, proxies: &[Network]) -> Peer {
         let socket = socket.to_canonical();
-        let address = if is_in(proxies, socket) { forwarded_for(headers, proxies).unwrap_or(socket) } else { socket };
+        let client = if is_in(proxies, socket) { forwarded_for(headers, proxies) } else { Forwarded::Nobody };
+        let (address, trusted) = match client {
+            Forwarded::Nobody => (socket, is_trusted(socket, proxies)),
+            Forwarded::Client(address) => (address, is_trusted(address, proxies)),
+            // Counted as the proxy, but not exempt as the proxy: else any client could buy exemption with garbage.
+            Forwarded::Unreadable => (socket, false),
+        };
         Peer {
             address,
-            trusted: is_trusted(address, proxies),
+            trusted,
             host: headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
             secure: secure || (is_in(proxies, socket) && forwarded_as_https(headers)),
         }
@@ -56,17 +62,28 @@ fn is_in(networks: &[Network], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
-/// The right-most hop that is not a trusted proxy. Everything left of it is the client's own claim.
-/// An unreadable hop ends the search: what is left of it cannot be believed either.
-fn forwarded_for(headers: &HeaderMap, proxies: &[Network]) -> Option<IpAddr> {
-    let mut nearest = None;
+/// What a trusted proxy says about who is behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forwarded {
+    /// Nothing.
+    Nobody,
+    /// This address.
+    Client(IpAddr),
+    /// Something, but no address.
+    Unreadable,
+}
+
+/// The right-most hop that is not a trusted proxy. Everything left of it is the client's own claim, so it is not even read.
+fn forwarded_for(headers: &HeaderMap, proxies: &[Network]) -> Forwarded {
+    let mut nearest = Forwarded::Nobody;
     for value in headers.get_all("x-forwarded-for").into_iter().rev() {
-        for hop in value.to_str().ok()?.rsplit(',') {
-            let Some(address) = hop_address(hop.trim()) else { return nearest };
+        for hop in value.as_bytes().rsplit(|byte| *byte == b',') {
+            let hop = std::str::from_utf8(hop).ok().and_then(|hop| hop_address(hop.trim()));
+            let Some(address) = hop else { return Forwarded::Unreadable };
+            nearest = Forwarded::Client(address);
             if !is_in(proxies, address) {
-                return Some(address);
+                return nearest;
             }
-            nearest = Some(address);
         }
     }
     nearest
@@ -157,12 +174,28 @@ mod tests {
         list.iter().map(|text| text.parse().expect("a network")).collect()
     }
 
-    fn client(socket: &str, forwarded: &[&str], proxies: &[&str]) -> String {
+    fn peer(socket: &str, forwarded: &[&[u8]], proxies: &[&str]) -> Peer {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().expect("a header"));
+            headers.append("x-forwarded-for", hyper::header::HeaderValue::from_bytes(value).expect("a header"));
         }
-        Peer::of(socket.parse().expect("an address"), false, &headers, &networks(proxies)).address.to_string()
+        Peer::of(socket.parse().expect("an address"), false, &headers, &networks(proxies))
+    }
+
+    fn client(socket: &str, forwarded: &[&str], proxies: &[&str]) -> String {
+        let forwarded: Vec<&[u8]> = forwarded.iter().map(|value| value.as_bytes()).collect();
+        peer(socket, &forwarded, proxies).address.to_string()
+    }
+
+    #[test]
+    fn what_a_client_puts_before_its_address_does_not_matter_and_garbage_buys_no_trust() {
+        let honest = peer("10.0.0.1", &[b"\xe9\xff, 203.0.113.9"], &["10.0.0.0/8"]);
+        assert_eq!((honest.address.to_string().as_str(), honest.trusted), ("203.0.113.9", false));
+        for garbage in [&b"203.0.113.9, unknown"[..], b"\xe9", b""] {
+            let peer = peer("10.0.0.1", &[garbage], &["10.0.0.0/8"]);
+            assert_eq!((peer.address.to_string().as_str(), peer.trusted), ("10.0.0.1", false), "{garbage:?}");
+        }
+        assert!(peer("10.0.0.1", &[], &["10.0.0.0/8"]).trusted, "the proxy itself");
     }
 
     #[test]

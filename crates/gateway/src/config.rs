@@ -11,6 +11,8 @@ use crate::Network;
 pub struct Config {
     /// Where to listen; port 0 takes any free port. Default: `127.0.0.1:7777`.
     pub listen: SocketAddr,
+    /// Listen beside a process that is about to leave this port. Default: false; a port in use is an error.
+    pub share_port: bool,
     /// Longest message a client may send, after decompression. Default: 512 KiB, room for the largest contact lists.
     pub message_bytes_max: usize,
     /// WebSocket connections at the same time. Default: 16 384.
@@ -51,6 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
+            share_port: false,
             message_bytes_max: 512 * 1024,
             connections_max: 16_384,
             connections_per_address_max: 256,

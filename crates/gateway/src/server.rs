@@ -94,7 +94,7 @@ impl Gateway {
     /// Opens the port, without accepting yet. Must be called inside a tokio runtime.
     pub fn bind(config: Config, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Bound, Error> {
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
-        let listener = listen(config.listen).map_err(|error| Error::Listen(config.listen, error))?;
+        let listener = listen(config.listen, config.share_port).map_err(|error| Error::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
         let admission = Arc::new(Admission::new(&config));
         let shared = Arc::new(Shared { config, metrics, clock });
@@ -102,14 +102,23 @@ impl Gateway {
     }
 }
 
-/// The port is shared with the process before or after us, so that one can take over from the other.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
+/// The port can be shared, so that the next process can take over from this one; but only a process that takes over may use
+/// that, else two relays that were given one port by mistake would each get half of the clients.
+fn listen(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    if !share {
+        socket(address)?.bind(address)?;
+    }
+    let socket = socket(address)?;
     #[cfg(unix)]
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    Ok(socket)
 }
 
 impl Handle {

@@ -145,11 +145,10 @@ impl Committer {
         Ok((Self { queue, thread }, ingest))
     }
 
-    /// Commits and answers everything that waits, then ends. Later submissions are answered as overload. Blocks; false if the
-    /// thread had panicked.
-    pub fn finish(self) -> bool {
+    /// Commits and answers everything that waits, then ends. Later submissions are answered as overload. Blocks.
+    pub fn finish(self) {
         self.queue.close();
-        self.thread.join()
+        self.thread.join();
     }
 }
 

@@ -18,6 +18,11 @@ pub enum AuthDenial {
     Challenge,
     /// Not one of this relay's names.
     Relay,
+    /// The connection has proven enough.
+    TooManyKeys {
+        /// Keys allowed.
+        max: usize,
+    },
 }
 
 /// The key that `event` proves, given the challenge this connection was sent.

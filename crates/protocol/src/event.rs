@@ -13,6 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::filter::Set;
 use crate::ids::{EventId, PublicKey, decode_hex};
 use crate::json::Scanner;
 
@@ -229,7 +230,8 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// What filters can ask for: the first value of each tag whose name is one ASCII letter (NIP-01).
+/// What filters can ask for: the first value of each tag whose name is one ASCII letter (NIP-01). Sorted, each once, so that a
+/// filter's question costs little however many tags the event has.
 #[derive(Debug, Clone, Default)]
 pub struct IndexedTags<'a>(Vec<(u8, Cow<'a, str>)>);
 
@@ -244,17 +246,25 @@ impl<'a> IndexedTags<'a> {
                 _ => None,
             }
         };
-        Self(event.tags().filter_map(letter).collect())
+        let mut tags: Vec<_> = event.tags().filter_map(letter).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        Self(tags)
     }
 
-    /// Name and value of each, in the event's order.
+    /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &str)> {
         self.0.iter().map(|(name, value)| (*name, value.as_ref()))
     }
 
-    /// The values of the tags called `name`.
-    pub fn values(&self, name: u8) -> impl Iterator<Item = &str> {
-        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    /// Whether a tag called `name` has one of `values`.
+    pub fn has_any(&self, name: u8, values: &Set<Box<str>>) -> bool {
+        let from = self.0.partition_point(|(n, _)| *n < name);
+        let of_name = &self.0[from..from + self.0[from..].partition_point(|(n, _)| *n == name)];
+        if of_name.len() <= values.len() {
+            return of_name.iter().any(|(_, value)| values.contains(value.as_ref()));
+        }
+        values.iter().any(|value| of_name.binary_search_by(|(_, of)| of.as_ref().cmp(value)).is_ok())
     }
 }
 

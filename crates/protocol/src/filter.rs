@@ -92,7 +92,7 @@ impl Filter {
             && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind()))
             && self.since <= event.created_at()
             && self.until.is_some_and(|until| event.created_at() <= until)
-            && self.tags.iter().all(|tag| tags.values(tag.name).any(|value| tag.values.contains(value)))
+            && self.tags.iter().all(|tag| tags.has_any(tag.name, &tag.values))
     }
 
     /// Whether no event can match: an empty list, or a time range that ends before it starts.

@@ -150,6 +150,9 @@ fn raw_string(text: &str) -> Option<(&str, &str)> {
     Some((&text[..end], &text[end + 1..]))
 }
 
+/// Four times what 64 characters of four bytes take.
+const ECHOED_ID_BYTES_MAX: usize = 1024;
+
 fn subscription_id(
     scanner: &mut Scanner<'_>,
     limits: &Limits,
@@ -163,10 +166,9 @@ fn subscription_id(
     let chars = id.chars().count();
     if chars == 0 || chars > limits.subscription_id_chars_max {
         let max = limits.subscription_id_chars_max;
-        return Err(Refused::invalid(
-            subject(id.into_owned()),
-            format_args!("a subscription id has 1 to {max} characters"),
-        ));
+        // Echoed whole or not at all: a part of it may be the name of another subscription.
+        let subject = if id.len() <= ECHOED_ID_BYTES_MAX { subject(id.into_owned()) } else { Subject::Message };
+        return Err(Refused::invalid(subject, format_args!("a subscription id has 1 to {max} characters")));
     }
     Ok(id.as_ref().into())
 }

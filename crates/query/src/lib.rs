@@ -6,6 +6,8 @@
 //! Owns: the read slots and the size of a slice. Must not know: which store it is, who the client is, how results are sent.
 
 mod limits;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use towpath_protocol::HyperLogLog;
 use towpath_runtime::Clock;
-use towpath_store::{Budget, Completeness, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
+use towpath_store::{Budget, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
 pub use limits::{QueryLimits, visible_at, with_limits};
 
@@ -53,11 +55,17 @@ impl Queries {
         Ok(Reading { queries: self.clone(), scan: Some(self.store.scan(query)?) })
     }
 
-    /// Counts what a query matches, with the HyperLogLog of its authors if `hll_offset` is given.
-    pub async fn count(&self, query: Query, hll_offset: Option<usize>) -> Result<(u64, Option<HyperLogLog>), Error> {
-        let mut reading = self.open(query)?;
-        let mut count = 0;
+    /// Counts what a query matches, with the HyperLogLog of its authors if `hll_offset` is given. Every slice takes one of `turns`.
+    pub async fn count(
+        &self,
+        query: Query,
+        hll_offset: Option<usize>,
+        turns: &Semaphore,
+    ) -> Result<(u64, Option<HyperLogLog>), Error> {
         let mut hll = hll_offset.map(HyperLogLog::new);
+        let mut count = 0;
+        let mut turn = turns.acquire().await;
+        let mut reading = self.open(query)?;
         loop {
             let (events, progress) = reading.next().await?;
             count += events.len() as u64;
@@ -67,6 +75,8 @@ impl Queries {
             if let Progress::Done(_) = progress {
                 return Ok((count, hll));
             }
+            drop(turn);
+            turn = turns.acquire().await;
         }
     }
 }
@@ -78,9 +88,10 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Waits for a slot and reads the next slice. Not cancel-safe: a dropped call loses the scan.
+    /// Waits for a slot and reads the next slice. Not cancel-safe: a dropped call loses the scan. A scan that ended, failed or
+    /// was lost has no next slice, which is an error: an empty one would read as if there were nothing more to find.
     pub async fn next(&mut self) -> Result<(Vec<Stored>, Progress), Error> {
-        let Some(scan) = self.scan.take() else { return Ok((Vec::new(), Progress::Done(Completeness::Unknown))) };
+        let Some(scan) = self.scan.take() else { return Err(Error::Closed("this scan is over".to_owned())) };
         let closed = |_| Error::Closed("the relay is stopping".to_owned());
         let slot = Arc::clone(&self.queries.slots).acquire_owned().await.map_err(closed)?;
         let (slice, clock) = (self.queries.slice, Arc::clone(&self.queries.clock));

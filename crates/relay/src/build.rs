@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use towpath_deliver::{Budget, Deliver};
+use towpath_deliver::{Budget, Deliver, IndexLimits};
 use towpath_gateway::Tls;
 use towpath_ingest::CommitLimits;
 use towpath_policy::{Policy, RelayUrl};
@@ -12,12 +12,13 @@ use towpath_store::{Error, EventStore};
 use towpath_store_embedded::EmbeddedStore;
 
 use crate::config::Config;
+use crate::handover;
 use crate::metrics::Metrics;
 
 /// Messages other than events that may wait for one client before it is not listened to.
 const ANSWERS_MAX: usize = 8192;
-/// Filters that the live index of one relay holds at most; some 400 bytes each.
-const LIVE_FILTERS_MAX: usize = 2_000_000;
+/// The live index of one relay: 2 million postings are some 160 MiB; one connection may hold a client's usual needs many times over.
+const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connection_postings_max: 200_000 };
 
 /// Opens the store the configuration names. One process at a time.
 pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
@@ -60,7 +61,7 @@ pub(crate) fn outbox_budget(config: &Config, metrics: &Metrics) -> Budget {
 }
 
 pub(crate) fn deliver(metrics: &Metrics) -> Deliver {
-    Deliver::new(LIVE_FILTERS_MAX, metrics.deliver.clone())
+    Deliver::new(LIVE_INDEX, metrics.deliver.clone())
 }
 
 /// The rules, for a relay that goes by `urls` unless the configuration names it.
@@ -95,6 +96,7 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
     let tls = server.tls_certificate.clone().zip(server.tls_key.clone());
     towpath_gateway::Config {
         listen: server.listen,
+        share_port: handover::is_being_left(&config.store.data),
         message_bytes_max: config.limits.message_bytes_max,
         connections_max: server.connections_max.get(),
         connections_per_address_max: server.connections_per_address_max.get(),

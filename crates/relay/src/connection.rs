@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use towpath_deliver::{Item, Outbox, Reader, Subscription};
@@ -12,14 +12,14 @@ use towpath_gateway::{Close, Frame, Peer};
 use towpath_ingest::{Answer, Answers, Reply};
 use towpath_policy::{Storage, all_private, kind_spec};
 use towpath_protocol::{ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, relay_message, wire};
-use towpath_query::{QueryLimits, visible_at, with_limits};
 use towpath_runtime::TaskGroup;
 use towpath_session::{Acks, Auth, new_challenge, wording};
-use towpath_store::{Completeness, Cursor, Error, Progress, Query};
 
 use crate::build;
-use crate::limiter::{Asker, Class};
+use crate::config::Config;
+use crate::limiter::{Asker, Class, counted_address, tokens_of};
 use crate::node::Node;
+use crate::scans::Scans;
 
 /// The receiving side. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
@@ -30,6 +30,7 @@ pub(crate) struct Inbound {
     outbox: Arc<Outbox>,
     answers: Arc<OrderedAnswers>,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
+    scans: Scans,
     tasks: TaskGroup,
 }
 
@@ -71,9 +72,9 @@ impl OrderedAnswers {
         }
     }
 
-    /// Waits until fewer than `max` events are unanswered. Only the connection's own reader waits here.
-    async fn room(&self, max: usize) {
-        while self.acks.unanswered() >= max {
+    /// Waits until few enough events are unanswered. Only the connection's own reader waits here.
+    async fn room(&self, config: &Config) {
+        while self.acks.unanswered() >= config.queues.in_flight_per_connection_max.get() {
             self.answered.notified().await;
         }
     }
@@ -100,8 +101,6 @@ impl Answers for OrderedAnswers {
 impl Inbound {
     pub(crate) fn open(node: &Arc<Node>, peer: &Peer) -> (Self, Outbound) {
         let config = node.config.get();
-        let exempt =
-            peer.trusted || config.server.trusted_addresses.iter().any(|network| network.contains(peer.address));
         let outbox = Arc::new(Outbox::new(Arc::clone(&node.outboxes)));
         let answers = OrderedAnswers {
             acks: Acks::default(),
@@ -116,10 +115,11 @@ impl Inbound {
         let inbound = Self {
             node: Arc::clone(node),
             id: node.open.add(&outbox),
-            address: (!exempt).then(|| peer.counted_as()),
+            address: counted_address(peer, &config.server.trusted_addresses),
             outbox: Arc::clone(&outbox),
             answers: Arc::new(answers),
             subscriptions: HashMap::new(),
+            scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
         };
         (inbound, Outbound { outbox, items: Vec::new() })
@@ -129,19 +129,19 @@ impl Inbound {
         match message {
             ClientMessage::Event(event) => self.event(event, received).await,
             ClientMessage::Auth(event) => self.auth(event).await,
-            ClientMessage::Req(id, filters) => self.req(id, filters, received),
-            ClientMessage::Count(id, filters) => self.count(id, filters),
+            ClientMessage::Req(id, filters) => self.req(id, filters, received).await,
+            ClientMessage::Count(id, filters) => self.count(id, filters).await,
             ClientMessage::Close(id) => self.close(&id),
         }
     }
 
     async fn event(&self, event: SubmittedEvent, received: Instant) {
         let config = self.node.config.get();
-        self.answers.room(config.queues.in_flight_per_connection_max.get()).await;
+        self.answers.room(&config).await;
         let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
         let ephemeral = kind_spec(event.unverified().kind()).storage == Storage::Ephemeral;
         let class = if ephemeral { Class::Ephemeral } else { Class::Publish };
-        if let Err(refusal) = self.within_rate(class) {
+        if let Err(refusal) = self.within_rate(class, tokens_of(event.unverified().json().len())) {
             return self.answers.send(slot, false, &refusal);
         }
         let to = Arc::clone(&self.answers) as Arc<dyn Answers>;
@@ -149,8 +149,9 @@ impl Inbound {
     }
 
     async fn auth(&self, event: SubmittedEvent) {
+        self.answers.room(&self.node.config.get()).await;
         let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
-        if let Err(refusal) = self.within_rate(Class::Ephemeral) {
+        if let Err(refusal) = self.within_rate(Class::Ephemeral, 1.0) {
             return self.answers.send(slot, false, &refusal);
         }
         let Some(event) = self.node.ingest.verify_auth(event).await else {
@@ -162,20 +163,22 @@ impl Inbound {
         }
     }
 
-    fn req(&mut self, id: SubscriptionId, filters: Vec<Filter>, received: Instant) {
+    async fn req(&mut self, id: SubscriptionId, filters: Vec<Filter>, received: Instant) {
         // A request under a name in use ends the old subscription, whatever becomes of the new one.
         self.close(&id);
         if let Err(refusal) = self.may_query(&filters) {
             return self.closed(&id, &refusal);
         }
+        let Some(pending) = self.scans.admit().await else { return };
         let subscription = self.subscription(id, filters);
         if self.node.deliver.register(&subscription).is_err() {
             return self.closed(subscription.id(), wording::TOO_MANY_LIVE_FILTERS);
         }
         self.subscriptions.insert(subscription.id().clone(), Arc::clone(&subscription));
-        let node = Arc::clone(&self.node);
+        let (node, scans) = (Arc::clone(&self.node), self.scans.clone());
         self.tasks.spawn(async move {
-            if let Err(error) = stored_then_live(&node, &subscription, received).await {
+            let _pending = pending;
+            if let Err(error) = scans.stored_then_live(&node, &subscription, received).await {
                 tracing::error!(%error, "a scan failed");
                 let reason = wording::store_error(&error);
                 node.metrics.refused(reason);
@@ -185,12 +188,14 @@ impl Inbound {
     }
 
     fn subscription(&self, id: SubscriptionId, filters: Vec<Filter>) -> Arc<Subscription> {
-        let reader = Reader { principal: Arc::clone(self.answers.auth.principal()), policy: self.node.policy.clone() };
-        let held_bytes_max = self.node.outboxes.connection_bytes_max / 2;
-        Arc::new(Subscription::new(id, filters, reader, Arc::clone(&self.outbox), held_bytes_max))
+        Arc::new(Subscription::new(id, filters, self.reader(), Arc::clone(&self.outbox)))
     }
 
-    fn count(&mut self, id: SubscriptionId, filters: Vec<Filter>) {
+    fn reader(&self) -> Reader {
+        Reader { principal: Arc::clone(self.answers.auth.principal()), policy: self.node.policy.clone() }
+    }
+
+    async fn count(&mut self, id: SubscriptionId, filters: Vec<Filter>) {
         let config = self.node.config.get();
         if !config.protocol.count {
             return self.closed(&id, wording::COUNT_IS_OFF);
@@ -198,13 +203,12 @@ impl Inbound {
         if let Err(refusal) = self.may_query(&filters) {
             return self.closed(&id, &refusal);
         }
-        let hll_offset = (filters.len() == 1).then(|| filters[0].hll_offset).flatten();
-        let unlimited = QueryLimits { limit_default: u64::MAX, limit_max: u64::MAX };
-        let reader = Reader { principal: Arc::clone(self.answers.auth.principal()), policy: self.node.policy.clone() };
-        let query = query(&self.node, &filters, unlimited, reader, self.node.queries.snapshot());
-        let (node, outbox) = (Arc::clone(&self.node), Arc::clone(&self.outbox));
+        let Some(pending) = self.scans.admit().await else { return };
+        let (node, scans, outbox, reader) =
+            (Arc::clone(&self.node), self.scans.clone(), Arc::clone(&self.outbox), self.reader());
         self.tasks.spawn(async move {
-            match node.queries.count(query, hll_offset).await {
+            let _pending = pending;
+            match scans.count(&node, &filters, reader).await {
                 Ok((count, hll)) => outbox.push_urgent(relay_message::count(id.as_str(), count, hll.as_ref())),
                 Err(error) => outbox.push_ordered(relay_message::closed(id.as_str(), wording::store_error(&error))),
             }
@@ -213,7 +217,7 @@ impl Inbound {
 
     /// Rates, authentication and the number of subscriptions.
     fn may_query(&mut self, filters: &[Filter]) -> Result<(), String> {
-        self.within_rate(Class::Query)?;
+        self.within_rate(Class::Query, 1.0)?;
         let policy = self.node.policy.get();
         if !self.answers.auth.is_authenticated() {
             if policy.auth_to_read {
@@ -233,11 +237,15 @@ impl Inbound {
         Ok(())
     }
 
-    fn within_rate(&self, class: Class) -> Result<(), String> {
+    fn within_rate(&self, class: Class, tokens: f64) -> Result<(), String> {
+        self.take(class, tokens).map_err(|wait| wording::rate_limited(class.noun(), wait))
+    }
+
+    fn take(&self, class: Class, tokens: f64) -> Result<(), Duration> {
         let principal = self.answers.auth.principal().read();
         let asker = Asker { connection: self.id, address: self.address, keys: principal.keys() };
-        let taken = self.node.limiter.take(class, &asker, &self.node.config.get().rates, self.node.clock.instant());
-        taken.map_err(|wait| wording::rate_limited(class.noun(), wait))
+        let (rates, now) = (&self.node.config.get().rates, self.node.clock.instant());
+        self.node.limiter.take(class, tokens, &asker, rates, now)
     }
 
     fn close(&mut self, id: &SubscriptionId) {
@@ -251,8 +259,13 @@ impl Inbound {
         self.outbox.push_ordered(relay_message::closed(id.as_str(), reason));
     }
 
-    /// Answers what could not be understood, as precisely as it can be addressed.
-    fn refuse(&mut self, Refused { subject, reason }: Refused) {
+    /// Answers what could not be understood, as precisely as it can be addressed. Whoever sends nothing else is read no faster
+    /// than the rate of queries.
+    async fn refuse(&mut self, Refused { subject, reason }: Refused) {
+        if let Err(wait) = self.take(Class::Query, 1.0) {
+            tokio::time::sleep(wait).await;
+        }
+        self.answers.room(&self.node.config.get()).await;
         match subject {
             Subject::Event(id) => {
                 let slot = self.answers.acks.reserve(id);
@@ -282,7 +295,7 @@ impl towpath_gateway::Inbound for Inbound {
         self.node.metrics.parse.observe(self.node.clock.instant().duration_since(received).as_secs_f64());
         match parsed {
             Ok(message) => self.serve(message, received).await,
-            Err(refused) => self.refuse(refused),
+            Err(refused) => self.refuse(refused).await,
         }
         self.outbox.admit().await;
         ControlFlow::Continue(())
@@ -318,53 +331,5 @@ fn frame(item: Item) -> Frame {
         Item::Event { subscription, event, committed } => {
             Frame::Event { head: subscription.head().clone(), json: event.json().clone(), committed_at: committed }
         }
-    }
-}
-
-/// Stored events, EOSE, then live ones. The subscription is in the live index already, so the cursor taken here splits what the
-/// scan sends from what delivery sends, with nothing between and nothing twice.
-async fn stored_then_live(node: &Arc<Node>, subscription: &Arc<Subscription>, received: Instant) -> Result<(), Error> {
-    let config = node.config.get();
-    let cursor = node.queries.snapshot();
-    let limits = QueryLimits {
-        limit_default: config.limits.limit_default.get() as u64,
-        limit_max: config.limits.limit_max.get() as u64,
-    };
-    let query = query(node, subscription.filters(), limits, subscription.reader().clone(), cursor.clone());
-    let mut reading = node.queries.open(query)?;
-    let completeness = loop {
-        subscription.outbox().room_for_stored().await;
-        if subscription.is_closed() {
-            return Ok(());
-        }
-        let (events, progress) = reading.next().await?;
-        subscription.outbox().push_stored(subscription, events.into_iter().map(|stored| stored.event));
-        if let Progress::Done(completeness) = progress {
-            break completeness;
-        }
-    };
-    let hint = config.protocol.eose_hints.then(|| eose_hint(completeness)).flatten();
-    let eose = relay_message::eose(subscription.id().as_str(), hint);
-    if !subscription.go_live(&cursor, eose) {
-        node.deliver.too_slow(subscription);
-    }
-    node.metrics.stored.observe(node.clock.instant().duration_since(received).as_secs_f64());
-    Ok(())
-}
-
-fn eose_hint(completeness: Completeness) -> Option<relay_message::EoseHint> {
-    match completeness {
-        Completeness::All => Some(relay_message::EoseHint::Finish),
-        Completeness::Limited => Some(relay_message::EoseHint::More),
-        Completeness::Unknown => None,
-    }
-}
-
-fn query(node: &Arc<Node>, filters: &[Filter], limits: QueryLimits, reader: Reader, cursor: Cursor) -> Query {
-    let now = node.clock.unix_s();
-    Query {
-        filters: with_limits(filters, limits),
-        cursor,
-        visible: Arc::new(move |event| visible_at(event, now) && reader.may_read(event)),
     }
 }

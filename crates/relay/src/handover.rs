@@ -26,6 +26,11 @@ pub(crate) fn announce_leaving(folder: &Path) {
     }
 }
 
+/// Whether another process is leaving the folder, or was when it was killed.
+pub(crate) fn is_being_left(folder: &Path) -> bool {
+    marker(folder).exists()
+}
+
 /// Opens the store with `open`; waits up to `patience` for a process that is leaving.
 pub(crate) async fn take_over(
     folder: &Path,
@@ -36,9 +41,7 @@ pub(crate) async fn take_over(
     let deadline = clock.instant() + patience;
     loop {
         match open() {
-            Err(Error::InUse) if marker(folder).exists() && clock.instant() < deadline => {
-                tokio::time::sleep(PAUSE).await
-            }
+            Err(Error::InUse) if is_being_left(folder) && clock.instant() < deadline => tokio::time::sleep(PAUSE).await,
             Ok(store) => {
                 forget_leaving(folder);
                 return Ok(store);
@@ -52,5 +55,96 @@ fn forget_leaving(folder: &Path) {
     match fs::remove_file(marker(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "a stale marker stays"),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use towpath_runtime::ManualClock;
+    use towpath_store::memory::MemoryStore;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A folder that the other process leaves after so many attempts to open it, a second each.
+    struct Leaving {
+        folder: tempfile::TempDir,
+        clock: ManualClock,
+        attempts: Cell<u64>,
+        left_after: u64,
+    }
+
+    impl Leaving {
+        fn after(left_after: u64) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self { folder, clock: ManualClock::at(0), attempts: Cell::new(0), left_after }
+        }
+
+        fn open(&self) -> Result<Arc<dyn EventStore>, Error> {
+            self.clock.advance(Duration::from_secs(1));
+            self.attempts.set(self.attempts.get() + 1);
+            if self.attempts.get() <= self.left_after { Err(Error::InUse) } else { Ok(Arc::new(MemoryStore::new())) }
+        }
+
+        async fn take_over(&self) -> Result<(), Error> {
+            take_over(self.folder.path(), PATIENCE, &self.clock, || self.open()).await.map(drop)
+        }
+
+        fn is_marked(&self) -> bool {
+            marker(self.folder.path()).exists()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_being_left_is_waited_for() {
+        let leaving = Leaving::after(3);
+        announce_leaving(leaving.folder.path());
+        assert!(leaving.is_marked());
+        assert!(leaving.take_over().await.is_ok());
+        assert_eq!(leaving.attempts.get(), 4);
+        assert!(!leaving.is_marked(), "the new process is not leaving");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_in_use_by_a_relay_that_stays_is_refused_at_once() {
+        let staying = Leaving::after(u64::MAX);
+        assert!(matches!(staying.take_over().await, Err(Error::InUse)));
+        assert_eq!(staying.attempts.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_with_a_process_that_never_leaves_comes_to_an_end() {
+        let stuck = Leaving::after(u64::MAX);
+        announce_leaving(stuck.folder.path());
+        assert!(matches!(stuck.take_over().await, Err(Error::InUse)));
+        assert_eq!(stuck.attempts.get(), PATIENCE.as_secs(), "a second each");
+        assert!(stuck.is_marked(), "whoever tries next should wait too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marker_left_by_a_crash_is_forgotten_by_the_next_process() {
+        let free = Leaving::after(0);
+        announce_leaving(free.folder.path());
+        assert!(free.take_over().await.is_ok());
+        assert!(!free.is_marked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_other_failure_is_waited_out() {
+        let folder = tempfile::tempdir().unwrap();
+        announce_leaving(folder.path());
+        for error in [Error::Full, Error::Corrupt("for a test".into())] {
+            let attempts = Cell::new(0);
+            let open = || {
+                attempts.set(attempts.get() + 1);
+                Err(error.clone())
+            };
+            let opened = take_over(folder.path(), PATIENCE, &ManualClock::at(0), open).await;
+            assert_eq!(opened.err().map(|error| error.to_string()), Some(error.to_string()));
+            assert_eq!(attempts.get(), 1);
+        }
     }
 }

@@ -67,3 +67,117 @@ fn limitation(config: &Config) -> Value {
     }
     limitation
 }
+
+#[cfg(test)]
+mod tests {
+    use towpath_protocol::SecretKey;
+
+    use super::*;
+    use crate::config::{Sources, resolve};
+
+    fn config(text: &str) -> Config {
+        resolve(&Sources::default().text("towpath.toml", text)).unwrap_or_else(|problems| panic!("{problems}")).config
+    }
+
+    fn own_key() -> PublicKey {
+        SecretKey::from_bytes([7; 32]).unwrap().public_key()
+    }
+
+    fn of(text: &str) -> Value {
+        serde_json::from_slice(&document(&config(text), &own_key())).unwrap()
+    }
+
+    #[test]
+    fn it_states_the_limits_that_are_configured() {
+        let configured = of("[limits]\n\
+             message_bytes_max = 70_001\n\
+             subscriptions_max = 11\n\
+             limit_max = 902\n\
+             limit_default = 103\n\
+             subid_chars_max = 34\n\
+             event_tags_max = 205\n\
+             content_chars_max = 60_006\n\
+             pow_bits_min = 17\n\
+             created_at_ahead_max_s = 308\n\
+             created_at_behind_max_s = 86_409\n");
+        let expected = json!({
+            "max_message_length": 70_001,
+            "max_subscriptions": 11,
+            "max_limit": 902,
+            "default_limit": 103,
+            "max_subid_length": 34,
+            "max_event_tags": 205,
+            "max_content_length": 60_006,
+            "min_pow_difficulty": 17,
+            "auth_required": false,
+            "payment_required": false,
+            "restricted_writes": true,
+            "created_at_upper_limit": 308,
+            "created_at_lower_limit": 86_409,
+        });
+        assert_eq!(configured["limitation"], expected);
+    }
+
+    #[test]
+    fn it_states_no_limit_that_there_is_not() {
+        let limitation = &of("")["limitation"];
+        assert_eq!(limitation.get("created_at_lower_limit"), None, "events of any age are taken");
+        assert_eq!(limitation["restricted_writes"], false);
+    }
+
+    #[test]
+    fn it_asks_for_authentication_where_nothing_goes_without() {
+        for (text, auth_required, restricted_writes) in [
+            ("", false, false),
+            ("auth.to_read = true", false, false),
+            ("auth.to_write = true", false, true),
+            ("auth.to_write = true\nauth.to_read = true", true, true),
+        ] {
+            let limitation = &of(text)["limitation"];
+            assert_eq!(limitation["auth_required"], auth_required, "{text}");
+            assert_eq!(limitation["restricted_writes"], restricted_writes, "{text}");
+        }
+    }
+
+    #[test]
+    fn nips_that_are_switched_off_are_left_out() {
+        assert_eq!(of("")["supported_nips"], json!(SUPPORTED_NIPS));
+        for (text, off) in [
+            ("protocol.count = false", &[45][..]),
+            ("protocol.vanish = false", &[62]),
+            ("protocol.eose_hints = false", &[67]),
+            ("protocol.count = false\nprotocol.vanish = false\nprotocol.eose_hints = false", &[45, 62, 67]),
+        ] {
+            let on: Vec<u16> = SUPPORTED_NIPS.iter().copied().filter(|nip| !off.contains(nip)).collect();
+            assert_eq!(of(text)["supported_nips"], json!(on), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_relay_says_who_it_is_and_leaves_out_what_nobody_filled_in() {
+        let keys = |document: &Value| document.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let plain = of("");
+        let always = ["limitation", "name", "self", "software", "supported_nips", "version"];
+        assert_eq!(keys(&plain), always);
+        assert_eq!(plain["self"], own_key().to_hex());
+        assert_eq!(plain["version"], env!("CARGO_PKG_VERSION"));
+
+        let operator = SecretKey::from_bytes([8; 32]).unwrap().public_key().to_hex();
+        let full = of(&format!(
+            "[relay]\nname = \"A \\\"quoted\\\" name\"\ndescription = \"what\"\nbanner = \"https://b.example.com\"\n\
+             icon = \"https://i.example.com\"\npubkey = \"{operator}\"\ncontact = \"mailto:x@example.com\"\n\
+             terms_of_service = \"https://t.example.com\"\n"
+        ));
+        for (key, value) in [
+            ("name", "A \"quoted\" name"),
+            ("description", "what"),
+            ("banner", "https://b.example.com"),
+            ("icon", "https://i.example.com"),
+            ("pubkey", &operator),
+            ("contact", "mailto:x@example.com"),
+            ("terms_of_service", "https://t.example.com"),
+        ] {
+            assert_eq!(full[key], value, "{key}");
+        }
+    }
+}

@@ -40,3 +40,50 @@ pub(crate) fn page(config: &Config, address: &str) -> Bytes {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Relay;
+
+    fn text(config: &Config, address: &str) -> String {
+        String::from_utf8(page(config, address).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_the_operator_wrote_is_text_and_never_markup() {
+        let hostile = "<script>alert(\"a & b\")</script>";
+        let escaped = "&lt;script&gt;alert(&quot;a &amp; b&quot;)&lt;/script&gt;";
+        let named = Relay { name: hostile.into(), ..Relay::default() };
+        let described = Relay { description: Some(hostile.into()), ..Relay::default() };
+        for (relay, address, times) in
+            [(named, "wss://x", 2), (described, "wss://x", 1), (Relay::default(), hostile, 1)]
+        {
+            let page = text(&Config { relay, ..Config::default() }, address);
+            assert!(!page.contains("<script"), "{page}");
+            assert_eq!(page.matches(escaped).count(), times, "{page}");
+        }
+    }
+
+    #[test]
+    fn it_tells_where_to_connect_what_is_spoken_and_the_limits() {
+        let mut config = Config::default();
+        config.relay.name = "Lock 7".into();
+        config.limits.message_bytes_max = 70_001;
+        let page = text(&config, "wss://relay.example.com");
+        for part in [
+            "<title>Lock 7</title>",
+            "<h1>Lock 7</h1>",
+            "A Nostr relay.",
+            "<code>wss://relay.example.com</code>",
+            "NIP-01, 09, 11,",
+            ", 45,",
+            "<td>70001 bytes</td>",
+            "<td>5000 (default 500)</td>",
+        ] {
+            assert!(page.contains(part), "{part:?} is in {page}");
+        }
+        config.protocol.count = false;
+        assert!(!text(&config, "").contains(", 45"), "a NIP that is switched off is not spoken");
+    }
+}

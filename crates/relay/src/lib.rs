@@ -15,6 +15,7 @@ mod logging;
 mod metrics;
 mod node;
 mod run;
+mod scans;
 
 pub use build::open_store;
 pub use information::SUPPORTED_NIPS;

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use towpath_gateway::{Bound, Gateway, Handle};
 use towpath_ingest::Committer;
+use towpath_policy::Policy;
 use towpath_query::Queries;
 use towpath_runtime::{Clock, Live, Random, SystemClock, TaskGroup, Thread};
 use towpath_store::EventStore;
@@ -150,6 +151,9 @@ fn announce(node: &Node, bound: &Bound, folder: &str) -> std::io::Result<()> {
     writeln!(out, "listening on {scheme}://{local}")?;
     writeln!(out, "data folder  {folder}")?;
     writeln!(out, "relay key    {}", node.own_key)?;
+    if node.config.get().relay.url.is_none() && !local.ip().is_loopback() {
+        tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
+    }
     let page = public.replacen("ws", "http", 1);
     writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {public}")?;
     out.flush()
@@ -202,11 +206,9 @@ fn reload(node: &Node, new: &Config) {
     let old = node.config.get();
     let difference = Config::reloadable_difference(&old, new);
     let merged = old.with_live_values_of(new);
+    // The relay's names are those found at the start.
     let urls = node.policy.get().urls.clone();
-    let policy = build::policy(&merged, &[]);
-    // Without a configured URL the names found at the start stay.
-    let urls = if policy.urls.is_empty() { urls } else { policy.urls };
-    node.policy.set(towpath_policy::Policy { urls, ..build::policy(&merged, &[]) });
+    node.policy.set(Policy { urls, ..build::policy(&merged, &[]) });
     node.config.set(merged);
     tracing::info!(changed = ?difference.live, needs_restart = ?difference.restart, "configuration reloaded");
 }
@@ -234,12 +236,12 @@ async fn stop_then_drain(stop: impl Future<Output = ()>, parts: Parts) {
     node.tasks.clone().spawn(async move {
         let deliver = node.deliver.clone();
         let finished = tokio::task::spawn_blocking(move || {
-            let committed = committer.finish();
+            committer.finish();
             deliver.stop();
-            committed & follower.join()
+            follower.join();
         });
-        if !finished.await.unwrap_or(false) {
-            tracing::error!("a thread of the pipeline had ended early");
+        if let Err(error) = finished.await {
+            tracing::error!(%error, "the pipeline did not end in order");
         }
         node.close_connections(window);
     });

@@ -50,8 +50,8 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Self { keys_max, buckets: Mutex::new(Buckets { full_at: HashMap::new(), overflow_full_at: None }) }
     }
 
-    /// Takes one token from `key`'s bucket, or says how long until there is one.
-    pub fn take(&self, key: K, rate: Rate, now: Instant) -> Result<(), Duration> {
+    /// Takes `tokens` from `key`'s bucket, or says how long until there are as many. More than the bucket holds count as all of it.
+    pub fn take(&self, key: K, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
         if rate.is_off() {
             return Ok(());
         }
@@ -59,10 +59,10 @@ impl<K: Eq + Hash> RateLimiter<K> {
         if buckets.full_at.len() >= self.keys_max && !buckets.full_at.contains_key(&key) {
             buckets.full_at.retain(|_, full_at| *full_at > now);
             if buckets.full_at.len() >= self.keys_max {
-                return take_one(buckets.overflow_full_at.get_or_insert(now), rate, now);
+                return take(buckets.overflow_full_at.get_or_insert(now), tokens, rate, now);
             }
         }
-        take_one(buckets.full_at.entry(key).or_insert(now), rate, now)
+        take(buckets.full_at.entry(key).or_insert(now), tokens, rate, now)
     }
 
     /// Buckets kept.
@@ -76,9 +76,10 @@ impl<K: Eq + Hash> RateLimiter<K> {
     }
 }
 
-fn take_one(full_at: &mut Instant, rate: Rate, now: Instant) -> Result<(), Duration> {
-    let next_full = (*full_at).max(now) + rate.cost(1.0);
-    let latest = now + rate.cost(rate.burst.max(1.0));
+fn take(full_at: &mut Instant, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
+    let burst = rate.burst.max(1.0);
+    let next_full = (*full_at).max(now) + rate.cost(tokens.min(burst));
+    let latest = now + rate.cost(burst);
     if next_full > latest {
         return Err(next_full - latest);
     }
@@ -98,22 +99,22 @@ mod tests {
         let limiter = RateLimiter::new(10);
         let start = SystemClock.instant();
         for _ in 0..3 {
-            assert_eq!(limiter.take("a", TWO_A_SECOND, start), Ok(()));
+            assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, start), Ok(()));
         }
-        let wait = limiter.take("a", TWO_A_SECOND, start).unwrap_err();
+        let wait = limiter.take("a", 1.0, TWO_A_SECOND, start).unwrap_err();
         assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(490), "{wait:?}");
-        assert_eq!(limiter.take("b", TWO_A_SECOND, start), Ok(()), "keys do not share buckets");
-        assert_eq!(limiter.take("a", TWO_A_SECOND, start + wait), Ok(()));
+        assert_eq!(limiter.take("b", 1.0, TWO_A_SECOND, start), Ok(()), "keys do not share buckets");
+        assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, start + wait), Ok(()));
     }
 
     #[test]
     fn many_keys_cannot_grow_it_nor_escape_it() {
         let limiter = RateLimiter::new(5);
         let now = SystemClock.instant();
-        let passed = (0..1000).filter(|key| limiter.take(*key, TWO_A_SECOND, now).is_ok()).count();
+        let passed = (0..1000).filter(|key| limiter.take(*key, 1.0, TWO_A_SECOND, now).is_ok()).count();
         assert_eq!((passed, limiter.len()), (5 + 3, 5));
         let later = now + Duration::from_secs(10);
-        assert_eq!(limiter.take(2000, TWO_A_SECOND, later), Ok(()));
+        assert_eq!(limiter.take(2000, 1.0, TWO_A_SECOND, later), Ok(()));
         assert_eq!(limiter.len(), 1, "full buckets are forgotten");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
@@ -55,18 +56,24 @@ impl TaskGroup {
     }
 }
 
-/// A named thread that is joined.
+/// A named thread that is joined. A panic in it ends the process at once: the threads are stages that everything waits for, a
+/// relay without one of them would look alive, and a restart recovers exactly.
 #[derive(Debug)]
 pub struct Thread(std::thread::JoinHandle<()>);
 
 impl Thread {
     /// Starts `body` on a thread called `name`.
     pub fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let body = move || {
+            if catch_unwind(AssertUnwindSafe(body)).is_err() {
+                std::process::abort();
+            }
+        };
         std::thread::Builder::new().name(name.to_owned()).spawn(body).map(Self)
     }
 
-    /// Waits for its end; false if it panicked.
-    pub fn join(self) -> bool {
-        self.0.join().is_ok()
+    /// Waits for its end.
+    pub fn join(self) {
+        let _ = self.0.join();
     }
 }

@@ -47,6 +47,7 @@ pub fn auth_denial(denial: AuthDenial) -> String {
             format!("invalid: created_at is more than {skew_max_s} s from this relay's clock")
         }
         AuthDenial::Challenge => "invalid: that is not the challenge of this connection".into(),
+        AuthDenial::TooManyKeys { max } => format!("restricted: this connection has proven {max} keys already"),
         AuthDenial::Relay => "invalid: the relay tag does not name this relay".into(),
     }
 }
@@ -89,4 +90,169 @@ pub fn too_many_subscriptions(max: usize) -> String {
 /// Whether a refusal asks for (another) proven key, so that the client needs the challenge.
 pub fn asks_for_auth(refusal: &str) -> bool {
     refusal.starts_with("auth-required:") || refusal.starts_with("restricted:")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use towpath_store::Seq;
+
+    use super::*;
+
+    /// NIP-01's for `OK` and `CLOSED`, and NIP-42's.
+    const PREFIXES: [&str; 10] = [
+        "duplicate",
+        "pow",
+        "blocked",
+        "rate-limited",
+        "invalid",
+        "restricted",
+        "mute",
+        "error",
+        "auth-required",
+        "unsupported",
+    ];
+
+    /// The prefix, of a text that clients and people can both read.
+    fn prefix(text: &str) -> &str {
+        let (prefix, rest) = text.split_once(": ").unwrap_or_else(|| panic!("{text:?} has no prefix"));
+        assert!(PREFIXES.contains(&prefix), "{text:?} has a prefix of its own");
+        assert!(rest.trim() == rest && rest.len() > 5, "{text:?} explains nothing");
+        assert!(!text.contains(['\n', '\r']) && !text.ends_with('.'), "{text:?} is not one phrase");
+        prefix
+    }
+
+    #[test]
+    fn every_outcome_is_worded() {
+        // Without a wildcard: whoever adds a variant is sent here, and adds it to the list below too.
+        let expected = |outcome| match outcome {
+            Outcome::Accepted(_) => (true, None),
+            Outcome::Duplicate | Outcome::Superseded => (true, Some("duplicate")),
+            Outcome::Deleted | Outcome::Vanished => (false, Some("blocked")),
+        };
+        for decided in
+            [Outcome::Accepted(Seq(1)), Outcome::Duplicate, Outcome::Superseded, Outcome::Deleted, Outcome::Vanished]
+        {
+            let (accepted, text) = outcome(decided);
+            let prefix = (!text.is_empty()).then(|| prefix(text));
+            assert_eq!((accepted, prefix), expected(decided), "{decided:?}");
+        }
+    }
+
+    #[test]
+    fn every_denial_is_worded() {
+        let expected = |denial: &Denial| match denial {
+            Denial::Unpublishable
+            | Denial::TooFarAhead { .. }
+            | Denial::TooOld { .. }
+            | Denial::MalformedExpiration
+            | Denial::Expired
+            | Denial::VanishWithoutRelay => "invalid",
+            Denial::Work { .. } | Denial::WorkCommitment { .. } => "pow",
+            Denial::AuthRequired | Denial::ProtectedAnonymous => "auth-required",
+            Denial::ProtectedOther => "restricted",
+            Denial::RepostOfProtected | Denial::VanishElsewhere => "blocked",
+        };
+        for (refused, figures) in [
+            (Denial::Unpublishable, &[][..]),
+            (Denial::TooFarAhead { max_s: 901 }, &["901 s"]),
+            (Denial::TooOld { max_s: 902 }, &["902 s"]),
+            (Denial::MalformedExpiration, &[]),
+            (Denial::Expired, &[]),
+            (Denial::Work { bits: 7, required: 21 }, &["7", "21"]),
+            (Denial::WorkCommitment { committed: 8, required: 22 }, &["8", "22"]),
+            (Denial::AuthRequired, &[]),
+            (Denial::ProtectedAnonymous, &[]),
+            (Denial::ProtectedOther, &[]),
+            (Denial::RepostOfProtected, &[]),
+            (Denial::VanishWithoutRelay, &[]),
+            (Denial::VanishElsewhere, &[]),
+        ] {
+            let text = denial(&refused);
+            assert_eq!(prefix(&text), expected(&refused), "{refused:?}");
+            assert!(figures.iter().all(|figure| text.contains(figure)), "{text:?} names {figures:?}");
+        }
+    }
+
+    #[test]
+    fn every_failed_proof_is_worded() {
+        let expected = |denial| match denial {
+            AuthDenial::Kind | AuthDenial::Time { .. } | AuthDenial::Challenge | AuthDenial::Relay => "invalid",
+            AuthDenial::TooManyKeys { .. } => "restricted",
+        };
+        for refused in [
+            AuthDenial::Kind,
+            AuthDenial::Time { skew_max_s: 601 },
+            AuthDenial::Challenge,
+            AuthDenial::Relay,
+            AuthDenial::TooManyKeys { max: 64 },
+        ] {
+            assert_eq!(prefix(&auth_denial(refused)), expected(refused), "{refused:?}");
+        }
+        assert!(auth_denial(AuthDenial::Time { skew_max_s: 601 }).contains("601 s"));
+    }
+
+    #[test]
+    fn a_failing_store_is_worded_without_a_word_about_the_machine() {
+        let secret = || "/var/lib/secret".to_owned();
+        for error in [
+            Error::Full,
+            Error::Corrupt(secret()),
+            Error::InUse,
+            Error::io("opening /var/lib/secret", ErrorKind::PermissionDenied.into()),
+            Error::io("writing", ErrorKind::StorageFull.into()),
+            Error::Closed(secret()),
+        ] {
+            let text = store_error(&error);
+            assert_eq!(prefix(text), "error", "{error:?}");
+            assert!(!text.contains("secret"), "{text:?}");
+            assert_eq!(text.contains("full"), matches!(error, Error::Full), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn every_fixed_text_has_its_prefix() {
+        for (text, expected) in [
+            (DUPLICATE, "duplicate"),
+            (NOBODY_LISTENING, "mute"),
+            (BAD_SIGNATURE, "invalid"),
+            (OVERLOADED, "rate-limited"),
+            (AUTH_TO_READ, "auth-required"),
+            (AUTH_FOR_PRIVATE, "auth-required"),
+            (COUNT_IS_OFF, "unsupported"),
+            (TOO_MANY_LIVE_FILTERS, "error"),
+            (&too_many_subscriptions(1024), "rate-limited"),
+        ] {
+            assert_eq!(prefix(text), expected, "{text:?}");
+        }
+        assert!(too_many_subscriptions(1024).contains("1024"));
+    }
+
+    #[test]
+    fn a_rate_limit_names_whole_seconds_after_which_it_is_over() {
+        for (wait_ms, seconds) in [(1, 1), (999, 1), (1000, 1), (1001, 2), (59_500, 60)] {
+            let text = rate_limited("queries", Duration::from_millis(wait_ms));
+            assert_eq!(text, format!("rate-limited: too many queries; retry in {seconds} s"));
+            assert_eq!(prefix(&text), "rate-limited");
+        }
+    }
+
+    #[test]
+    fn only_refusals_that_a_proven_key_may_lift_ask_for_one() {
+        for (text, expected) in [
+            (AUTH_TO_READ, true),
+            (AUTH_FOR_PRIVATE, true),
+            (&denial(&Denial::AuthRequired), true),
+            (&denial(&Denial::ProtectedAnonymous), true),
+            (&denial(&Denial::ProtectedOther), true),
+            (&denial(&Denial::Expired), false),
+            (BAD_SIGNATURE, false),
+            (OVERLOADED, false),
+            ("invalid: auth-required: is no prefix here", false),
+            ("", false),
+        ] {
+            assert_eq!(asks_for_auth(text), expected, "{text:?}");
+        }
+    }
 }

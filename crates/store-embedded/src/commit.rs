@@ -37,7 +37,10 @@ impl Shared {
         if batch.writes.iter().any(|write| *write.removal() == Removal::Vanish) {
             self.pending.wait_until_empty()?;
         }
-        self.roll_if_full(&mut writer)?;
+        if let Err(error) = self.roll_if_full(&mut writer) {
+            tracing::warn!(%error, "the next log file could not be started");
+            writer.appender.check_open()?;
+        }
         let pending = self.pending.wait_for_room()?;
         let txn = self.index.read()?;
         let files = self.log.files();

@@ -30,9 +30,7 @@ impl Shared {
     /// Compacts one file, if one is due. True if so.
     pub(crate) fn compact_one(&self, now: u64) -> Result<bool, Error> {
         let Some(segment) = self.due(now)? else { return Ok(false) };
-        if self.close_if_open(&segment)? {
-            return Ok(true);
-        }
+        self.close_if_open(&segment)?;
         // What is not indexed yet would look removed.
         self.pending.wait_until_applied(self.last())?;
         let txn = self.index.read()?;
@@ -81,16 +79,6 @@ impl Shared {
             }
         }
         Ok(None)
-    }
-
-    /// True if `segment` was still written to; then the next step finds it closed.
-    fn close_if_open(&self, segment: &Segment) -> Result<bool, Error> {
-        let mut writer = self.writer.lock();
-        let is_open = writer.appender.segment().first_seq == segment.first_seq;
-        if is_open {
-            self.roll(&mut writer)?;
-        }
-        Ok(is_open)
     }
 
     /// The next generation of `segment`, durable and in place.

@@ -8,7 +8,7 @@ use towpath_policy::{DeletionRequest, KIND_GIFT_WRAP, Placement, Removal, Write}
 use towpath_protocol::{Event, EventId, PublicKey};
 use towpath_store::{Error, Outcome, Seq, rules};
 
-use crate::index::keys::{Moment, Prefix, address_key};
+use crate::index::keys::{Hint, Moment, Prefix, address_key};
 use crate::index::tables::Version;
 use crate::index::{Index, Snapshot, failed, malformed};
 use crate::log::Files;
@@ -148,8 +148,9 @@ impl<'a> Decider<'a> {
     fn vanish(&mut self, request: &Event, removed: &mut Vec<Seq>) -> Result<Lasting, Error> {
         let (who, until) = (request.pubkey(), request.created_at());
         self.batch.vanish(who, until);
-        let mut targets = self.indexed(Prefix::author(&who), until)?;
-        targets.extend(self.indexed(Prefix::tag(b'p', &who.to_hex()), until)?);
+        let mut targets = self.indexed(Prefix::author(&who), until, rules::vanishes)?;
+        let wraps = self.indexed(Prefix::tag(b'p', &who.to_hex()), until, |kind| kind == KIND_GIFT_WRAP)?;
+        targets.extend(wraps);
         let fresh = self.batch.events.values().flatten();
         targets.extend(fresh.map(Target::from));
         for target in targets {
@@ -174,15 +175,18 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// Every indexed event under `prefix` up to `until`.
-    fn indexed(&self, prefix: Prefix, until: u64) -> Result<Vec<Target>, Error> {
+    /// Every indexed event under `prefix` up to `until` whose kind is `meant`; others are not even read.
+    fn indexed(&self, prefix: Prefix, until: u64, meant: impl Fn(u16) -> bool) -> Result<Vec<Target>, Error> {
         let from = prefix.at(Moment::start_of(until));
         let range = self.index.orders_from(self.txn, &from)?;
         let mut targets = Vec::new();
         for item in range {
-            let (key, _) = item.map_err(failed("read the index"))?;
+            let (key, hint) = item.map_err(failed("read the index"))?;
             if !key.starts_with(prefix.as_bytes()) {
                 break;
+            }
+            if !meant(Hint::parse(hint).ok_or_else(|| malformed("orders"))?.kind) {
+                continue;
             }
             let seq = Moment::parse(key).ok_or_else(|| malformed("orders"))?.seq;
             targets.extend(self.target_at(seq)?);

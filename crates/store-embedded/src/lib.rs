@@ -23,6 +23,7 @@ mod open;
 mod overlay;
 mod pending;
 mod read;
+mod roll;
 mod scan;
 mod since;
 #[cfg(test)]
@@ -45,7 +46,6 @@ use index::Index;
 use index::marker::Marker;
 use log::Log;
 use log::record::STREAM;
-use log::segment::Segment;
 use maintain::Upkeep;
 use pending::Pending;
 
@@ -60,16 +60,16 @@ struct Inner {
 }
 
 /// What the store's callers and its thread have in common. Locks are taken in the order of the fields; the keeper,
-/// for which a commit may wait, takes none before `prepared`.
+/// for which a commit may wait, takes none before `preparing`.
 #[derive(Debug)]
 struct Shared {
     config: Config,
     upkeep: Mutex<Upkeep>,
     writer: Mutex<Writer>,
     /// The next log file, as soon as the present one is near its end.
-    prepared: Mutex<Option<Segment>>,
+    preparing: Mutex<Option<roll::Preparing>>,
     pending: Pending,
-    log: Log,
+    log: Arc<Log>,
     /// The last durable entry.
     last: AtomicU64,
     index: Index,
@@ -105,6 +105,7 @@ impl Drop for Inner {
         {
             tracing::error!("the store's thread panicked");
         }
+        self.shared.stop_preparing();
         if let Err(error) = self.shared.checkpoint() {
             tracing::warn!(%error, "the index could not be checkpointed; it may be rebuilt at the next start");
         }

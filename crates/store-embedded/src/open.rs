@@ -29,9 +29,9 @@ pub(crate) fn open(config: Config) -> Result<Shared, Error> {
     let shared = Shared {
         upkeep: Mutex::new(Upkeep::default()),
         writer: Mutex::new(Writer { appender, buffer: Vec::new() }),
-        prepared: Mutex::new(None),
+        preparing: Mutex::new(None),
         pending: Pending::new(last),
-        log,
+        log: Arc::new(log),
         last: AtomicU64::new(last.0),
         index,
         marker: Mutex::new(marker),

@@ -1,6 +1,6 @@
 //! SIGKILL while committing: every commit that returned is found again, whole, and the data folder passes a check.
 
-#![expect(clippy::disallowed_methods, reason = "the test runs itself as the process to kill, told by the environment")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test, which runs itself as the process to kill")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

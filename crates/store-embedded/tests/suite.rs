@@ -13,7 +13,8 @@ struct Embedded<const COMPACTING: bool> {
 
 impl<const COMPACTING: bool> Embedded<COMPACTING> {
     fn config(&self) -> Config {
-        let default = Config { sync: false, ..Config::at(self.dir.path()) };
+        // Small, because every file is written full of zeroes first.
+        let default = Config { sync: false, segment_bytes: 1 << 20, ..Config::at(self.dir.path()) };
         if COMPACTING {
             Config { segment_bytes: 4096, erase_after_s: 0, dead_percent_max: 1, ..default }
         } else {

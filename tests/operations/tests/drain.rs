@@ -1,5 +1,8 @@
 //! SIGTERM: what is queued is finished, clients are told, and the next process takes over.
 
+use std::path::Path;
+use std::process::Stdio;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use towpath_operations::promises::{Holdings, acked_is_durable, ok_order};
@@ -86,15 +89,31 @@ async fn the_next_process_has_the_port_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Starts another process on the port and folder of `old`, and finds in it what `old` had acked.
+async fn take_over(address: &str, folder: &Path, acked: &Event) -> Result<()> {
+    let mut next = command()?;
+    let _next = next.args(["serve", "--listen", address, "--data"]).arg(folder).stdout(Stdio::null()).spawn()?;
+    let url = format!("ws://{address}");
+    eventually("the next process serves", async || Ok(Client::connect_to(&url).await.is_ok())).await?;
+    let stored = Client::connect_to(&url).await?.query(json!({ "ids": [acked.id] })).await?;
+    ensure!(stored == [acked.clone()], "the next process found {stored:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_process_serves_the_port_while_the_old_one_drains() -> Result<()> {
+async fn the_next_process_takes_port_and_folder_over_while_the_old_one_drains() -> Result<()> {
     let mut old = Relay::empty().await?;
-    let address = old.authority().to_owned();
-    let mut waiting = Client::connect(&old).await?;
+    let (address, folder) = (old.authority().to_owned(), old.data_dir()?);
+    let event = note("before").sign();
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Client::connect(&old).await?);
+    }
+    clients[0].store(&event).await?;
+    // The clients are sent away one by one: when this one has gone, others are still there.
     let takeover = async {
-        waiting.disconnected().await?;
-        let next = Relay::builder().listen(&address).start().await?;
-        Client::connect(&next).await?.store(&note("to the next").sign()).await
+        clients[0].disconnected().await?;
+        take_over(&address, &folder, &event).await
     };
     let (status, takeover) = tokio::join!(old.terminate(), takeover);
     takeover?;

@@ -1,9 +1,11 @@
 //! How long connections live: pings, time-outs, drain.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use towpath_gateway::{Config, Drained};
+use towpath_gateway::{Config, Drained, Gateway, Metrics};
+use towpath_runtime::SystemClock;
 
 use crate::support::{Edge, UPGRADE, config, soon};
 
@@ -124,7 +126,7 @@ async fn drain_has_a_deadline() {
 async fn the_next_process_takes_over_the_port_without_a_refused_connection() {
     let mut old = Edge::start();
     let listen = ([127, 0, 0, 1], old.port).into();
-    let new = Edge::with(Config { listen, ..config() });
+    let new = Edge::with(Config { listen, share_port: true, ..config() });
     let mut upgraded = 0;
     for round in 0..200 {
         if round == 100 {
@@ -141,4 +143,11 @@ async fn the_next_process_takes_over_the_port_without_a_refused_connection() {
     assert!(upgraded >= 195, "{upgraded} of 200");
     old.relay.shutdown.notify_waiters();
     old.drained().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_to_who_does_not_take_over() {
+    let old = Edge::start();
+    let config = Config { listen: ([127, 0, 0, 1], old.port).into(), ..config() };
+    assert!(Gateway::bind(config, Metrics::default(), Arc::new(SystemClock)).is_err());
 }

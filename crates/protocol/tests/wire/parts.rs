@@ -1,7 +1,9 @@
 //! Reading an event's parts back out of its bytes.
 
 use bytes::Bytes;
-use towpath_protocol::{Address, Event, EventId, IndexedTags, Limits, MalformedEvent, SecretKey, SubmittedEvent, wire};
+use towpath_protocol::{
+    Address, Event, EventId, IndexedTags, Limits, MalformedEvent, SecretKey, Set, SubmittedEvent, wire,
+};
 
 fn event(tags: &[&[&str]], content: &str) -> Event {
     SecretKey::from_bytes([1; 32]).unwrap().sign(1_700_000_000, 30_023, tags, content, &[0; 32]).into_event()
@@ -45,9 +47,18 @@ fn only_first_values_of_single_letter_tags_are_indexed() {
     ];
     let event = event(&tags, "");
     let indexed = IndexedTags::of(&event);
-    assert_eq!(indexed.iter().collect::<Vec<_>>(), [(b't', "x"), (b'T', "X"), (b't', "")]);
-    assert_eq!(indexed.values(b't').collect::<Vec<_>>(), ["x", ""]);
-    assert_eq!(indexed.values(b'd').count(), 0);
+    assert_eq!(indexed.iter().collect::<Vec<_>>(), [(b'T', "X"), (b't', ""), (b't', "x")]);
+    let one_of = |values: &[&str]| Set::new(values.iter().map(|value| Box::from(*value)).collect());
+    for (name, values, expected) in [
+        (b't', &["x"][..], true),
+        (b't', &["", "a", "b", "c"], true),
+        (b't', &["a", "b", "c"], false),
+        (b'T', &["x"], false),
+        (b't', &[], false),
+        (b'd', &["no"], false),
+    ] {
+        assert_eq!(indexed.has_any(name, &one_of(values)), expected, "{} {values:?}", name as char);
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Appending: one write and one sync a batch, all or nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use towpath_store::{Error, Seq};
 
 use super::Log;
-use super::segment::{FILL_STEP_BYTES, Segment, file_name};
+use super::segment::{FILL_STEP_BYTES, Segment};
 
 /// The open end of the log. One owner at a time.
 #[derive(Debug)]
@@ -45,9 +46,7 @@ impl Appender {
         let end = self.end + record.len() as u64;
         let at = u32::try_from(self.end).ok().filter(|_| u32::try_from(end).is_ok());
         let at = at.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
-        if self.segment.len() < end {
-            self.segment.fill_to(end, &log.disk, &log.dir).map_err(|e| Error::io("extend the log", e))?;
-        }
+        self.make_room(log, end)?;
         if let Err(error) = log.disk.write(self.segment.file(), record, self.end) {
             self.undo(log, record.len());
             return Err(Error::io("write to the log", error));
@@ -60,6 +59,18 @@ impl Appender {
         }
         (self.end, self.next_seq) = (end, next_seq);
         Ok(at)
+    }
+
+    /// Seldom has anything to do: only while the next file is not ready in time.
+    fn make_room(&self, log: &Log, end: u64) -> Result<(), Error> {
+        if self.segment.len() >= end {
+            return Ok(());
+        }
+        let ahead = end.next_multiple_of(FILL_STEP_BYTES);
+        match self.segment.fill_to(ahead, &log.disk, &log.dir) {
+            Err(error) if self.segment.len() < end => Err(Error::io("extend the log", error)),
+            _ => Ok(()),
+        }
     }
 
     /// Zeroes what a failed append may have left.
@@ -92,24 +103,16 @@ impl Appender {
     }
 }
 
-/// An empty file with its first zeroes, under a name that recovery removes.
+/// An empty file, written full of zeroes and synced, under a name that recovery removes.
 pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
     let failed = |e| Error::io("prepare a log file", e);
-    let path = log.dir.join(format!("{}.tmp", file_name(Seq(0), 0)));
+    let path = log.dir.join(format!("next-{}.tmp", log.prepared.fetch_add(1, Ordering::Relaxed)));
     let segment = Segment::create(path, Seq(0), 0).map_err(failed)?;
-    segment.fill_to(FILL_STEP_BYTES.min(log.segment_bytes), &log.disk, &log.dir).map_err(failed)?;
-    log.disk.sync(segment.file()).map_err(failed)?;
-    Ok(segment)
-}
-
-/// Zeroes ahead of the log's end, so that appends find their blocks written, and syncs the zeroes so that no commit has to. Runs
-/// beside appends.
-pub(crate) fn fill_ahead(log: &Log, segment: &Segment, end: u64) -> Result<(), Error> {
-    if segment.len() >= end + FILL_STEP_BYTES / 2 || end >= log.segment_bytes {
-        return Ok(());
+    while segment.len() < log.segment_bytes {
+        let end = (segment.len() + FILL_STEP_BYTES).min(log.segment_bytes);
+        segment.fill_to(end, &log.disk, &log.dir).map_err(failed)?;
+        // A step at a time: commits share the disk.
+        log.disk.sync(segment.file()).map_err(failed)?;
     }
-    let target = (segment.len().max(end) + FILL_STEP_BYTES).min(log.segment_bytes.max(end));
-    let failed = |e| Error::io("extend the log", e);
-    segment.fill_to(target, &log.disk, &log.dir).map_err(failed)?;
-    log.disk.sync(segment.file()).map_err(failed)
+    Ok(segment)
 }

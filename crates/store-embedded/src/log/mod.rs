@@ -12,6 +12,7 @@ pub(crate) mod segment;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 use towpath_store::Seq;
@@ -32,6 +33,8 @@ pub(crate) struct Log {
     pub(crate) dir: PathBuf,
     pub(crate) disk: Disk,
     pub(crate) segment_bytes: u64,
+    /// How many files have been made, so that each has a name of its own before it gets its final one.
+    pub(crate) prepared: AtomicU64,
     files: RwLock<Arc<Files>>,
 }
 
@@ -84,7 +87,7 @@ impl Files {
 
 impl Log {
     pub(crate) fn new(dir: PathBuf, disk: Disk, segment_bytes: u64, files: Files) -> Self {
-        Self { dir, disk, segment_bytes, files: RwLock::new(Arc::new(files)) }
+        Self { dir, disk, segment_bytes, prepared: AtomicU64::new(0), files: RwLock::new(Arc::new(files)) }
     }
 
     pub(crate) fn files(&self) -> Arc<Files> {

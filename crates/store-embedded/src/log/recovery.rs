@@ -28,7 +28,7 @@ pub(crate) fn recover(dir: &Path, disk: Disk, segment_bytes: u64) -> Result<(Log
     let last = files.iter().next_back().cloned();
     let log = Log::new(dir.to_owned(), disk, segment_bytes, files);
     let appender = match last {
-        Some(last) => recover_end(last)?,
+        Some(last) => recover_end(&log, last)?,
         None => start(&log)?,
     };
     Ok((log, appender))
@@ -59,7 +59,7 @@ fn start(log: &Log) -> Result<Appender, Error> {
     Ok(Appender::new(first, 0, Seq(1)))
 }
 
-fn recover_end(last: Arc<Segment>) -> Result<Appender, Error> {
+fn recover_end(log: &Log, last: Arc<Segment>) -> Result<Appender, Error> {
     let mut walk = Walk::new(Arc::clone(&last), 0);
     let mut next_seq = last.first_seq;
     let step = loop {
@@ -83,6 +83,9 @@ fn recover_end(last: Arc<Segment>) -> Result<Appender, Error> {
         let failed = |e| Error::io("repair the log", e);
         last.truncate(end).map_err(failed)?;
         last.file().sync_all().map_err(failed)?;
+    }
+    if let Err(error) = last.fill_to(log.segment_bytes, &log.disk, &log.dir).and_then(|()| log.disk.sync(last.file())) {
+        tracing::warn!(%error, "the log could not be extended ahead of need");
     }
     Ok(Appender::new(last, end, next_seq))
 }

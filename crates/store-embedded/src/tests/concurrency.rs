@@ -84,3 +84,17 @@ fn copies_taken_at_random_moments_hold_what_was_acknowledged_before() {
         assert_eq!(everything(&reopened), everything(&store));
     }
 }
+
+/// Once, a log file was taken into use while the next was being prepared under the same temporary name, and both were one file.
+#[test]
+fn log_files_change_hands_while_the_next_is_being_prepared() {
+    let mut folder = Folder::new();
+    folder.config.segment_bytes = 1 << 10;
+    let store = folder.open();
+    for at in 0..2_000 {
+        accept(&store, &write(1, at, 0, &[], "profile"));
+    }
+    drop(store);
+    let report = folder.check();
+    assert!(report.problems.is_empty(), "{:?}", report.problems);
+}

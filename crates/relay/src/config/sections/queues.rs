@@ -58,7 +58,7 @@ pub(super) const SECTION: Section = Section {
             Count<1_048_576>,
             "commit_events_max",
             Restart,
-            "Verified events that wait to be committed. When full, connections wait their turn.",
+            "Verified events that wait to be committed. When full, further events are refused with \"rate-limited:\".",
             "About a second of work at full speed; more would only be a longer wait.",
         ),
         setting!(

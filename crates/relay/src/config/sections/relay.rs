@@ -106,11 +106,11 @@ pub(super) const SECTION: Section = Section {
             relay.url,
             Optional<RelayUrl>,
             "url",
-            Live,
+            Restart,
             "The URL clients connect to, such as \"wss://relay.example.org\". The `relay` tag of an AUTH \
              event (NIP-42) and of a request to vanish (NIP-62) must name it.",
-            "Not set: the host the client itself connected to is accepted, which is right on one machine. \
-             Set it before the relay is public, so that nobody can replay an AUTH meant for another host.",
+            "Not set: only localhost and the address listened on are accepted, whatever host a client says it \
+             connected to, so that nobody can replay an AUTH meant for another host. Set it before others connect.",
         ),
     ],
 };
