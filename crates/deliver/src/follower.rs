@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use towpath_protocol::Event;
+use towpath_protocol::{Event, Filter};
 use towpath_runtime::Thread;
 use towpath_store::{Committed, Cursor, Delivery, Entry, EventStore, Page, Record, Stored};
 
@@ -26,7 +26,10 @@ const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
 
-/// How much of the live index may be used. A posting is one value that one filter is filed under; some 80 bytes.
+/// What one connection may use of the live index even when it is full.
+const FAIR_SHARE: usize = 2_000;
+
+/// How much of the live index may be used. A posting is one value that one filter is filed under, or just holds; some 80 bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexLimits {
     /// By all connections.
@@ -90,12 +93,15 @@ impl Deliver {
         let mut index = self.0.index.lock();
         let keys = index.keys_of(subscription.filters());
         let limits = self.0.limits;
-        let of_connection = subscription.outbox().postings.load(Ordering::Relaxed) + keys.len();
-        if of_connection > limits.connection_postings_max || index.postings() + keys.len() > limits.postings_max {
+        let cost = cost_of(subscription.filters()).max(keys.len());
+        let of_connection = subscription.outbox().postings.load(Ordering::Relaxed) + cost;
+        // Newcomers with a client's usual needs are let in even when the busy ones have used everything up.
+        let no_room = index.cost() + cost > limits.postings_max && of_connection > FAIR_SHARE;
+        if of_connection > limits.connection_postings_max || no_room {
             return Err(TooManyFilters);
         }
         subscription.outbox().postings.store(of_connection, Ordering::Relaxed);
-        let slot = index.insert(subscription, keys);
+        let slot = index.insert(subscription, keys, cost);
         self.note_filters(&index);
         let _ = subscription.slot.set(slot);
         Ok(())
@@ -138,7 +144,9 @@ impl Deliver {
         while let Some(work) = self.next_work() {
             match work {
                 Work::Batch(stored, at) => self.batch(store, &mut delivered, stored, at),
-                Work::CatchUp(at) => self.catch_up(store, &mut delivered, at),
+                Work::CatchUp(at) => {
+                    self.catch_up(store, &mut delivered, at);
+                }
             }
         }
     }
@@ -162,8 +170,8 @@ impl Deliver {
 
     fn batch(&self, store: &dyn EventStore, delivered: &mut Cursor, stored: Vec<Stored>, at: Instant) {
         let Some(first) = stored.first() else { return };
-        if first.seq > delivered.seq(first.stream).next() {
-            self.catch_up(store, delivered, at);
+        if first.seq > delivered.seq(first.stream).next() && !self.catch_up(store, delivered, at) {
+            return;
         }
         for Stored { stream, seq, event } in &stored {
             if !delivered.covers(*stream, *seq) {
@@ -174,17 +182,17 @@ impl Deliver {
     }
 
     /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
-    /// going on without it would lose events.
-    fn catch_up(&self, store: &dyn EventStore, delivered: &mut Cursor, at: Instant) {
+    /// going on without it would lose events. False if the relay stops first.
+    fn catch_up(&self, store: &dyn EventStore, delivered: &mut Cursor, at: Instant) -> bool {
         self.0.metrics.catch_ups.inc();
         loop {
             match store.since(delivered, PAGE) {
-                Ok(entries) if entries.is_empty() => return,
+                Ok(entries) if entries.is_empty() => return true,
                 Ok(entries) => self.entries(entries, delivered, at),
                 Err(error) => {
                     tracing::error!(%error, "cannot read the log for delivery");
                     if self.stops_within(RETRY_PAUSE) {
-                        return;
+                        return false;
                     }
                 }
             }
@@ -237,6 +245,16 @@ impl Readers {
         let connection = Arc::as_ptr(&reader.principal) as usize;
         *self.0.entry(connection).or_insert_with(|| reader.may_read(event))
     }
+}
+
+/// Values in all conditions: what filters cost to keep, wherever they are filed.
+fn cost_of(filters: &[Filter]) -> usize {
+    let len = |filter: &Filter| {
+        let tags: usize = filter.tags.iter().map(|tag| tag.values.len()).sum();
+        let listed = [filter.ids.as_deref().map_or(0, <[_]>::len), filter.authors.as_deref().map_or(0, <[_]>::len)];
+        1 + tags + listed.iter().sum::<usize>() + filter.kinds.as_deref().map_or(0, <[_]>::len)
+    };
+    filters.iter().map(len).sum()
 }
 
 fn bytes_of(stored: &[Stored]) -> usize {

@@ -70,6 +70,7 @@ struct Slot {
     subscription: Arc<Subscription>,
     /// Where its filters are filed.
     keys: Box<[(u64, u32)]>,
+    cost: usize,
     /// The event last matched, so that an event is delivered once however many filters want it.
     matched: u64,
 }
@@ -81,7 +82,7 @@ pub(crate) struct LiveIndex {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     filters: usize,
-    postings_used: usize,
+    cost: usize,
     events: u64,
 }
 
@@ -93,7 +94,7 @@ impl LiveIndex {
             slots: Vec::new(),
             free: Vec::new(),
             filters: 0,
-            postings_used: 0,
+            cost: 0,
             events: 0,
         }
     }
@@ -109,9 +110,9 @@ impl LiveIndex {
         self.postings.len()
     }
 
-    /// Postings in use.
-    pub(crate) fn postings(&self) -> usize {
-        self.postings_used
+    /// What is in use, in postings.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
     }
 
     /// Where filters would be filed, with the number of the filter. Filters that match nothing are filed nowhere.
@@ -120,8 +121,8 @@ impl LiveIndex {
         filters.iter().zip(0..).flat_map(keys).collect()
     }
 
-    /// Files `subscription` under `keys`, which are those of its filters.
-    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>, keys: Box<[(u64, u32)]>) -> u32 {
+    /// Files `subscription` under `keys`, which are those of its filters, at a `cost`.
+    pub(crate) fn insert(&mut self, subscription: &Arc<Subscription>, keys: Box<[(u64, u32)]>, cost: usize) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -130,23 +131,24 @@ impl LiveIndex {
             self.file(*key, Posting { slot, filter: *filter });
         }
         self.filters += subscription.filters().len();
-        self.postings_used += keys.len();
-        self.slots[slot as usize] = Some(Slot { subscription: Arc::clone(subscription), keys, matched: 0 });
+        self.cost += cost;
+        self.slots[slot as usize] = Some(Slot { subscription: Arc::clone(subscription), keys, cost, matched: 0 });
         slot
     }
 
-    /// Undoes [`LiveIndex::insert`]; returns how many postings that freed.
+    /// Undoes [`LiveIndex::insert`]; returns the cost given back.
     pub(crate) fn remove(&mut self, slot: u32) -> usize {
-        let Some(Slot { subscription, keys, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
+        let Some(Slot { subscription, keys, cost, .. }) = self.slots.get_mut(slot as usize).and_then(Option::take)
+        else {
             return 0;
         };
         for (key, filter) in &keys {
             self.unfile(*key, Posting { slot, filter: *filter });
         }
         self.filters -= subscription.filters().len();
-        self.postings_used -= keys.len();
+        self.cost -= cost;
         self.free.push(slot);
-        keys.len()
+        cost
     }
 
     fn file(&mut self, key: u64, posting: Posting) {

@@ -133,19 +133,27 @@ fn private_events_reach_nobody_who_may_not_read_them() {
 }
 
 #[test]
-fn the_index_holds_no_more_than_allowed_in_all_and_of_one_connection() {
+fn one_connection_holds_no_more_of_the_index_than_its_share() {
     let (here, there) = (outbox(4096), outbox(4096));
-    let deliver = Deliver::new(IndexLimits { postings_max: 3, connection_postings_max: 2 }, Metrics::default());
-    let two = subscription("two", &[r#"{"kinds":[1,2]}"#], &here);
-    deliver.register(&two).unwrap();
-    assert!(deliver.register(&subscription("three", &["{}"], &here)).is_err(), "its connection's share is used up");
-    assert!(deliver.register(&subscription("two", &["{}", "{}"], &there)).is_err(), "one is left");
-    deliver.register(&subscription("one", &["{}"], &there)).unwrap();
-    deliver.unregister(&two);
-    assert!(
-        deliver.register(&subscription("two", &["{}", "{}"], &here)).is_ok(),
-        "what is given back can be used again"
-    );
+    let deliver = Deliver::new(IndexLimits { postings_max: 100, connection_postings_max: 4 }, Metrics::default());
+    let kinds = subscription("kinds", &[r#"{"kinds":[1,2,3]}"#], &here);
+    deliver.register(&kinds).unwrap();
+    assert!(deliver.register(&subscription("more", &["{}"], &here)).is_err(), "its share is used up");
+    deliver.register(&subscription("other", &["{}"], &there)).unwrap();
+    deliver.unregister(&kinds);
+    assert!(deliver.register(&subscription("again", &["{}"], &here)).is_ok(), "what is given back can be used again");
+}
+
+#[test]
+fn a_full_index_is_closed_to_the_busy_and_open_to_newcomers() {
+    let (busy, newcomer) = (outbox(4096), outbox(4096));
+    let deliver =
+        Deliver::new(IndexLimits { postings_max: 2_500, connection_postings_max: 100_000 }, Metrics::default());
+    let kinds =
+        |n: usize| format!(r#"{{"kinds":[{}]}}"#, (0..n).map(|kind| kind.to_string()).collect::<Vec<_>>().join(","));
+    deliver.register(&subscription("most", &[&kinds(2_400)], &busy)).unwrap();
+    assert!(deliver.register(&subscription("more", &[&kinds(200)], &busy)).is_err());
+    assert!(deliver.register(&subscription("few", &[&kinds(200)], &newcomer)).is_ok());
 }
 
 /// A filter over few values, so that random filters and events meet.
@@ -206,7 +214,7 @@ fn the_index_finds_exactly_what_the_filters_match() {
             let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
             let new = subscription("s", &filters, &outbox);
             let keys = index.keys_of(new.filters());
-            live.push((index.insert(&new, keys), new));
+            live.push((index.insert(&new, keys, 1), new));
         }
         while live.len() > 60 {
             let (slot, _) = live.swap_remove(rng.random_range(0..live.len()));
@@ -227,5 +235,5 @@ fn the_index_finds_exactly_what_the_filters_match() {
     for (slot, _) in live {
         index.remove(slot);
     }
-    assert_eq!((index.filters(), index.postings(), index.keys()), (0, 0, 0), "nothing is left behind");
+    assert_eq!((index.filters(), index.cost(), index.keys()), (0, 0, 0), "nothing is left behind");
 }

@@ -21,6 +21,9 @@ use crate::limiter::{Asker, Class, counted_address, tokens_of};
 use crate::node::Node;
 use crate::scans::Scans;
 
+/// A client that sends nonsense is not kept from saying something sensible for longer.
+const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// The receiving side. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
     node: Arc<Node>,
@@ -263,7 +266,7 @@ impl Inbound {
     /// than the rate of queries.
     async fn refuse(&mut self, Refused { subject, reason }: Refused) {
         if let Err(wait) = self.take(Class::Query, 1.0) {
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(wait.min(REFUSAL_PAUSE_MAX)).await;
         }
         self.answers.room(&self.node.config.get()).await;
         match subject {

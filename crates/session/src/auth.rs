@@ -121,6 +121,16 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_proves_so_many_keys_and_no_more() {
+        let auth = Auth::new("c".into());
+        let persons = 1..=u8::try_from(KEYS_MAX).unwrap();
+        persons.for_each(|person| assert_eq!(prove(&auth, person), Ok(()), "{person}"));
+        assert_eq!(prove(&auth, 200), Err(AuthDenial::TooManyKeys { max: KEYS_MAX }));
+        assert_eq!(auth.principal().read().keys().len(), KEYS_MAX);
+        assert_eq!(prove(&auth, 1), Ok(()), "a key that is proven already takes no room");
+    }
+
+    #[test]
     fn a_refused_proof_proves_nothing_and_takes_nothing_away() {
         let auth = Auth::new("c".into());
         assert_eq!(prove(&auth, 1), Ok(()));

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how writes are decided. Everything it does is off the way of a commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -15,7 +16,13 @@ use crate::pending::{Job, Unindexed};
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
     let shared = Arc::clone(shared);
     let thread = std::thread::Builder::new().name("store-keeper".into());
-    thread.spawn(move || run(&shared)).map_err(|e| Error::io("start the store's thread", e))
+    let body = move || {
+        // Commits wait for this thread: without it the store would hang and look alive. A restart recovers exactly.
+        if catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
+            std::process::abort();
+        }
+    };
+    thread.spawn(body).map_err(|e| Error::io("start the store's thread", e))
 }
 
 fn run(shared: &Shared) {

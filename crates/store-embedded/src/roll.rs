@@ -40,8 +40,14 @@ impl Shared {
         if !writer.appender.is_full(&self.log) {
             return Ok(());
         }
-        let ready = self.preparing.lock().take_if(|preparing| preparing.is_finished());
-        ready.map_or(Ok(()), |preparing| writer.appender.roll(&self.log, finish(preparing)?))
+        let Some(ready) = self.preparing.lock().take_if(|preparing| preparing.is_finished()) else { return Ok(()) };
+        match finish(ready) {
+            Ok(next) => writer.appender.roll(&self.log, next),
+            Err(error) => {
+                tracing::warn!(%error, "the next log file could not be prepared; the present one grows on");
+                Ok(())
+            }
+        }
     }
 
     /// Closes the file that starts with the entry given, if it is still written to. Waits for the next to be made, but lets commits

@@ -108,11 +108,20 @@ pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
     let failed = |e| Error::io("prepare a log file", e);
     let path = log.dir.join(format!("next-{}.tmp", log.prepared.fetch_add(1, Ordering::Relaxed)));
     let segment = Segment::create(path, Seq(0), 0).map_err(failed)?;
+    let filled = fill(log, &segment);
+    if filled.is_err() {
+        // Its zeroes may be what the disk is full of. If it cannot go now, the next start removes it.
+        let _ = std::fs::remove_file(&segment.path);
+    }
+    filled.map(|()| segment).map_err(failed)
+}
+
+fn fill(log: &Log, segment: &Segment) -> std::io::Result<()> {
     while segment.len() < log.segment_bytes {
         let end = (segment.len() + FILL_STEP_BYTES).min(log.segment_bytes);
-        segment.fill_to(end, &log.disk, &log.dir).map_err(failed)?;
+        segment.fill_to(end, &log.disk, &log.dir)?;
         // A step at a time: commits share the disk.
-        log.disk.sync(segment.file()).map_err(failed)?;
+        log.disk.sync(segment.file())?;
     }
-    Ok(segment)
+    Ok(())
 }
