@@ -1,15 +1,19 @@
 //! Delivery as its users see it: what an outbox gives, and when.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use towpath_policy::{Policy, Principal};
-use towpath_protocol::{Event, Filter, IndexedTags, SecretKey, relay_message, wire};
-use towpath_runtime::Live;
-use towpath_store::{Cursor, Delivery, Seq, StreamId};
+use towpath_policy::{Policy, Principal, plan};
+use towpath_protocol::{Event, EventId, Filter, IndexedTags, SecretKey, relay_message, wire};
+use towpath_runtime::{Clock, Live, SystemClock};
+use towpath_store::memory::MemoryStore;
+use towpath_store::{
+    Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats, StreamId,
+};
 
 use crate::index::LiveIndex;
 use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Outbox, Reader, Subscription, Taken};
@@ -154,6 +158,76 @@ fn a_full_index_is_closed_to_the_busy_and_open_to_newcomers() {
     deliver.register(&subscription("most", &[&kinds(2_400)], &busy)).unwrap();
     assert!(deliver.register(&subscription("more", &[&kinds(200)], &busy)).is_err());
     assert!(deliver.register(&subscription("few", &[&kinds(200)], &newcomer)).is_ok());
+}
+
+/// A store whose log cannot be read the first time it is asked for.
+struct Stumbling {
+    store: MemoryStore,
+    stumbles: AtomicUsize,
+}
+
+impl EventStore for Stumbling {
+    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.store.commit(batch)
+    }
+
+    fn known(&self, id: &EventId) -> Result<bool, Error> {
+        self.store.known(id)
+    }
+
+    fn snapshot(&self) -> Cursor {
+        self.store.snapshot()
+    }
+
+    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
+        self.store.scan(query)
+    }
+
+    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
+        if self.stumbles.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(Error::Closed("it stumbles".into()));
+        }
+        self.store.since(cursor, page)
+    }
+
+    fn maintain(&self, now: u64) -> Result<bool, Error> {
+        self.store.maintain(now)
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        self.store.health()
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.store.stats()
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it_takes() {
+    let store = Arc::new(Stumbling { store: MemoryStore::new(), stumbles: AtomicUsize::new(0) });
+    let outbox = outbox(1 << 16);
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let follower = deliver.follow(Arc::clone(&store) as Arc<dyn EventStore>).unwrap();
+    let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+    deliver.register(&notes).unwrap();
+    notes.go_live(&store.snapshot(), "EOSE".into());
+    let key = SecretKey::from_bytes([1; 32]).unwrap();
+    for n in 1..=5 {
+        let note = key.sign(n, 1, &[], &n.to_string(), &[0; 32]);
+        let batch = Batch { writes: vec![plan(note, &Policy::default())], committed_at_ms: n };
+        let committed = store.commit(batch).unwrap();
+        // What is not handed over is as good as what did not fit into the inbox.
+        if n == 5 {
+            deliver.committed(&committed, SystemClock.instant());
+        }
+    }
+    while store.stumbles.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    assert_eq!(sent(&outbox).await, ["EOSE", "s 1", "s 2", "s 3", "s 4", "s 5"]);
 }
 
 /// A filter over few values, so that random filters and events meet.

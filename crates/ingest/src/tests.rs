@@ -472,7 +472,7 @@ async fn finishing_answers_everything_that_waits_and_refuses_what_comes_later() 
     assert_eq!(answers.len() as u64, world.connection.slots(), "nothing is left without an answer");
     assert_eq!(answers[..6], accepted(1..=6));
     assert_eq!(answers.iter().filter(|answer| *answer == "Overloaded").count(), 1);
-    world.submit(&again).await;
+    world.submit(&note("too late")).await;
     assert_eq!(world.answers(answers.len() + 1).last().unwrap(), "Overloaded", "nobody would commit it");
 }
 
