@@ -178,10 +178,6 @@ pub(crate) struct QueryArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-
-    /// Leave the ids and signatures out
-    #[arg(long)]
-    pub(crate) no_verify: bool,
 }
 
 #[derive(Debug, clap::Args)]

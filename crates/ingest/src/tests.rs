@@ -272,7 +272,9 @@ impl World {
     }
 
     fn finish(&mut self) {
-        self.committer.take().map(Committer::finish);
+        if let Some(committer) = self.committer.take() {
+            committer.finish();
+        }
     }
 }
 

@@ -13,7 +13,7 @@ pub struct HyperLogLog {
 }
 
 impl HyperLogLog {
-    /// Empty, looking at keys from byte `offset` on (see [`offset`]).
+    /// Empty, looking at keys from byte `offset` on (see `offset`).
     pub fn new(offset: usize) -> Self {
         Self { offset: offset.min(30), registers: [0; 256] }
     }

@@ -4,7 +4,7 @@
 //! signature, what a filter matches, and the text of every relay message.
 //! Must not know: I/O, clocks, tokio, storage, who is connected or what they may do.
 //!
-//! Only [`parse`] makes a [`SubmittedEvent`] and only [`Verifier::verify`] makes a [`VerifiedEvent`], so an event whose
+//! Only `parse` makes a [`SubmittedEvent`] and only [`Verifier::verify`] makes a [`VerifiedEvent`], so an event whose
 //! signature was never checked cannot be handed to the stages behind.
 
 mod event;
@@ -30,7 +30,7 @@ pub use message::{ClientMessage, Refused, Subject, SubscriptionId};
 pub use parse::{InvalidEvent, SubmittedEvent};
 pub use verify::{BadSignature, SecretKey, VerifiedEvent, Verifier};
 
-/// Parsing of client text. See [`parse::client_message`], [`parse::event`] and [`parse::filter`].
+/// Parsing of a client's text: a whole message, one event, one filter.
 pub mod wire {
     pub use crate::filter::parse_filter as filter;
     pub use crate::message::parse_client_message as client_message;

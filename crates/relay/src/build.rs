@@ -9,7 +9,7 @@ use towpath_ingest::CommitLimits;
 use towpath_policy::{Policy, RelayUrl};
 use towpath_query::Slice;
 use towpath_store::{Error, EventStore};
-use towpath_store_embedded::EmbeddedStore;
+use towpath_store_embedded::{CheckReport, EmbeddedStore};
 
 use crate::config::Config;
 use crate::handover;
@@ -22,8 +22,18 @@ const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connectio
 
 /// Opens the store the configuration names. One process at a time.
 pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
+    Ok(Arc::new(EmbeddedStore::open(embedded(config))?))
+}
+
+/// Verifies the whole store the configuration names: every log entry, signature and index entry. `progress` is told entries done
+/// and in all. One process at a time.
+pub fn check_store(config: &Config, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, Error> {
+    towpath_store_embedded::check(embedded(config), progress)
+}
+
+fn embedded(config: &Config) -> towpath_store_embedded::Config {
     let store = &config.store;
-    Ok(Arc::new(EmbeddedStore::open(towpath_store_embedded::Config {
+    towpath_store_embedded::Config {
         dir: store.data.clone(),
         segment_bytes: store.segment_bytes,
         index_bytes_max: store.index_bytes_max,
@@ -32,7 +42,7 @@ pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
         erase_after_s: store.erase_after.as_secs(),
         dead_percent_max: u8::try_from(store.dead_percent_max).unwrap_or(100),
         checkpoint_idle_s: store.checkpoint_idle.as_secs(),
-    })?))
+    }
 }
 
 pub(crate) fn cores() -> usize {

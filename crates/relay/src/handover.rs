@@ -40,8 +40,10 @@ pub(crate) async fn take_over(
 ) -> Result<Arc<dyn EventStore>, Error> {
     let deadline = clock.instant() + patience;
     loop {
+        // Looked at first: who leaves takes the marker away once the folder is free.
+        let leaving = is_being_left(folder);
         match open() {
-            Err(Error::InUse) if is_being_left(folder) && clock.instant() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(Error::InUse) if leaving && clock.instant() < deadline => tokio::time::sleep(PAUSE).await,
             Ok(store) => {
                 forget_leaving(folder);
                 return Ok(store);
@@ -51,7 +53,8 @@ pub(crate) async fn take_over(
     }
 }
 
-fn forget_leaving(folder: &Path) {
+/// Nobody is leaving any more: this process has left, or has the folder.
+pub(crate) fn forget_leaving(folder: &Path) {
     match fs::remove_file(marker(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "a stale marker stays"),
         _ => {}

@@ -17,6 +17,6 @@ mod node;
 mod run;
 mod scans;
 
-pub use build::open_store;
+pub use build::{check_store, open_store};
 pub use information::SUPPORTED_NIPS;
 pub use run::{Reread, serve};

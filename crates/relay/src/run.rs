@@ -1,6 +1,7 @@
 //! Start, serve until told to stop, drain. The order matters and is written here, top to bottom.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     let identity = own_identity(&config, &random)?;
     let folder = config.store.data.display().to_string();
     let runtime = runtime(&config)?;
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     let metrics = Metrics::new();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     // The port first: clients that come while another process still leaves the folder wait instead of being refused.
@@ -48,20 +49,32 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     let store = runtime.block_on(opening).with_context(|| format!("cannot open the store in {folder}"))?;
     let parts = start(config, store, metrics, Ambient { clock, random }, &identity, &bound)?;
     let handle = bound.handle();
-    runtime.block_on(async {
-        let node = Arc::clone(&parts.node);
-        keep_up(&node);
-        // Whoever reads the address may signal at once.
-        reload_on_hangup(&node, handle, reread)?;
-        let stop = stop_signal()?;
-        announce(&node, &bound, &folder)?;
-        let edge = Arc::new(Edge(Arc::clone(&node)));
-        let drained = bound.serve(edge, stop_then_drain(stop, parts)).await;
-        tracing::info!(cut = drained.cut, "stopped");
-        node.tasks.stop();
-        node.tasks.ended().await;
-        anyhow::Ok(())
-    })
+    let data = config_folder(&parts.node);
+    runtime.block_on(run(parts, bound, handle, reread, &folder))?;
+    // With the runtime the last owner of the store is gone: the folder is free.
+    drop(inside);
+    drop(runtime);
+    handover::forget_leaving(&data);
+    Ok(())
+}
+
+fn config_folder(node: &Node) -> PathBuf {
+    node.config.get().store.data.clone()
+}
+
+async fn run(parts: Parts, bound: Bound, handle: Handle, reread: Reread, folder: &str) -> anyhow::Result<()> {
+    let node = Arc::clone(&parts.node);
+    keep_up(&node);
+    // Whoever reads the address may signal at once.
+    reload_on_hangup(&node, handle, reread)?;
+    let stop = stop_signal()?;
+    announce(&node, &bound, folder)?;
+    let edge = Arc::new(Edge(Arc::clone(&node)));
+    let drained = bound.serve(edge, stop_then_drain(stop, parts)).await;
+    tracing::info!(cut = drained.cut, "stopped");
+    node.tasks.stop();
+    node.tasks.ended().await;
+    Ok(())
 }
 
 fn own_identity(config: &Config, random: &Random) -> anyhow::Result<Identity> {

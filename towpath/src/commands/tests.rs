@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::Write;
 
-use towpath_protocol::{EventId, Filter, SecretKey, Set, VerifiedEvent};
+use towpath_protocol::{SecretKey, VerifiedEvent};
 use towpath_relay::config::Config;
 use towpath_store::memory::MemoryStore;
-use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Record, Scan, Seq, Stats};
+use towpath_store::{Cursor, EventStore, Seq};
 
 use super::import::{Source, import};
-use super::{check, export, query, stats};
+use super::{export, query, stats};
 
 const NOTE: u16 = 1;
 
@@ -137,7 +137,7 @@ fn an_interrupted_import_goes_on_behind_the_last_line_that_was_stored() {
 }
 
 #[test]
-fn a_sound_store_passes_the_check_and_its_kinds_are_counted() {
+fn the_kinds_of_what_is_stored_are_counted() {
     let store = MemoryStore::new();
     let doomed = event(1_700_000_000, NOTE, &[], "doomed");
     let lines = [
@@ -148,81 +148,8 @@ fn a_sound_store_passes_the_check_and_its_kinds_are_counted() {
         note(1_700_000_002, "kept"),
     ];
     imported(&store, lines.concat());
-    let report = check::check(&store, true).expect("the check runs");
-    assert_eq!(report.problems, Vec::<String>::new());
-    assert_eq!((report.entries, report.live), (5, 3));
-
     let kinds = stats::by_kind(&store).expect("the store can be read");
     assert_eq!(kinds.keys().copied().collect::<Vec<_>>(), [0, 1, 5]);
     assert!(stats::report(&store.stats().expect("figures"), &kinds).contains("last sequence  5"));
     assert!(store.snapshot() != Cursor::start());
-}
-
-/// A store whose index lost its tags and kept the first event, which the log says the second one removed.
-struct Damaged {
-    inner: MemoryStore,
-}
-
-impl EventStore for Damaged {
-    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        self.inner.commit(batch)
-    }
-
-    fn known(&self, id: &EventId) -> Result<bool, Error> {
-        self.inner.known(id)
-    }
-
-    fn snapshot(&self) -> Cursor {
-        self.inner.snapshot()
-    }
-
-    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
-        let nothing = || Filter { ids: Some(Set::new(Vec::new())), ..Filter::default() };
-        let forgetful = |(filter, limit): &(Filter, _)| {
-            let filter = if filter.tags.is_empty() { filter.clone() } else { nothing() };
-            (filter, *limit)
-        };
-        let filters = query.filters.iter().map(forgetful).collect();
-        self.inner.scan(Query { filters, ..query })
-    }
-
-    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
-        let mut entries = self.inner.since(cursor, page)?;
-        for entry in &mut entries {
-            if let (Seq(2), Record::Event { removed, .. }) = (entry.seq, &mut entry.record) {
-                removed.push(Seq(1));
-            }
-        }
-        Ok(entries)
-    }
-
-    fn maintain(&self, now: u64) -> Result<bool, Error> {
-        self.inner.maintain(now)
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        self.inner.health()
-    }
-
-    fn stats(&self) -> Result<Stats, Error> {
-        self.inner.stats()
-    }
-}
-
-#[test]
-fn the_check_names_what_the_index_lost_and_what_it_kept() {
-    let removed = event(1_700_000_000, NOTE, &[], "removed");
-    let tagged = event(1_700_000_001, NOTE, &[&["t", "towpath"]], "kept");
-    let store = Damaged { inner: MemoryStore::new() };
-    imported(&store, [line(&removed), line(&tagged)].concat());
-
-    let report = check::check(&store, true).expect("the check runs");
-    let removed = removed.event().id();
-    let expected = [
-        format!("entry 1, event {removed}: removed, but still in the index"),
-        format!("entry 2, event {}: not found by tag t = \"towpath\"", tagged.event().id()),
-        format!("index: event {removed} was removed from the log"),
-        "index: 2 events by time, 1 in the log".to_owned(),
-    ];
-    assert_eq!(report.problems, expected);
 }

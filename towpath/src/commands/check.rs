@@ -1,0 +1,31 @@
+//! `towpath check`: is what is stored what was accepted? The store verifies itself; this says what it found.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::args::CheckArgs;
+use crate::progress;
+use crate::settings::{self, Environment};
+
+pub(crate) fn run(args: &CheckArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let config = settings::of_store(&args.store, environment)?.config;
+    let folder = config.store.data.clone();
+    anyhow::ensure!(folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
+    let bar = progress::events(0);
+    let report = towpath_relay::check_store(&config, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+    .with_context(|| format!("cannot open the store in {}", folder.display()))?;
+    bar.finish_and_clear();
+
+    let mut output = std::io::stdout().lock();
+    for problem in &report.problems {
+        writeln!(output, "{problem}")?;
+    }
+    let problems = report.problems_total;
+    eprintln!("{} log entries, {} stored events, {problems} problems", report.entries, report.live);
+    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) })
+}
