@@ -131,7 +131,9 @@ impl Deliver {
     }
 
     fn note_filters(&self, index: &LiveIndex) {
-        self.0.metrics.filters.set(i64::try_from(index.filters()).unwrap_or(i64::MAX));
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.0.metrics.filters.set(gauge(index.filters()));
+        self.0.metrics.postings.set(gauge(index.cost()));
     }
 
     /// Refuses a subscription whose client does not keep up.
@@ -155,7 +157,9 @@ impl Deliver {
         let mut inbox = self.0.inbox.lock();
         loop {
             if let Some((stored, at)) = inbox.batches.pop_front() {
-                inbox.bytes -= bytes_of(&stored);
+                let bytes = bytes_of(&stored);
+                inbox.bytes -= bytes;
+                self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
                 return Some(Work::Batch(stored, at));
             }
             if let Some(at) = inbox.missed.take() {
@@ -270,7 +274,9 @@ impl Delivery for Deliver {
     fn committed(&self, batch: &Committed, at: Instant) {
         let mut inbox = self.0.inbox.lock();
         if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
-            inbox.bytes += bytes_of(&batch.stored);
+            let bytes = bytes_of(&batch.stored);
+            inbox.bytes += bytes;
+            self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
             inbox.batches.push_back((batch.stored.clone(), at));
         } else {
             inbox.missed = Some(at);

@@ -17,7 +17,11 @@ pub struct Metrics {
     pub catch_ups: Counter,
     /// Filters in the live index.
     pub filters: Gauge,
-    /// Bytes of events queued in all outboxes.
+    /// What they cost, in postings; see the limits of the index.
+    pub postings: Gauge,
+    /// Bytes of events handed over and not delivered yet.
+    pub inbox_bytes: Gauge,
+    /// Bytes of events queued in all outboxes, or held for them.
     pub queued_bytes: Gauge<i64>,
     /// Candidates the index proposed that the full match refused.
     pub false_candidates: Counter<u64, AtomicU64>,
@@ -38,7 +42,13 @@ impl Metrics {
             self.catch_ups.clone(),
         );
         registry.register("live_filters", "Filters in the live index", self.filters.clone());
-        registry.register("outbox_queued_bytes", "Bytes of events queued in all outboxes", self.queued_bytes.clone());
+        registry.register("live_postings", "What the filters cost in the live index", self.postings.clone());
+        registry.register("deliver_inbox_bytes", "Bytes of events not delivered yet", self.inbox_bytes.clone());
+        registry.register(
+            "outbox_queued_bytes",
+            "Bytes of events queued in all outboxes or held for them",
+            self.queued_bytes.clone(),
+        );
         registry.register(
             "live_false_candidates",
             "Filters looked at that did not match",

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
@@ -100,6 +100,12 @@ impl CommitQueue {
         waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
         self.note(&waiting);
         Some(batch)
+    }
+
+    /// How long the write at the head has waited.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let head = self.waiting.lock().writes.front().map(|pending| pending.queued);
+        head.map_or(Duration::ZERO, |queued| now.saturating_duration_since(queued))
     }
 
     fn note(&self, waiting: &Waiting) {

@@ -1,5 +1,7 @@
 //! Where an event's time goes, stage by stage.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -23,6 +25,8 @@ pub struct Metrics {
     pub queued_events: Gauge,
     /// Bytes of events waiting for the committer.
     pub queued_bytes: Gauge,
+    /// How long the event at the head of the queue has waited, in seconds. Set when it is asked for.
+    pub queue_age: Gauge<f64, AtomicU64>,
     /// Events accepted.
     pub accepted: Counter,
     /// Ephemeral events delivered.
@@ -41,6 +45,7 @@ impl Default for Metrics {
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             queued_events: Gauge::default(),
             queued_bytes: Gauge::default(),
+            queue_age: Gauge::default(),
             accepted: Counter::default(),
             ephemeral: Counter::default(),
             commit_failures: Counter::default(),
@@ -62,6 +67,7 @@ impl Metrics {
         registry.register("ingest_batch_events", "Events in one commit", self.batch_events.clone());
         registry.register("commit_queue_events", "Events waiting for the committer", self.queued_events.clone());
         registry.register("commit_queue_bytes", "Bytes of events waiting for the committer", self.queued_bytes.clone());
+        registry.register("commit_queue_age_seconds", "How long the next event has waited", self.queue_age.clone());
         registry.register("ingest_accepted", "Events accepted and stored", self.accepted.clone());
         registry.register("ingest_ephemeral", "Ephemeral events delivered", self.ephemeral.clone());
         registry.register("ingest_commit_failures", "Commits that failed", self.commit_failures.clone());

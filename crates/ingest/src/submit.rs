@@ -113,6 +113,11 @@ impl Ingest {
         verified
     }
 
+    /// Brings the metrics that nothing else keeps current up to date.
+    pub fn note_queue_age(&self) {
+        self.metrics.queue_age.set(self.queue.age(self.clock.instant()).as_secs_f64());
+    }
+
     /// Checks a signature outside the way of an event: AUTH. Under the same bound.
     pub async fn verify_auth(&self, event: SubmittedEvent) -> Option<VerifiedEvent> {
         let _slot = self.cpu.acquire().await.ok()?;

@@ -113,6 +113,7 @@ impl towpath_gateway::Relay for Edge {
     }
 
     fn metrics(&self) -> String {
+        self.0.ingest.note_queue_age();
         self.0.metrics.text()
     }
 }
