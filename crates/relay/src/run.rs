@@ -1,7 +1,7 @@
 //! Start, serve until told to stop, drain. The order matters and is written here, top to bottom.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     logging::start(&config.log);
     let random = Random::from_os();
     let identity = own_identity(&config, &random)?;
-    let folder = config.store.data.display().to_string();
+    let data = config.store.data.clone();
     let runtime = runtime(&config)?;
     let inside = runtime.enter();
     let metrics = Metrics::new();
@@ -45,12 +45,11 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     // The port first: clients that come while another process still leaves the folder wait instead of being refused.
     let bound = Gateway::bind(build::gateway(&config), metrics.gateway.clone(), Arc::clone(&clock))?;
     let patience = config.server.drain_deadline;
-    let opening = handover::take_over(&config.store.data, patience, clock.as_ref(), || build::open_store(&config));
-    let store = runtime.block_on(opening).with_context(|| format!("cannot open the store in {folder}"))?;
+    let opening = handover::take_over(&data, patience, clock.as_ref(), || build::open_store(&config));
+    let store = runtime.block_on(opening).with_context(|| format!("cannot open the store in {}", data.display()))?;
     let parts = start(config, store, metrics, Ambient { clock, random }, &identity, &bound)?;
     let handle = bound.handle();
-    let data = config_folder(&parts.node);
-    runtime.block_on(run(parts, bound, handle, reread, &folder))?;
+    runtime.block_on(run(parts, bound, handle, reread, &data))?;
     // With the runtime the last owner of the store is gone: the folder is free.
     drop(inside);
     drop(runtime);
@@ -58,11 +57,7 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn config_folder(node: &Node) -> PathBuf {
-    node.config.get().store.data.clone()
-}
-
-async fn run(parts: Parts, bound: Bound, handle: Handle, reread: Reread, folder: &str) -> anyhow::Result<()> {
+async fn run(parts: Parts, bound: Bound, handle: Handle, reread: Reread, folder: &Path) -> anyhow::Result<()> {
     let node = Arc::clone(&parts.node);
     keep_up(&node);
     // Whoever reads the address may signal at once.
@@ -157,12 +152,12 @@ fn names(bound: &Bound) -> Vec<String> {
 }
 
 /// On standard output, for people and for scripts that wait for the address.
-fn announce(node: &Node, bound: &Bound, folder: &str) -> std::io::Result<()> {
+fn announce(node: &Node, bound: &Bound, folder: &Path) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (public, local) = (&node.address, bound.address());
     let scheme = if node.config.get().server.tls_certificate.is_some() { "wss" } else { "ws" };
     writeln!(out, "listening on {scheme}://{local}")?;
-    writeln!(out, "data folder  {folder}")?;
+    writeln!(out, "data folder  {}", folder.display())?;
     writeln!(out, "relay key    {}", node.own_key)?;
     if node.config.get().relay.url.is_none() && !local.ip().is_loopback() {
         tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
