@@ -28,11 +28,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
 fn run(shared: &Shared) {
     loop {
         match shared.pending.next_job() {
-            Job::Index(batch) => match index(shared, &batch) {
-                Ok(applied) => {
-                    shared.pending.done(applied);
-                    shared.prepare_in_time(u64::from(batch.at) + batch.record.header.record_bytes() as u64);
-                }
+            Job::Index(batches) => match index(shared, &batches) {
+                Ok(()) => finished(shared, &batches),
                 Err(error) => {
                     tracing::error!(%error, "a committed batch could not be indexed");
                     shared.pending.fail(error);
@@ -43,12 +40,25 @@ fn run(shared: &Shared) {
     }
 }
 
-fn index(shared: &Shared, batch: &Unindexed) -> Result<Seq, Error> {
+/// All of `batches` in one transaction.
+fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
     let _marker = shared.dirty_marker()?;
     let mut txn = shared.index.write()?;
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();
-    shared.index.apply(&mut txn, &files, Logged { segment: &batch.segment, at: batch.at, record: &batch.record })?;
-    shared.index.commit(txn)?;
-    Ok(Seq(batch.record.header.next_seq().0 - 1))
+    for batch in batches {
+        shared.index.apply(
+            &mut txn,
+            &files,
+            Logged { segment: &batch.segment, at: batch.at, record: &batch.record },
+        )?;
+    }
+    shared.index.commit(txn)
+}
+
+fn finished(shared: &Shared, batches: &[Arc<Unindexed>]) {
+    let Some(last) = batches.last() else { return };
+    let header = &last.record.header;
+    shared.pending.done(batches.len(), Seq(header.next_seq().0 - 1));
+    shared.prepare_in_time(u64::from(last.at) + header.record_bytes() as u64);
 }

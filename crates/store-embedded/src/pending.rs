@@ -1,10 +1,12 @@
 //! Batches that are durable and not yet indexed: the hand-over from the committer to the keeper thread.
 //!
-//! Bounded: with [`BATCHES_MAX`] waiting, the next commit waits too.
+//! Bounded: with [`BATCHES_MAX`] waiting, the next commit waits too. The keeper takes what waits as one transaction, and lets it
+//! gather a little unless somebody needs it: writing the index costs by the transaction, and nobody waits for it but scans.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::EventId;
@@ -14,8 +16,12 @@ use crate::log::record::Record;
 use crate::log::segment::Segment;
 use crate::overlay::Overlay;
 
-/// One being indexed and one waiting.
-const BATCHES_MAX: usize = 2;
+/// Being indexed or waiting.
+const BATCHES_MAX: usize = 16;
+/// So many waiting are indexed at once, before a commit has to wait.
+const BATCHES_ENOUGH: usize = 8;
+/// How long batches may gather.
+const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// A durable batch.
 #[derive(Debug)]
@@ -29,7 +35,8 @@ pub(crate) struct Unindexed {
 /// What the keeper is asked to do next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Index(Arc<Unindexed>),
+    /// In this order.
+    Index(Vec<Arc<Unindexed>>),
     Stop,
 }
 
@@ -38,6 +45,8 @@ struct State {
     batches: VecDeque<Arc<Unindexed>>,
     /// Why the oldest could not be indexed. It is tried again when somebody needs it.
     failure: Option<Error>,
+    /// Somebody waits for the index.
+    wanted: bool,
     stopping: bool,
 }
 
@@ -45,13 +54,21 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Pending {
     state: Mutex<State>,
+    /// For those who wait for the index.
     changed: Condvar,
+    /// For the keeper.
+    work: Condvar,
     applied: AtomicU64,
 }
 
 impl Pending {
     pub(crate) fn new(applied: Seq) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), applied: AtomicU64::new(applied.0) }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            work: Condvar::new(),
+            applied: AtomicU64::new(applied.0),
+        }
     }
 
     pub(crate) fn applied(&self) -> Seq {
@@ -60,8 +77,12 @@ impl Pending {
 
     /// Hands a batch over.
     pub(crate) fn push(&self, batch: Unindexed) {
-        self.state.lock().batches.push_back(Arc::new(batch));
-        self.changed.notify_all();
+        let mut state = self.state.lock();
+        state.batches.push_back(Arc::new(batch));
+        // In between the keeper sleeps: waking it for every batch would be most of its cost.
+        if state.batches.len() == 1 || state.batches.len() == BATCHES_ENOUGH {
+            self.work.notify_one();
+        }
     }
 
     /// Waits until another batch may be handed over; returns the effects of those that the index may lack.
@@ -92,10 +113,12 @@ impl Pending {
 
     fn wait_until(&self, mut reached: impl FnMut(&State) -> bool) -> Result<MutexGuard<'_, State>, Error> {
         let mut state = self.state.lock();
-        if !reached(&state) && state.failure.take().is_some() {
-            self.changed.notify_all();
+        if !reached(&state) {
+            state.failure = None;
         }
         while !reached(&state) {
+            state.wanted = true;
+            self.work.notify_one();
             if let Some(failure) = &state.failure {
                 return Err(failure.clone());
             }
@@ -111,18 +134,26 @@ impl Pending {
     pub(crate) fn next_job(&self) -> Job {
         let mut state = self.state.lock();
         loop {
-            match state.batches.front() {
-                Some(batch) if state.failure.is_none() => return Job::Index(Arc::clone(batch)),
-                _ if state.stopping => return Job::Stop,
-                _ => self.changed.wait(&mut state),
+            if state.batches.is_empty() || state.failure.is_some() {
+                if state.stopping {
+                    return Job::Stop;
+                }
+                self.work.wait(&mut state);
+                continue;
+            }
+            let due = state.wanted || state.stopping || state.batches.len() >= BATCHES_ENOUGH;
+            if due || self.work.wait_for(&mut state, GATHER_TIME).timed_out() {
+                break;
             }
         }
+        state.wanted = false;
+        Job::Index(state.batches.iter().cloned().collect())
     }
 
-    /// For the keeper: the oldest batch is in the index.
-    pub(crate) fn done(&self, applied: Seq) {
+    /// For the keeper: the oldest `batches` are in the index.
+    pub(crate) fn done(&self, batches: usize, applied: Seq) {
         let mut state = self.state.lock();
-        state.batches.pop_front();
+        state.batches.drain(..batches);
         self.applied.store(applied.0, Ordering::Release);
         drop(state);
         self.changed.notify_all();
@@ -137,6 +168,7 @@ impl Pending {
     /// Ends the keeper once it has nothing left that it can do.
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;
+        self.work.notify_one();
         self.changed.notify_all();
     }
 
