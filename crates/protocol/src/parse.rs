@@ -221,8 +221,10 @@ fn verbatim(canonical: &str) -> Vec<u8> {
     while at < bytes.len() {
         let rest = &bytes[at..];
         let used = match rest {
-            [b'\\', b'u', ..] if rest.len() >= 6 => {
-                out.extend(u8::from_str_radix(&canonical[at + 2..at + 6], 16));
+            [b'\\', b'u', b'0', b'0', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit =
+                    |hex: u8| (hex as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+                out.push(digit(*high) << 4 | digit(*low));
                 6
             }
             [b'\\', _, ..] => {
@@ -237,4 +239,24 @@ fn verbatim(canonical: &str) -> Vec<u8> {
         at += used;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_escapes_of_control_characters_are_made_verbatim() {
+        for (canonical, expected) in [
+            (r"a\u0000\u001fb", "a\u{0}\u{1f}b"),
+            (r"\\u0000", r"\\u0000"),
+            (r"\n\u0007", "\\n\u{7}"),
+            // Damaged bytes of a store come here too, when it is checked: a fuzzed one broke a character in two.
+            (r"\u000é0", r"\u000é0"),
+            (r"\u00", r"\u00"),
+            ("\\", "\\"),
+        ] {
+            assert_eq!(verbatim(canonical), expected.as_bytes(), "{canonical}");
+        }
+    }
 }

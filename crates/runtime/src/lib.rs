@@ -12,7 +12,7 @@ mod tasks;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use live::Live;
-pub use metrics::{LATENCY_BUCKETS, latency_histogram};
+pub use metrics::latency_histogram;
 pub use random::Random;
 pub use rate::{Rate, RateLimiter};
 pub use tasks::{TaskGroup, Thread};

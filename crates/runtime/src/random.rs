@@ -15,11 +15,6 @@ impl Random {
         Self(Mutex::new(StdRng::from_os_rng()))
     }
 
-    /// The same sequence for the same seed, for tests.
-    pub fn seeded(seed: u64) -> Self {
-        Self(Mutex::new(StdRng::seed_from_u64(seed)))
-    }
-
     /// Fresh bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];

@@ -65,14 +65,9 @@ impl<K: Eq + Hash> RateLimiter<K> {
         take(buckets.full_at.entry(key).or_insert(now), tokens, rate, now)
     }
 
-    /// Buckets kept.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.buckets.lock().full_at.len()
-    }
-
-    /// Whether no bucket is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

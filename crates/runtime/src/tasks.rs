@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Tasks that end together. Clones are the same group; a child group ends with its parent.
@@ -37,16 +37,6 @@ impl TaskGroup {
     /// Tells the group's tasks to stop.
     pub fn stop(&self) {
         self.stop.cancel();
-    }
-
-    /// Whether it was told to stop.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
-    /// Waits until it is told to stop. Cancel-safe.
-    pub fn stopping(&self) -> WaitForCancellationFuture<'_> {
-        self.stop.cancelled()
     }
 
     /// Waits until every task has ended. Cancel-safe.

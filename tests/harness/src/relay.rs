@@ -59,7 +59,6 @@ impl Drop for Process {
 pub struct RelayBuilder {
     config: String,
     environment: Vec<(String, String)>,
-    listen: Option<String>,
 }
 
 impl RelayBuilder {
@@ -75,18 +74,11 @@ impl RelayBuilder {
         self
     }
 
-    /// Host and port to listen on instead of a free port.
-    pub fn listen(mut self, authority: &str) -> Self {
-        self.listen = Some(authority.to_owned());
-        self
-    }
-
     /// Starts the relay and waits until it accepts connections.
     pub async fn start(self) -> Result<Relay> {
         let home = tempfile::tempdir()?;
-        let listen = self.listen.clone().unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let mut process = Process { builder: self, child: None, home };
-        let url = process.spawn(&listen).await?;
+        let url = process.spawn("127.0.0.1:0").await?;
         Ok(Relay { url, process: Some(process) })
     }
 }
