@@ -1,20 +1,24 @@
-//! The follower thread: carries commits to the subscriptions that want them, in commit order (`CommitOrder`, `NothingMissed`).
+//! The follower: carries commits to the subscriptions that want them, in commit order (`CommitOrder`, `NothingMissed`).
 //!
-//! The committer hands each batch over through a small queue and never waits. A follower that finds a gap, because the queue was
-//! full, reads the missing entries from the log; so a slow follower costs latency, never an event.
+//! A thread of its own does, so that the committer never waits: it is handed each batch through a small queue, and when it finds a
+//! gap, because the queue was full, it reads the missing entries from the log. A slow follower costs latency, never an event.
+//!
+//! But waking a thread costs more than most events do. While the follower has nothing to do, the committer delivers a lone event
+//! itself if few filters have to be looked at for it, a bound that makes it cheaper than the waking.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::{Event, Filter};
 use towpath_runtime::Thread;
 use towpath_store::{Committed, Cursor, Delivery, Entry, EventStore, Page, Record, Stored};
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::subscription::{Place, Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
@@ -22,6 +26,9 @@ const BATCHES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What it reads from the log at once.
 const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
+/// The committer delivers an event itself if so few filters could want it, and it is no longer than this.
+const LOOKS_HERE_MAX: usize = 8;
+const BYTES_HERE_MAX: usize = 2 * 1024;
 /// Between two attempts to read a log that cannot be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
@@ -46,7 +53,10 @@ pub struct TooManyFilters;
 #[derive(Clone)]
 pub struct Deliver(Arc<Shared>);
 
+/// Locks are taken in the order of the fields.
 struct Shared {
+    /// How far the log has been delivered. Whoever delivers from it holds this, and so nobody else does.
+    delivered: Mutex<Cursor>,
     index: Mutex<LiveIndex>,
     limits: IndexLimits,
     inbox: Mutex<Inbox>,
@@ -63,10 +73,17 @@ struct Inbox {
     stopped: bool,
 }
 
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.missed.is_none()
+    }
+}
+
 impl Deliver {
     /// Nobody listens yet.
     pub fn new(limits: IndexLimits, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
+            delivered: Mutex::default(),
             index: Mutex::new(LiveIndex::new()),
             limits,
             inbox: Mutex::default(),
@@ -78,8 +95,8 @@ impl Deliver {
     /// Starts the follower behind what `store` holds. It ends after [`Deliver::stop`], when all that was committed is delivered.
     pub fn follow(&self, store: Arc<dyn EventStore>) -> std::io::Result<Thread> {
         let deliver = self.clone();
-        let cursor = store.snapshot();
-        Thread::start("deliver", move || deliver.run(store.as_ref(), cursor))
+        *self.0.delivered.lock() = store.snapshot();
+        Thread::start("deliver", move || deliver.run(store.as_ref()))
     }
 
     /// No more commits will come.
@@ -142,8 +159,8 @@ impl Deliver {
         self.refuse(subscription, TOO_SLOW);
     }
 
-    fn run(&self, store: &dyn EventStore, mut delivered: Cursor) {
-        while let Some(work) = self.next_work() {
+    fn run(&self, store: &dyn EventStore) {
+        while let Some((work, mut delivered)) = self.next_work() {
             match work {
                 Work::Batch(stored, at) => self.batch(store, &mut delivered, stored, at),
                 Work::CatchUp(at) => {
@@ -153,23 +170,43 @@ impl Deliver {
         }
     }
 
-    fn next_work(&self) -> Option<Work> {
-        let mut inbox = self.0.inbox.lock();
+    /// Waits for work. It is taken together with the right to deliver, so that the committer sees one of the two.
+    fn next_work(&self) -> Option<(Work, MutexGuard<'_, Cursor>)> {
         loop {
+            let delivered = self.0.delivered.lock();
+            let mut inbox = self.0.inbox.lock();
             if let Some((stored, at)) = inbox.batches.pop_front() {
                 let bytes = bytes_of(&stored);
                 inbox.bytes -= bytes;
                 self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some(Work::Batch(stored, at));
+                return Some((Work::Batch(stored, at), delivered));
             }
             if let Some(at) = inbox.missed.take() {
-                return Some(Work::CatchUp(at));
+                return Some((Work::CatchUp(at), delivered));
             }
             if inbox.stopped {
                 return None;
             }
+            drop(delivered);
             self.0.arrived.wait(&mut inbox);
         }
+    }
+
+    /// Delivers a lone event on the committer's thread, if that is cheap and the follower has nothing before it. False if not.
+    fn deliver_here(&self, batch: &Committed, at: Instant) -> bool {
+        let [Stored { stream, seq, event }] = &batch.stored[..] else { return false };
+        let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
+        let next = delivered.seq(*stream).next() == *seq && self.0.inbox.lock().is_empty();
+        if !next || event.json().len() > BYTES_HERE_MAX {
+            return false;
+        }
+        let mut matching = Vec::new();
+        let found = self.0.index.try_lock().and_then(|mut index| index.matching(event, LOOKS_HERE_MAX, &mut matching));
+        let Some(in_vain) = found else { return false };
+        self.0.metrics.false_candidates.inc_by(in_vain);
+        delivered.advance(*stream, *seq);
+        self.offer(&matching, Some((*stream, *seq)), event, Some(at), Outbox::send_now);
+        true
     }
 
     fn batch(&self, store: &dyn EventStore, delivered: &mut Cursor, stored: Vec<Stored>, at: Instant) {
@@ -223,16 +260,30 @@ impl Deliver {
     /// Offers `event` to everyone who wants and may have it; returns how many did.
     fn deliver(&self, place: Place, event: &Event, committed: Option<Instant>) -> usize {
         let mut matching = Vec::new();
-        let in_vain = self.0.index.lock().matching(event, &mut matching);
-        self.0.metrics.false_candidates.inc_by(in_vain);
+        let in_vain = self.0.index.lock().matching(event, usize::MAX, &mut matching);
+        self.0.metrics.false_candidates.inc_by(in_vain.unwrap_or_default());
+        self.offer(&matching, place, event, committed, Outbox::wake)
+    }
+
+    /// Offers `event` to those of `matching` who may have it, and has it sent; returns how many did.
+    fn offer(
+        &self,
+        matching: &[Arc<Subscription>],
+        place: Place,
+        event: &Event,
+        committed: Option<Instant>,
+        send: fn(&Outbox),
+    ) -> usize {
         let mut reached = 0;
         let mut readers = Readers::default();
-        for subscription in &matching {
+        for subscription in matching {
             if !readers.may_read(subscription.reader(), event) {
                 continue;
             }
             reached += 1;
-            if !subscription.offer(place, event, committed) {
+            if subscription.offer(place, event, committed) {
+                send(subscription.outbox());
+            } else {
                 self.too_slow(subscription);
             }
         }
@@ -272,6 +323,9 @@ enum Work {
 
 impl Delivery for Deliver {
     fn committed(&self, batch: &Committed, at: Instant) {
+        if self.deliver_here(batch, at) {
+            return;
+        }
         let mut inbox = self.0.inbox.lock();
         if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
             let bytes = bytes_of(&batch.stored);

@@ -226,17 +226,27 @@ impl LiveIndex {
         keys
     }
 
-    /// Appends the subscriptions that want `event`, each once, and returns how many filters were looked at in vain.
-    pub(crate) fn matching(&mut self, event: &Event, into: &mut Vec<Arc<Subscription>>) -> u64 {
+    /// Appends the subscriptions that want `event`, each once, and returns how many filters were looked at in vain. `None` if more
+    /// than `looks_max` would have to be looked at, with some appended all the same.
+    pub(crate) fn matching(
+        &mut self,
+        event: &Event,
+        looks_max: usize,
+        into: &mut Vec<Arc<Subscription>>,
+    ) -> Option<u64> {
         let tags = IndexedTags::of(event);
         self.events += 1;
-        let mut in_vain = 0;
+        let (mut looks, mut in_vain) = (0, 0);
         for key in self.keys_of_event(event, &tags) {
             let Some(postings) = self.postings.get(&key) else { continue };
             for posting in postings.iter() {
                 let Some(slot) = self.slots.get_mut(posting.slot as usize).and_then(Option::as_mut) else { continue };
                 if slot.matched == self.events {
                     continue;
+                }
+                looks += 1;
+                if looks > looks_max {
+                    return None;
                 }
                 if slot.subscription.filters()[posting.filter as usize].matches(event, &tags) {
                     slot.matched = self.events;
@@ -246,7 +256,7 @@ impl LiveIndex {
                 }
             }
         }
-        in_vain
+        Some(in_vain)
     }
 }
 

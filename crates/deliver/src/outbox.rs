@@ -6,7 +6,8 @@
 //! ([`Outbox::admit`]) while too many wait.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -102,11 +103,16 @@ pub enum Taken {
     Close(Close),
 }
 
+/// Hands what waits in an outbox to its socket, on the calling thread and without waiting; false if the socket's writer must be
+/// woken instead.
+pub type SendNow = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// See the module.
-#[derive(Debug)]
 pub struct Outbox {
     queues: Mutex<Queues>,
+    /// For the socket's writer.
     ready: Notify,
+    send_now: OnceLock<SendNow>,
     room: Notify,
     budget: Arc<Budget>,
     /// What the connection's subscriptions use of the live index.
@@ -135,6 +141,10 @@ impl Queues {
         self.texts -= 1;
         self.text_bytes -= text.len();
     }
+
+    fn has_frames(&self) -> bool {
+        !self.urgent.is_empty() || !self.ordered.is_empty()
+    }
 }
 
 /// The outbox has no room for an event.
@@ -147,6 +157,7 @@ impl Outbox {
         Self {
             queues: Mutex::default(),
             ready: Notify::new(),
+            send_now: OnceLock::new(),
             room: Notify::new(),
             budget,
             postings: AtomicUsize::new(0),
@@ -154,14 +165,37 @@ impl Outbox {
         }
     }
 
+    /// The short way to the socket, if it has one. The first call counts.
+    pub fn attach(&self, send_now: SendNow) {
+        let _ = self.send_now.set(send_now);
+    }
+
     /// Queues an answer that overtakes events.
     pub fn push_urgent(&self, text: String) {
+        self.queue_urgent(text);
+        self.wake();
+    }
+
+    /// As [`Outbox::push_urgent`], but nobody is told: [`Outbox::wake`] or [`Outbox::send_now`] must follow.
+    pub fn queue_urgent(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
             queues.count_text(&text);
             queues.urgent.push_back(text);
-            drop(queues);
-            self.ready.notify_one();
+        }
+    }
+
+    /// Has the socket's writer see to what waits.
+    pub fn wake(&self) {
+        self.ready.notify_one();
+    }
+
+    /// Hands what waits to the socket on this thread if it takes it at once, and else wakes the socket's writer. Never blocks; costs
+    /// a system call. For a thread that has one or two frames and would otherwise have to wake another one for them.
+    pub fn send_now(&self) {
+        let sent = self.send_now.get().is_some_and(|send_now| send_now());
+        if !sent || self.queues.lock().has_frames() {
+            self.wake();
         }
     }
 
@@ -172,12 +206,12 @@ impl Outbox {
             queues.count_text(&text);
             queues.ordered.push_back(Item::Text(text));
             drop(queues);
-            self.ready.notify_one();
+            self.wake();
         }
     }
 
-    /// Queues a live event unless there is no room.
-    pub(crate) fn push_event(
+    /// Queues a live event unless there is no room. Nobody is told: [`Outbox::wake`] or [`Outbox::send_now`] must follow.
+    pub(crate) fn queue_live(
         &self,
         subscription: &Arc<Subscription>,
         event: Event,
@@ -192,8 +226,6 @@ impl Outbox {
             return Err(Full);
         }
         self.queue_event(&mut queues, subscription, event, committed);
-        drop(queues);
-        self.ready.notify_one();
         Ok(())
     }
 
@@ -217,7 +249,7 @@ impl Outbox {
         if queues.close.is_none() {
             events.for_each(|event| self.queue_event(&mut queues, subscription, event, None));
             drop(queues);
-            self.ready.notify_one();
+            self.wake();
         }
     }
 
@@ -252,18 +284,22 @@ impl Outbox {
         }
     }
 
-    /// Waits for frames and moves about `bytes_max` bytes of them into `into`. Cancel-safe: nothing is taken before it returns.
-    pub async fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Taken {
+    /// Waits until [`Outbox::take`] has something. Cancel-safe.
+    pub async fn ready(&self) {
         loop {
             let ready = self.ready.notified();
-            if let Some(taken) = self.try_take(into, bytes_max) {
-                return taken;
+            {
+                let queues = self.queues.lock();
+                if queues.has_frames() || queues.close.is_some() {
+                    return;
+                }
             }
             ready.await;
         }
     }
 
-    fn try_take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Taken> {
+    /// Moves about `bytes_max` bytes of frames into `into`; `None` if there are none and no close is due.
+    pub fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Taken> {
         let mut queues = self.queues.lock();
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -291,7 +327,7 @@ impl Outbox {
             into.push(item);
         }
         self.release(&mut queues, freed);
-        let drained = queues.urgent.is_empty() && queues.ordered.is_empty();
+        let drained = !queues.has_frames();
         match queues.close.clone() {
             Some(close) if drained => Some(Taken::Close(close)),
             _ => (!into.is_empty()).then_some(Taken::Frames),
@@ -336,6 +372,12 @@ impl Outbox {
         self.queues.lock().close.get_or_insert(close);
         self.ready.notify_one();
         self.room.notify_waiters();
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("queues", &self.queues).finish_non_exhaustive()
     }
 }
 

@@ -129,12 +129,13 @@ impl Subscription {
         first
     }
 
-    /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused.
+    /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused. The outbox is
+    /// not told.
     pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, committed: Option<Instant>) -> bool {
         let mut phase = self.phase.lock();
         match &mut *phase {
             Phase::Live { sent } if is_covered(sent, place) => true,
-            Phase::Live { .. } => self.outbox.push_event(self, event.clone(), committed).is_ok(),
+            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), committed).is_ok(),
             Phase::Stored { held } => {
                 held.push(Held { place, event: event.clone(), committed });
                 self.outbox.hold(event.json().len())
@@ -151,9 +152,10 @@ impl Subscription {
         }
         self.outbox.push_ordered(eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
-        held.into_iter()
-            .filter(|held| !is_covered(cursor, held.place))
-            .all(|held| self.outbox.push_event(self, held.event, held.committed).is_ok())
+        let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.place));
+        let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.committed).is_ok());
+        self.outbox.wake();
+        fits
     }
 
     /// Ends the stored phase; returns what was held in it.

@@ -41,7 +41,7 @@ fn subscription(id: &str, filters: &[&str], outbox: &Arc<Outbox>) -> Arc<Subscri
 async fn sent(outbox: &Outbox) -> Vec<String> {
     outbox.push_urgent("end".into());
     let mut items = Vec::new();
-    outbox.take(&mut items, usize::MAX).await;
+    outbox.take(&mut items, usize::MAX);
     let text = |item| match item {
         Item::Text(text) => text,
         Item::Event { subscription, event, .. } => format!("{} {}", subscription.id(), event.content().unwrap()),
@@ -121,7 +121,7 @@ async fn a_closed_outbox_gives_what_it_has_and_takes_nothing_more() {
     outbox.close(close.clone());
     outbox.push_ordered("too late".into());
     let mut items = Vec::new();
-    assert_eq!(outbox.take(&mut items, usize::MAX).await, Taken::Close(close));
+    assert_eq!(outbox.take(&mut items, usize::MAX), Some(Taken::Close(close)));
     assert!(matches!(&items[..], [Item::Text(text)] if text == "last"));
 }
 
@@ -230,6 +230,29 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
     assert_eq!(sent(&outbox).await, ["EOSE", "s 1", "s 2", "s 3", "s 4", "s 5"]);
 }
 
+/// No follower runs here: what arrives was delivered by whoever handed the commit over.
+#[tokio::test]
+async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or_something_is_before_it() {
+    let (store, outbox) = (MemoryStore::new(), outbox(1 << 16));
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+    deliver.register(&notes).unwrap();
+    notes.go_live(&store.snapshot(), "EOSE".into());
+    let key = SecretKey::from_bytes([1; 32]).unwrap();
+    let commit = |content: &str| {
+        let note = key.sign(1, 1, &[], content, &[0; 32]);
+        store.commit(Batch { writes: vec![plan(note, &Policy::default())], committed_at_ms: 1 }).unwrap()
+    };
+    deliver.committed(&commit("alone"), SystemClock.instant());
+    assert_eq!(sent(&outbox).await, ["EOSE", "s alone"]);
+    let others: Vec<_> = (0..8).map(|n| subscription(&n.to_string(), &[r#"{"kinds":[1]}"#], &outbox)).collect();
+    others.iter().for_each(|other| deliver.register(other).unwrap());
+    deliver.committed(&commit("for many"), SystemClock.instant());
+    others.iter().for_each(|other| deliver.unregister(other));
+    deliver.committed(&commit("behind it"), SystemClock.instant());
+    assert_eq!(sent(&outbox).await, [""; 0], "both wait for the follower, in their order");
+}
+
 /// A filter over few values, so that random filters and events meet.
 fn random_filter(rng: &mut StdRng, events: &[Event]) -> String {
     let mut parts = Vec::new();
@@ -295,7 +318,7 @@ fn the_index_finds_exactly_what_the_filters_match() {
             index.remove(slot);
         }
         let mut found = Vec::new();
-        index.matching(event, &mut found);
+        index.matching(event, usize::MAX, &mut found).unwrap();
         let mut found: Vec<_> = found.iter().map(Arc::as_ptr).collect();
         let tags = IndexedTags::of(event);
         let wants = |subscription: &Subscription| {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -26,14 +26,11 @@ use tokio_rustls::server::TlsStream;
 use crate::decode::{Decoder, Item};
 use crate::http::Upgraded;
 use crate::server::Shared;
-use crate::{Close, Frame, Inbound, Outbound, Relay, Taken, encode};
+use crate::wire::{Closing, Extra, Wire};
+use crate::{Close, Inbound, Outbound, Relay};
 
-/// About how much is taken from the relay for one write.
-const WRITE_BYTES: usize = 64 * 1024;
 /// One buffer a thread, not one a connection.
 const READ_BYTES: usize = 64 * 1024;
-/// Room for frames that is kept between writes; more is given back.
-const FRAMES_KEPT: usize = 4;
 /// How long the client may take to answer our close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -83,12 +80,6 @@ struct Link {
 struct Owed {
     pong: Option<Vec<u8>>,
     close: Option<Closing>,
-}
-
-/// A close and whether what the relay has queued goes before it.
-struct Closing {
-    close: Close,
-    flush: bool,
 }
 
 impl Link {
@@ -152,15 +143,8 @@ pub(crate) async fn run<R: Relay, S: Socket>(io: S, early: Bytes, upgraded: Upgr
     decoder.receive(&early);
     drop(early);
     let mut reader = Reader { io: read, decoder, link: link.clone(), shared: shared.clone() };
-    let writer = Writer {
-        io: write,
-        outbound,
-        link: link.clone(),
-        shared: shared.clone(),
-        deflate,
-        frames: Vec::new(),
-        awaiting_pong: false,
-    };
+    let wire = Wire::open(write, outbound, deflate, shared.clone());
+    let writer = Writer { wire, link: link.clone(), shared: shared.clone(), awaiting_pong: false };
     shared.metrics.connections.inc();
     let mut writing = Owned::start(writer.run());
     let ended = tokio::select! {
@@ -265,23 +249,20 @@ async fn read_with<R: AsyncRead + Unpin>(io: &mut R, mut take: impl FnMut(&[u8])
     .await
 }
 
+/// The task that writes whatever nobody wrote before it ([`Wire::send_now`]), and keeps the connection alive with pings.
 struct Writer<W, O> {
-    io: W,
-    outbound: O,
+    wire: Arc<Wire<W, O>>,
     link: Arc<Link>,
     shared: Arc<Shared>,
-    deflate: bool,
-    frames: Vec<Frame>,
     /// Between two pings, or between a ping and the time by which it must be answered.
     awaiting_pong: bool,
 }
 
-impl<W: AsyncWrite + Unpin, O: Outbound> Writer<W, O> {
+impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
     async fn run(mut self) -> WriteEnd {
         let mut timer = pin!(sleep(self.shared.config.ping_interval));
         loop {
             let mut ping = false;
-            let mut close = None;
             tokio::select! {
                 () = self.link.changed.notified() => {}
                 () = &mut timer => match self.beat() {
@@ -292,36 +273,20 @@ impl<W: AsyncWrite + Unpin, O: Outbound> Writer<W, O> {
                         timer.set(sleep(self.shared.config.pong_timeout));
                     }
                 },
-                taken = self.outbound.take(&mut self.frames, WRITE_BYTES) => if let Taken::Close(wanted) = taken {
-                    close = Some(wanted);
-                },
+                () = self.wire.ready() => {}
             }
             let owed = std::mem::take(&mut *self.link.owed.lock());
-            let close = self.last_words(close, owed.close).await;
-            match self.write(owed.pong, ping, close.as_ref()).await {
+            let closed = self.wire.encode(Extra { pong: owed.pong, ping, close: owed.close });
+            match self.wire.flush(self.shared.config.write_timeout).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return WriteEnd::Stuck,
                 Err(_) => return WriteEnd::Lost,
             }
-            if let Some(close) = close {
+            if let Some(code) = closed {
                 // The client reads our frame, then our end; a failure here means it is gone.
-                let _ = timeout(self.shared.config.write_timeout, self.io.shutdown()).await;
-                return WriteEnd::Closed(close.code);
+                let _ = self.wire.shutdown(self.shared.config.write_timeout).await;
+                return WriteEnd::Closed(code);
             }
-        }
-    }
-
-    /// Which close is due: the relay's own goes before what the reader asks for. Takes what is to be sent before it.
-    async fn last_words(&mut self, taken: Option<Close>, owed: Option<Closing>) -> Option<Close> {
-        match (taken, owed) {
-            (Some(taken), _) => Some(taken),
-            (None, Some(Closing { close, flush })) => {
-                if flush {
-                    self.take_waiting().await;
-                }
-                Some(close)
-            }
-            (None, None) => None,
         }
     }
 
@@ -338,65 +303,6 @@ impl<W: AsyncWrite + Unpin, O: Outbound> Writer<W, O> {
                 self.awaiting_pong = true;
                 self.link.heard.store(false, Ordering::Relaxed);
                 Beat::Ping
-            }
-        }
-    }
-
-    /// Takes what the relay has queued by now, without waiting for more.
-    async fn take_waiting(&mut self) {
-        let _ = timeout(Duration::ZERO, self.outbound.take(&mut self.frames, WRITE_BYTES)).await;
-    }
-
-    /// Everything there is to send, in one write. The buffer lives only as long as the write.
-    async fn write(&mut self, pong: Option<Vec<u8>>, ping: bool, close: Option<&Close>) -> io::Result<()> {
-        let payload: usize = self.frames.iter().map(|frame| frame.payload_len() + encode::HEADER_BYTES_MAX).sum();
-        let mut buffer = Vec::with_capacity(payload + 3 * 128);
-        if let Some(body) = pong {
-            encode::pong(&body, &mut buffer);
-        }
-        if ping {
-            encode::ping(&mut buffer);
-        }
-        for frame in &self.frames {
-            encode::message(frame, self.deflate, &mut buffer);
-        }
-        if let Some(close) = close {
-            encode::close(close, &mut buffer);
-        }
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        self.write_all(&buffer).await?;
-        self.count(buffer.len());
-        if !self.frames.is_empty() {
-            self.outbound.written(&mut self.frames);
-            self.frames.clear();
-            self.frames.shrink_to(FRAMES_KEPT);
-        }
-        Ok(())
-    }
-
-    /// Progress, not completion, is what the timeout is for: a slow line may take long for a large page of events.
-    async fn write_all(&mut self, mut rest: &[u8]) -> io::Result<()> {
-        while !rest.is_empty() {
-            match timeout(self.shared.config.write_timeout, self.io.write(rest)).await {
-                Ok(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written?..],
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-            }
-        }
-        timeout(self.shared.config.write_timeout, self.io.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
-    }
-
-    fn count(&self, bytes: usize) {
-        self.shared.metrics.writes.inc();
-        self.shared.metrics.bytes_out.inc_by(bytes as u64);
-        self.shared.metrics.frames_out.inc_by(self.frames.len() as u64);
-        let mut now = None;
-        for frame in &self.frames {
-            if let Frame::Event { committed_at: Some(committed_at), .. } = frame {
-                let now = *now.get_or_insert_with(|| self.shared.clock.instant());
-                self.shared.metrics.delivery.observe(now.saturating_duration_since(*committed_at).as_secs_f64());
             }
         }
     }

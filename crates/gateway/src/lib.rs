@@ -20,9 +20,10 @@ mod metrics;
 mod relay;
 mod server;
 mod tls;
+mod wire;
 
 pub use address::{Network, NetworkError, Peer};
 pub use config::{Config, Tls};
 pub use metrics::Metrics;
-pub use relay::{Close, Frame, Inbound, Outbound, Refused, Relay, Taken};
+pub use relay::{Close, Frame, Inbound, Outbound, Refused, Relay, SendNow, Taken};
 pub use server::{Bound, Drained, Error, Gateway, Handle};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -35,13 +36,21 @@ pub trait Inbound: Send + 'static {
     fn message(&mut self, text: &str) -> impl Future<Output = ControlFlow<Close>> + Send;
 }
 
-/// Gives a connection its frames. Dropped when the connection ends.
-pub trait Outbound: Send + 'static {
-    /// Waits for at least one frame and moves frames of up to about `bytes_max` bytes into `into`.
-    /// MUST be cancel-safe: a dropped call has moved nothing out of the queue that is not in `into`.
-    fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> impl Future<Output = Taken> + Send;
-    /// These frames were handed to the socket. Called after every write, with the frames of that write.
-    fn written(&mut self, frames: &mut Vec<Frame>);
+/// Gives a connection its frames, to its writing task and to whoever calls [`SendNow`]. Dropped when the connection ends.
+pub trait Outbound: Send + Sync + 'static {
+    /// Waits until [`Outbound::take`] has something. Cancel-safe.
+    fn ready(&self) -> impl Future<Output = ()> + Send;
+    /// Moves frames of up to about `bytes_max` bytes into `into`; `None` if there are none and no close is due. Never blocks.
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Taken>;
+    /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
+    fn attach(&self, wire: Weak<dyn SendNow>);
+}
+
+/// The short way to a socket: sending on the thread that has something to send, without waking the writing task.
+pub trait SendNow: Send + Sync {
+    /// Takes a few small frames from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks. False if
+    /// the writing task must be woken, because it is at work itself or a part is left to it.
+    fn send_now(&self) -> bool;
 }
 
 /// How a [`Outbound::take`] ended.

@@ -15,7 +15,10 @@ use towpath_runtime::{Clock, Live, Thread};
 use towpath_store::{Batch, Committed, Delivery, Error, EventStore, Outcome};
 
 use crate::metrics::Metrics;
-use crate::submit::{Answer, Ingest, Reply};
+use crate::submit::{Answer, Ingest, Reply, Way};
+
+/// A batch of so few is answered by the committer itself: waking a task for each costs more. With more, the next commit comes first.
+const ANSWERED_HERE_MAX: usize = 4;
 
 /// Bounds of the queue and of one batch.
 #[derive(Debug, Clone, Copy)]
@@ -179,16 +182,26 @@ fn run(stages: &Ingest) {
     }
 }
 
-/// Delivery is handed the batch first because that only wakes its thread: the two leave together.
+/// Acks and delivery leave together. A few acks go first, because they go straight to their sockets; with many, delivery does,
+/// because that only wakes its thread.
 fn answer(stages: &Ingest, committed: &Committed, replies: Vec<Reply>, now: Instant) {
-    if !committed.stored.is_empty() {
-        stages.delivery.committed(committed, now);
+    let way = if replies.len() <= ANSWERED_HERE_MAX { Way::Short } else { Way::Woken };
+    let deliver = || {
+        if !committed.stored.is_empty() {
+            stages.delivery.committed(committed, now);
+        }
+    };
+    if way == Way::Woken {
+        deliver();
     }
     for (reply, outcome) in replies.into_iter().zip(&committed.outcomes) {
         if matches!(outcome, Outcome::Accepted(_)) {
             stages.metrics.accepted.inc();
         }
-        reply.send(Answer::Committed(*outcome), &stages.metrics, now);
+        reply.send(Answer::Committed(*outcome), way, &stages.metrics, now);
+    }
+    if way == Way::Short {
+        deliver();
     }
 }
 
@@ -196,6 +209,6 @@ fn refuse(stages: &Ingest, error: &Error, replies: Vec<Reply>, now: Instant) {
     tracing::error!(%error, events = replies.len(), "commit failed");
     stages.metrics.commit_failures.inc();
     for reply in replies {
-        reply.send(Answer::Failed(error.clone()), &stages.metrics, now);
+        reply.send(Answer::Failed(error.clone()), Way::Woken, &stages.metrics, now);
     }
 }

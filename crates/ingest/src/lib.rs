@@ -18,4 +18,4 @@ mod tests;
 
 pub use commit::{CommitLimits, Committer};
 pub use metrics::Metrics;
-pub use submit::{Answer, Answers, Ingest, Reply};
+pub use submit::{Answer, Answers, Ingest, Reply, Way};

@@ -35,7 +35,16 @@ pub enum Answer {
 /// Takes the answers of one connection, in any order, by slot.
 pub trait Answers: Send + Sync {
     /// The event submitted under `slot` came to this. Never blocks.
-    fn answer(&self, slot: u64, answer: Answer);
+    fn answer(&self, slot: u64, answer: Answer, way: Way);
+}
+
+/// How an answer gets to its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// On the answering thread, which has little else to do: nobody needs to be woken for it.
+    Short,
+    /// By the socket's own task.
+    Woken,
 }
 
 /// Whom to answer.
@@ -50,8 +59,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn send(self, answer: Answer, metrics: &Metrics, now: Instant) {
-        self.to.answer(self.slot, answer);
+    pub(crate) fn send(self, answer: Answer, way: Way, metrics: &Metrics, now: Instant) {
+        self.to.answer(self.slot, answer, way);
         metrics.ack.observe(now.saturating_duration_since(self.received).as_secs_f64());
     }
 }
@@ -76,7 +85,7 @@ impl Ingest {
     pub async fn submit(&self, event: SubmittedEvent, principal: &RwLock<Principal>, reply: Reply) {
         let write = match self.decide(event, principal).await {
             Ok(write) => write,
-            Err(refusal) => return reply.send(refusal, &self.metrics, self.clock.instant()),
+            Err(refusal) => return reply.send(refusal, Way::Woken, &self.metrics, self.clock.instant()),
         };
         if write.is_ephemeral() {
             let reached = self.delivery.ephemeral(write.event());
@@ -84,11 +93,11 @@ impl Ingest {
             let private = self.policy.get().private_kinds.contains(&write.event().kind());
             let reached = if private { reached.max(1) } else { reached };
             self.metrics.ephemeral.inc();
-            return reply.send(Answer::Delivered(reached), &self.metrics, self.clock.instant());
+            return reply.send(Answer::Delivered(reached), Way::Woken, &self.metrics, self.clock.instant());
         }
         let queued = self.clock.instant();
         if let Err(reply) = self.queue.push(Pending { write, reply, queued }) {
-            reply.send(Answer::Overloaded, &self.metrics, queued);
+            reply.send(Answer::Overloaded, Way::Woken, &self.metrics, queued);
         }
     }
 

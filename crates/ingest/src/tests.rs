@@ -19,7 +19,7 @@ use towpath_store::{
     Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Outcome, Page, Query, Record, Scan, Seq, Stats,
 };
 
-use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply};
+use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Way};
 
 const NOW_S: u64 = 1_700_000_000;
 /// How many listen to every ephemeral event.
@@ -197,7 +197,7 @@ struct Connection {
 }
 
 impl Answers for Connection {
-    fn answer(&self, slot: u64, answer: Answer) {
+    fn answer(&self, slot: u64, answer: Answer, _: Way) {
         self.answers.lock().push((slot, answer));
         self.answered.notify_all();
     }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use towpath_deliver::{Item, Outbox, Reader, Subscription};
-use towpath_gateway::{Close, Frame, Peer};
-use towpath_ingest::{Answer, Answers, Reply};
+use towpath_gateway::{Close, Frame, Peer, SendNow};
+use towpath_ingest::{Answer, Answers, Reply, Way};
 use towpath_policy::{Storage, all_private, kind_spec};
 use towpath_protocol::{ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, relay_message, wire};
 use towpath_runtime::TaskGroup;
@@ -38,10 +38,7 @@ pub(crate) struct Inbound {
 }
 
 /// The sending side.
-pub(crate) struct Outbound {
-    outbox: Arc<Outbox>,
-    items: Vec<Item>,
-}
+pub(crate) struct Outbound(Arc<Outbox>);
 
 /// Words answers and sends them in the order of their events.
 struct OrderedAnswers {
@@ -54,10 +51,16 @@ struct OrderedAnswers {
 
 impl OrderedAnswers {
     fn send(&self, slot: u64, accepted: bool, text: &str) {
+        self.queue(slot, accepted, text);
+        self.outbox.wake();
+    }
+
+    /// As `send`, but leaves it to the caller to have it sent.
+    fn queue(&self, slot: u64, accepted: bool, text: &str) {
         if !accepted {
             self.note_refusal(text);
         }
-        self.acks.answer(slot, accepted, text, |message| self.outbox.push_urgent(message));
+        self.acks.answer(slot, accepted, text, |message| self.outbox.queue_urgent(message));
         self.answered.notify_one();
     }
 
@@ -84,19 +87,23 @@ impl OrderedAnswers {
 }
 
 impl Answers for OrderedAnswers {
-    fn answer(&self, slot: u64, answer: Answer) {
+    fn answer(&self, slot: u64, answer: Answer, way: Way) {
         match answer {
             Answer::Committed(outcome) => {
                 let (accepted, text) = wording::outcome(outcome);
-                self.send(slot, accepted, text);
+                self.queue(slot, accepted, text);
             }
-            Answer::Known => self.send(slot, true, wording::DUPLICATE),
-            Answer::Delivered(0) => self.send(slot, false, wording::NOBODY_LISTENING),
-            Answer::Delivered(_) => self.send(slot, true, ""),
-            Answer::Denied(denial) => self.send(slot, false, &wording::denial(&denial)),
-            Answer::BadSignature => self.send(slot, false, wording::BAD_SIGNATURE),
-            Answer::Overloaded => self.send(slot, false, wording::OVERLOADED),
-            Answer::Failed(error) => self.send(slot, false, wording::store_error(&error)),
+            Answer::Known => self.queue(slot, true, wording::DUPLICATE),
+            Answer::Delivered(0) => self.queue(slot, false, wording::NOBODY_LISTENING),
+            Answer::Delivered(_) => self.queue(slot, true, ""),
+            Answer::Denied(denial) => self.queue(slot, false, &wording::denial(&denial)),
+            Answer::BadSignature => self.queue(slot, false, wording::BAD_SIGNATURE),
+            Answer::Overloaded => self.queue(slot, false, wording::OVERLOADED),
+            Answer::Failed(error) => self.queue(slot, false, wording::store_error(&error)),
+        }
+        match way {
+            Way::Short => self.outbox.send_now(),
+            Way::Woken => self.outbox.wake(),
         }
     }
 }
@@ -125,7 +132,7 @@ impl Inbound {
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
         };
-        (inbound, Outbound { outbox, items: Vec::new() })
+        (inbound, Outbound(outbox))
     }
 
     async fn serve(&mut self, message: ClientMessage, received: Instant) {
@@ -316,16 +323,23 @@ impl Drop for Inbound {
 }
 
 impl towpath_gateway::Outbound for Outbound {
-    async fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> towpath_gateway::Taken {
-        let taken = self.outbox.take(&mut self.items, bytes_max).await;
-        into.extend(self.items.drain(..).map(frame));
-        match taken {
-            towpath_deliver::Taken::Frames => towpath_gateway::Taken::Frames,
-            towpath_deliver::Taken::Close(close) => towpath_gateway::Taken::Close(Close::new(close.code, close.reason)),
-        }
+    async fn ready(&self) {
+        self.0.ready().await;
     }
 
-    fn written(&mut self, _: &mut Vec<Frame>) {}
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<towpath_gateway::Taken> {
+        let mut items = Vec::new();
+        let taken = self.0.take(&mut items, bytes_max)?;
+        into.extend(items.into_iter().map(frame));
+        Some(match taken {
+            towpath_deliver::Taken::Frames => towpath_gateway::Taken::Frames,
+            towpath_deliver::Taken::Close(close) => towpath_gateway::Taken::Close(Close::new(close.code, close.reason)),
+        })
+    }
+
+    fn attach(&self, wire: Weak<dyn SendNow>) {
+        self.0.attach(Box::new(move || wire.upgrade().is_some_and(|wire| wire.send_now())));
+    }
 }
 
 fn frame(item: Item) -> Frame {

@@ -17,11 +17,11 @@ use crate::log::segment::Segment;
 use crate::overlay::Overlay;
 
 /// Being indexed or waiting.
-const BATCHES_MAX: usize = 16;
+const BATCHES_MAX: usize = 64;
 /// So many waiting are indexed at once, before a commit has to wait.
-const BATCHES_ENOUGH: usize = 8;
+const BATCHES_ENOUGH: usize = 32;
 /// How long batches may gather.
-const GATHER_TIME: Duration = Duration::from_millis(5);
+const GATHER_TIME: Duration = Duration::from_millis(20);
 
 /// A durable batch.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ struct State {
     failure: Option<Error>,
     /// Somebody waits for the index.
     wanted: bool,
+    /// The keeper waits for a batch, without a limit. Else it looks by itself after [`GATHER_TIME`].
+    asleep: bool,
     stopping: bool,
 }
 
@@ -79,8 +81,9 @@ impl Pending {
     pub(crate) fn push(&self, batch: Unindexed) {
         let mut state = self.state.lock();
         state.batches.push_back(Arc::new(batch));
-        // In between the keeper sleeps: waking it for every batch would be most of its cost.
-        if state.batches.len() == 1 || state.batches.len() == BATCHES_ENOUGH {
+        // Waking the keeper for every batch would be most of its cost, and the committer would pay for it before the ack.
+        if state.asleep || state.batches.len() == BATCHES_ENOUGH {
+            state.asleep = false;
             self.work.notify_one();
         }
     }
@@ -133,17 +136,23 @@ impl Pending {
     /// For the keeper: waits for something to do. After stopping, what is left is still handed out.
     pub(crate) fn next_job(&self) -> Job {
         let mut state = self.state.lock();
+        let mut gathered = false;
         loop {
-            if state.batches.is_empty() || state.failure.is_some() {
-                if state.stopping {
-                    return Job::Stop;
-                }
-                self.work.wait(&mut state);
-                continue;
+            let idle = state.batches.is_empty() || state.failure.is_some();
+            if idle && state.stopping {
+                return Job::Stop;
             }
-            let due = state.wanted || state.stopping || state.batches.len() >= BATCHES_ENOUGH;
-            if due || self.work.wait_for(&mut state, GATHER_TIME).timed_out() {
+            let due = gathered || state.wanted || state.stopping || state.batches.len() >= BATCHES_ENOUGH;
+            if !idle && due {
                 break;
+            }
+            if idle && gathered {
+                // Nothing came for a while: the next batch has to wake us.
+                state.asleep = true;
+                self.work.wait(&mut state);
+                (state.asleep, gathered) = (false, false);
+            } else {
+                gathered = self.work.wait_for(&mut state, GATHER_TIME).timed_out();
             }
         }
         state.wanted = false;

@@ -94,7 +94,8 @@ pub struct Stats {
 
 /// Where the committer hands what it has just committed, and ingest what is never stored. Ring-2 pieces meet here.
 pub trait Delivery: Send + Sync {
-    /// A fresh commit. Never blocks: a receiver that falls behind reads the log instead.
+    /// A fresh commit, in commit order. Never blocks, and costs the committer little: a receiver that falls behind reads the log
+    /// instead.
     fn committed(&self, batch: &Committed, at: std::time::Instant);
 
     /// Delivers an ephemeral event to whoever listens now, and says how many do.

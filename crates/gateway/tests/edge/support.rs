@@ -1,21 +1,25 @@
 //! An echo relay behind a real gateway on a free port, and a client that can misbehave.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use towpath_gateway::{
-    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, Taken,
+    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, SendNow,
+    Taken,
 };
 use towpath_runtime::{Clock, SystemClock};
 
-/// Echoes. `close` makes it close with 4000; `flood N B` sends N messages of B bytes; `event` sends an event frame.
+/// Echoes. `close` makes it close with 4000; `flood N B` sends N messages of B bytes; `now N` sends N numbered messages by the short
+/// way; `event` sends an event frame.
 #[derive(Default)]
 pub struct Echo {
     pub peers: Mutex<Vec<Peer>>,
@@ -23,11 +27,33 @@ pub struct Echo {
     pub shutdown: Arc<Notify>,
 }
 
-pub struct EchoIn(mpsc::Sender<Frame>);
+pub struct EchoIn(Arc<Echoes>);
 
-pub struct EchoOut {
-    queue: mpsc::Receiver<Frame>,
+pub struct EchoOut(Arc<Echoes>);
+
+/// What one connection is to hear.
+struct Echoes {
+    frames: Mutex<VecDeque<Frame>>,
+    arrived: Notify,
     shutdown: Arc<Notify>,
+    closing: AtomicBool,
+    wire: OnceLock<Weak<dyn SendNow>>,
+}
+
+impl Echoes {
+    fn push(&self, frame: Frame) {
+        self.frames.lock().push_back(frame);
+        self.arrived.notify_one();
+    }
+
+    /// As a relay does on a thread that has a frame.
+    fn push_now(&self, frame: Frame) {
+        self.frames.lock().push_back(frame);
+        let wire = self.wire.get().and_then(Weak::upgrade);
+        if !wire.is_some_and(|wire| wire.send_now()) || !self.frames.lock().is_empty() {
+            self.arrived.notify_one();
+        }
+    }
 }
 
 impl Relay for Echo {
@@ -39,8 +65,14 @@ impl Relay for Echo {
         if let Some(refused) = self.refuse.lock().clone() {
             return Err(refused);
         }
-        let (sender, queue) = mpsc::channel(100_000);
-        Ok((EchoIn(sender), EchoOut { queue, shutdown: self.shutdown.clone() }))
+        let echoes = Arc::new(Echoes {
+            frames: Mutex::default(),
+            arrived: Notify::new(),
+            shutdown: self.shutdown.clone(),
+            closing: AtomicBool::new(false),
+            wire: OnceLock::new(),
+        });
+        Ok((EchoIn(echoes.clone()), EchoOut(echoes)))
     }
 
     fn information(&self) -> Bytes {
@@ -65,21 +97,27 @@ impl Inbound for EchoIn {
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
             ["close"] => {
-                let _ = self.0.send(Frame::Text("last words".into())).await;
+                self.0.push(Frame::Text("last words".into()));
                 return ControlFlow::Break(Close::new(4000, "as you wish"));
             }
             ["flood", count, bytes] => {
                 let text = "x".repeat(bytes.parse().expect("a number"));
                 for _ in 0..count.parse().expect("a number") {
-                    let _ = self.0.send(Frame::Text(text.clone())).await;
+                    self.0.push(Frame::Text(text.clone()));
+                }
+            }
+            ["now", count] => {
+                for number in 0..count.parse().expect("a number") {
+                    let number: u32 = number;
+                    self.0.push_now(Frame::Text(format!("{number} {}", "x".repeat(1_000))));
                 }
             }
             ["event"] => {
                 let (head, json) = (Bytes::from_static(b"[\"EVENT\",\"s\","), Bytes::from_static(b"{\"id\":1}"));
-                let _ = self.0.send(Frame::Event { head, json, committed_at: Some(SystemClock.instant()) }).await;
+                self.0.push(Frame::Event { head, json, committed_at: Some(SystemClock.instant()) });
             }
             _ => {
-                let _ = self.0.send(Frame::Text(text.to_owned())).await;
+                self.0.push(Frame::Text(text.to_owned()));
             }
         }
         ControlFlow::Continue(())
@@ -87,25 +125,36 @@ impl Inbound for EchoIn {
 }
 
 impl Outbound for EchoOut {
-    async fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> Taken {
-        let mut bytes = 0;
-        let first = tokio::select! {
-            biased;
-            frame = self.queue.recv() => frame,
-            () = self.shutdown.notified() => return Taken::Close(Close::new(1012, "the relay restarts")),
-        };
-        let Some(first) = first else { return std::future::pending().await };
-        let mut next = Some(first);
-        while let Some(frame) = next {
-            bytes += frame.payload_len();
-            into.push(frame);
-            next = if bytes < bytes_max { self.queue.try_recv().ok() } else { None };
+    async fn ready(&self) {
+        loop {
+            let arrived = self.0.arrived.notified();
+            if !self.0.frames.lock().is_empty() || self.0.closing.load(Ordering::SeqCst) {
+                return;
+            }
+            tokio::select! {
+                () = arrived => {}
+                () = self.0.shutdown.notified() => self.0.closing.store(true, Ordering::SeqCst),
+            }
         }
-        Taken::Frames
     }
 
-    fn written(&mut self, frames: &mut Vec<Frame>) {
-        frames.clear();
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Taken> {
+        let mut frames = self.0.frames.lock();
+        let (mut bytes, before) = (0, into.len());
+        while bytes < bytes_max
+            && let Some(frame) = frames.pop_front()
+        {
+            bytes += frame.payload_len();
+            into.push(frame);
+        }
+        if frames.is_empty() && self.0.closing.load(Ordering::SeqCst) {
+            return Some(Taken::Close(Close::new(1012, "the relay restarts")));
+        }
+        (into.len() > before).then_some(Taken::Frames)
+    }
+
+    fn attach(&self, wire: Weak<dyn SendNow>) {
+        let _ = self.0.wire.set(wire);
     }
 }
 

@@ -209,3 +209,20 @@ async fn a_bomb_does_not_go_off() {
     client.send(0xc1, &[0xff; 100]).await;
     assert_eq!(client.get_close().await.0, 1007);
 }
+
+/// The short way to the socket and the writing task take turns; the client reads nothing until the socket is full, so that most
+/// of the messages are left to the task.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_by_the_short_way_keeps_its_order_and_is_whole() {
+    let edge = Edge::start();
+    let mut client = edge.client().await;
+    let count = 20_000;
+    client.text(&format!("now {count}")).await;
+    client.text("after").await;
+    for number in 0..count {
+        let text = client.get_text().await;
+        assert_eq!(text.split(' ').next(), Some(number.to_string().as_str()));
+        assert_eq!(text.len(), number.to_string().len() + 1_001);
+    }
+    assert_eq!(client.get_text().await, "after");
+}
