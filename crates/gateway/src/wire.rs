@@ -214,4 +214,3 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
         true
     }
 }
-

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use towpath_protocol::HyperLogLog;
 use towpath_runtime::Clock;
-use towpath_store::{Budget, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
+use towpath_store::{Budget, Count, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
 pub use limits::{QueryLimits, visible_at, with_limits};
 
@@ -62,19 +62,20 @@ impl Queries {
         hll_offset: Option<usize>,
         turns: &Semaphore,
     ) -> Result<(u64, Option<HyperLogLog>), Error> {
-        let mut hll = hll_offset.map(HyperLogLog::new);
-        let mut count = 0;
+        let mut total = Count { events: 0, authors: hll_offset.map(HyperLogLog::new) };
         let mut turn = turns.acquire().await;
         let mut reading = self.open(query)?;
         loop {
-            let (events, progress) = reading.next().await?;
-            count += events.len() as u64;
-            if let Some(hll) = &mut hll {
-                events.iter().for_each(|stored| hll.add(&stored.event.pubkey()));
-            }
+            let (count, progress) = reading
+                .slice(move |scan, budget| {
+                    let progress = scan.count(budget, &mut total)?;
+                    Ok((total, progress))
+                })
+                .await?;
             if let Progress::Done(_) = progress {
-                return Ok((count, hll));
+                return Ok((count.events, count.authors));
             }
+            total = count;
             drop(turn);
             turn = turns.acquire().await;
         }
@@ -91,29 +92,35 @@ impl Reading {
     /// Waits for a slot and reads the next slice. Not cancel-safe: a dropped call loses the scan. A scan that ended, failed or
     /// was lost has no next slice, which is an error: an empty one would read as if there were nothing more to find.
     pub async fn next(&mut self) -> Result<(Vec<Stored>, Progress), Error> {
-        let Some(scan) = self.scan.take() else { return Err(Error::Closed("this scan is over".to_owned())) };
+        let read = |scan: &mut dyn Scan, budget: Budget<'_>| {
+            let mut events = Vec::new();
+            let progress = scan.next(budget, &mut events)?;
+            Ok((events, progress))
+        };
+        self.slice(read).await
+    }
+
+    /// Has `read` do one slice, off the runtime's workers.
+    async fn slice<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce(&mut dyn Scan, Budget<'_>) -> Result<(T, Progress), Error> + Send + 'static,
+    ) -> Result<(T, Progress), Error> {
+        let Some(mut scan) = self.scan.take() else { return Err(Error::Closed("this scan is over".to_owned())) };
         let closed = |_| Error::Closed("the relay is stopping".to_owned());
         let slot = Arc::clone(&self.queries.slots).acquire_owned().await.map_err(closed)?;
         let (slice, clock) = (self.queries.slice, Arc::clone(&self.queries.clock));
-        let read = tokio::task::spawn_blocking(move || {
+        let step = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            read_slice(scan, slice, clock.as_ref())
+            let deadline = clock.instant() + slice.time_max;
+            let spent = || clock.instant() >= deadline;
+            let budget = Budget { events_max: slice.events_max, bytes_max: slice.bytes_max, spent: &spent };
+            let (found, progress) = read(scan.as_mut(), budget)?;
+            Ok((scan, found, progress))
         });
-        let (scan, events, progress) = read.await.map_err(|panic| Error::Closed(panic.to_string()))??;
+        let (scan, found, progress) = step.await.map_err(|panic| Error::Closed(panic.to_string()))??;
         if progress == Progress::More {
             self.scan = Some(scan);
         }
-        Ok((events, progress))
+        Ok((found, progress))
     }
-}
-
-type ReadSlice = (Box<dyn Scan>, Vec<Stored>, Progress);
-
-fn read_slice(mut scan: Box<dyn Scan>, slice: Slice, clock: &dyn Clock) -> Result<ReadSlice, Error> {
-    let deadline = clock.instant() + slice.time_max;
-    let spent = || clock.instant() >= deadline;
-    let budget = Budget { events_max: slice.events_max, bytes_max: slice.bytes_max, spent: &spent };
-    let mut events = Vec::new();
-    let progress = scan.next(budget, &mut events)?;
-    Ok((scan, events, progress))
 }

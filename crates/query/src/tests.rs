@@ -13,8 +13,8 @@ use towpath_protocol::{Event, EventId, HyperLogLog, SecretKey, wire};
 use towpath_runtime::{ManualClock, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{
-    Batch, Budget, Committed, Completeness, Cursor, Entry, Error, EventStore, Page, Progress, Query, Scan, Stats,
-    Stored,
+    Batch, Budget, Committed, Completeness, Count, Cursor, Entry, Error, EventStore, Page, Progress, Query, Scan,
+    Stats, Stored,
 };
 
 use crate::{Queries, QueryLimits, Reading, Slice, with_limits};
@@ -156,6 +156,14 @@ impl Scan for WatchedScan {
             Some(Mishap::Corrupt) => Err(Error::Corrupt("for a test".into())),
             Some(Mishap::Panic) => panic!("for a test"),
             None => self.inner.next(budget, out),
+        }
+    }
+
+    fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error> {
+        match self.enter() {
+            Some(Mishap::Corrupt) => Err(Error::Corrupt("for a test".into())),
+            Some(Mishap::Panic) => panic!("for a test"),
+            None => self.inner.count(budget, count),
         }
     }
 }

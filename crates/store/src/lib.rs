@@ -16,7 +16,7 @@ pub mod suite;
 pub use batch::{Batch, Committed, Outcome};
 pub use cursor::{Cursor, Entry, Page, Record, Seq, Stored, StreamId};
 pub use error::Error;
-pub use query::{Budget, Completeness, FilterLimit, Progress, Query, Scan, Tally, Verdict};
+pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, Verdict};
 
 use towpath_protocol::EventId;
 
@@ -47,10 +47,11 @@ use towpath_protocol::EventId;
 /// 8. A scan MUST NOT return anything else; in particular nothing behind the query's cursor.
 /// 9. A scan MUST hold no engine snapshot between slices, and a slice MUST end soon after its budget is spent.
 /// 10. A scan MUST NOT claim completeness it did not see ([`Completeness`]).
+/// 11. A count MUST be of the events that the same scan would return.
 ///
 /// *Log.*
-/// 11. `since(cursor)` MUST return the entries behind the cursor in order without a gap, erased ones included as such.
-/// 12. After a crash at any instant, reopening MUST find every commit that returned, whole, and of the one in flight all or nothing.
+/// 12. `since(cursor)` MUST return the entries behind the cursor in order without a gap, erased ones included as such.
+/// 13. After a crash at any instant, reopening MUST find every commit that returned, whole, and of the one in flight all or nothing.
 pub trait EventStore: Send + Sync {
     /// Commits `batch` as one durable transaction.
     fn commit(&self, batch: Batch) -> Result<Committed, Error>;
@@ -61,7 +62,7 @@ pub trait EventStore: Send + Sync {
     /// The position of the last commit that is visible to scans opened from now on.
     fn snapshot(&self) -> Cursor;
 
-    /// Opens a scan; see [`Scan::next`].
+    /// Opens a scan; see [`Scan::next`] and [`Scan::count`].
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error>;
 
     /// Log entries behind `cursor`, oldest first, at most a page. Empty when there are none.

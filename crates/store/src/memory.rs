@@ -12,8 +12,8 @@ use towpath_policy::{DeletionRequest, Placement, Removal, Write};
 use towpath_protocol::{Address, Event, EventId, IndexedTags, PublicKey};
 
 use crate::{
-    Batch, Budget, Committed, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record, Scan, Seq,
-    Stats, Stored, StreamId, Tally, Verdict, rules,
+    Batch, Budget, Committed, Count, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record, Scan,
+    Seq, Stats, Stored, StreamId, Tally, Verdict, rules,
 };
 
 const STREAM: StreamId = StreamId(0);
@@ -315,6 +315,16 @@ struct MemoryScan {
 
 impl Scan for MemoryScan {
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
+        self.slice(budget, &mut |seq, event| out.push(Stored { stream: STREAM, seq, event: event.clone() }))
+    }
+
+    fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error> {
+        self.slice(budget, &mut |_, event| count.add(event))
+    }
+}
+
+impl MemoryScan {
+    fn slice(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Seq, &Event)) -> Result<Progress, Error> {
         let store = self.store.clone();
         let state = store.state.lock();
         let (mut events, mut bytes) = (0, 0);
@@ -326,7 +336,7 @@ impl Scan for MemoryScan {
             {
                 events += 1;
                 bytes += event.json().len();
-                out.push(Stored { stream: STREAM, seq: *seq, event: event.clone() });
+                found(*seq, event);
             }
             if let Some(completeness) = self.tally.finished() {
                 return Ok(Progress::Done(completeness));
@@ -338,9 +348,7 @@ impl Scan for MemoryScan {
         }
         Ok(Progress::Done(self.tally.at_end()))
     }
-}
 
-impl MemoryScan {
     fn wants(&mut self, event: &Event, seq: Seq) -> bool {
         if !self.query.cursor.covers(STREAM, seq) || !(self.query.visible)(event) {
             return false;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use towpath_protocol::{Event, Filter};
+use towpath_protocol::{Event, Filter, HyperLogLog};
 
 use crate::{Cursor, Error, Stored};
 
@@ -62,10 +62,32 @@ pub enum Progress {
     Done(Completeness),
 }
 
-/// A scan between slices. Holds positions, no snapshot.
+/// A scan between slices. Holds positions, no snapshot. After `Done` or an error it must not be called again.
 pub trait Scan: Send {
-    /// Appends the next events to `out`. After `Done` or an error it must not be called again.
+    /// Appends the next events to `out`.
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error>;
+
+    /// Counts the next events instead of returning them.
+    fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error>;
+}
+
+/// What a scan matched, so far (NIP-45).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many events.
+    pub events: u64,
+    /// Of their authors, if asked for.
+    pub authors: Option<HyperLogLog>,
+}
+
+impl Count {
+    /// One more event.
+    pub fn add(&mut self, event: &Event) {
+        self.events += 1;
+        if let Some(authors) = &mut self.authors {
+            authors.add(&event.pubkey());
+        }
+    }
 }
 
 /// Keeps count of every filter's limit while matches come newest first. Shared by all stores, so that limits mean the same in each.

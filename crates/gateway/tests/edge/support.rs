@@ -13,8 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use towpath_gateway::{
-    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, SendNow,
-    Taken,
+    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, SendNow, Taken,
 };
 use towpath_runtime::{Clock, SystemClock};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use towpath_protocol::{Event, IndexedTags};
-use towpath_store::{Budget, Error, Progress, Query, Scan, Seq, Stored, Tally, Verdict};
+use towpath_store::{Budget, Count, Error, Progress, Query, Scan, Seq, Stored, Tally, Verdict};
 
 use super::merge::{Merge, Step};
 use super::plan;
@@ -65,6 +65,16 @@ impl Cursor {
 
 impl Scan for Cursor {
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
+        self.slice(budget, &mut |stored| out.push(stored))
+    }
+
+    fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error> {
+        self.slice(budget, &mut |stored| count.add(&stored.event))
+    }
+}
+
+impl Cursor {
+    fn slice(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
         let shared = Arc::clone(&self.shared);
         // Until the index has what is committed by now: what it adds is asked for, and what it removes must not be returned.
         shared.pending.wait_until_applied(shared.last())?;
@@ -84,7 +94,7 @@ impl Scan for Cursor {
                     if let Some(event) = view.event(moment.seq)?.filter(|event| self.accepts(event)) {
                         events += 1;
                         bytes += event.json().len();
-                        out.push(Stored { stream: STREAM, seq: moment.seq, event });
+                        found(Stored { stream: STREAM, seq: moment.seq, event });
                     }
                 }
             }

@@ -12,7 +12,7 @@ use towpath_policy::Write;
 use towpath_protocol::{Event, EventId, Filter, IndexedTags, Set, TagFilter};
 
 use super::Fixture;
-use super::world::{ARTICLE, NOTE, PROFILE, Who, World, drain, id, with_limit};
+use super::world::{ARTICLE, NOTE, PROFILE, Who, World, count, drain, id, with_limit};
 use crate::memory::MemoryStore;
 use crate::{Batch, Budget, Completeness, Cursor, Entry, EventStore, FilterLimit, Outcome, Query, Record, Seq};
 
@@ -122,6 +122,8 @@ impl<F: Fixture> Run<F> {
             let budget = Budget { events_max, bytes_max, spent: &|| time_is_over };
             let actual = drain(self.subject.open_scan(query.clone()).as_mut(), budget);
             assert_eq!(actual.ids(), expected.ids, "{query:#?}");
+            let counted = count(self.subject.open_scan(query.clone()).as_mut(), budget);
+            assert_eq!(counted.events, expected.ids.len() as u64, "{query:#?}");
             if actual.completeness != Completeness::Unknown {
                 assert_eq!(actual.completeness, expected.completeness, "{query:#?}");
             }

@@ -1,4 +1,4 @@
-//! 12: what a commit returned is there when the store is opened again. (Crashes are the backend's own tests.)
+//! 13: what a commit returned is there when the store is opened again. (Crashes are the backend's own tests.)
 
 use super::Fixture;
 use super::world::{ARTICLE, NOTE, Who::*, World, id};

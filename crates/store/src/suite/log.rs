@@ -6,7 +6,7 @@ use crate::{Batch, Cursor, Page, Record, Seq};
 
 const WHOLE: Page = Page { entries_max: usize::MAX, bytes_max: usize::MAX };
 
-/// 11: from every place, in pages of every size.
+/// 12: from every place, in pages of every size.
 pub fn the_log_is_read_in_order_without_a_gap<F: Fixture>() {
     let world = World::<F>::empty();
     let notes: Vec<_> = (0..20).map(|n| Alice.note(1_000 - n, &format!("{n}"))).collect();

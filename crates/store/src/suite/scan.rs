@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use towpath_policy::Write;
-use towpath_protocol::{Event, push_json_string};
+use towpath_protocol::{Event, HyperLogLog, push_json_string};
 
 use super::Fixture;
-use super::world::{ARTICLE, NOTE, PROFILE, Who::*, World, by_lowest_id, drain, id, query, unbounded};
+use super::world::{ARTICLE, NOTE, PROFILE, Who::*, World, by_lowest_id, count, drain, id, query, unbounded};
 use crate::Completeness::{All, Limited};
-use crate::Cursor;
+use crate::{Budget, Count, Cursor};
 
 /// 7.
 pub fn newest_come_first_and_ties_by_lowest_id<F: Fixture>() {
@@ -193,4 +193,25 @@ pub fn what_was_committed_after_the_cursor_is_left_out<F: Fixture>() {
     }
     let nothing = drain(world.open_scan(query(&["{}"], Cursor::start())).as_mut(), unbounded());
     assert_eq!(nothing.ids().len(), 0);
+}
+
+/// 11.
+pub fn a_count_is_of_what_the_scan_returns<F: Fixture>() {
+    let notes: Vec<Write> = (0..20).map(|n| if n % 3 == 0 { Bob.note(n, "b") } else { Alice.note(n, "a") }).collect();
+    let world = World::<F>::with(&notes.iter().collect::<Vec<_>>());
+    for (filters, expected) in [
+        (&["{}"][..], 20),
+        (&[r#"{"limit":4}"#], 4),
+        (&[r#"{"since":15}"#, r#"{"since":10}"#], 10),
+        (&[r#"{"kinds":[0]}"#], 0),
+    ] {
+        for events_max in [1, 3, 100] {
+            let budget = Budget { events_max, ..unbounded() };
+            let counted = count(world.open_scan(query(filters, world.store().snapshot())).as_mut(), budget);
+            let mut authors = HyperLogLog::new(16);
+            let stored = drain(world.open_scan(query(filters, world.store().snapshot())).as_mut(), budget).stored;
+            stored.iter().for_each(|stored| authors.add(&stored.event.pubkey()));
+            assert_eq!(counted, Count { events: expected, authors: Some(authors) }, "{filters:?} by {events_max}");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use towpath_policy::{KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH, Policy, Write, plan};
-use towpath_protocol::{Event, Filter, SecretKey, wire};
+use towpath_protocol::{Event, Filter, HyperLogLog, SecretKey, wire};
 
 use super::Fixture;
 use crate::{
-    Batch, Budget, Committed, Completeness, Cursor, Entry, EventStore, FilterLimit, Outcome, Page, Progress, Query,
-    Scan, Stored,
+    Batch, Budget, Committed, Completeness, Count, Cursor, Entry, EventStore, FilterLimit, Outcome, Page, Progress,
+    Query, Scan, Stored,
 };
 
 pub(super) const NOTE: u16 = 1;
@@ -217,4 +217,16 @@ pub(super) fn drain(scan: &mut dyn Scan, budget: Budget<'_>) -> Answer {
         }
     }
     panic!("the scan does not end");
+}
+
+/// Counts to the end.
+pub(super) fn count(scan: &mut dyn Scan, budget: Budget<'_>) -> Count {
+    let mut count = Count { events: 0, authors: Some(HyperLogLog::new(16)) };
+    for _ in 0..SLICES_MAX {
+        match scan.count(budget, &mut count).expect("the slice succeeds") {
+            Progress::More => {}
+            Progress::Done(_) => return count,
+        }
+    }
+    panic!("the count does not end");
 }
