@@ -15,6 +15,9 @@ pub struct Config {
     pub share_port: bool,
     /// Longest message a client may send, after decompression. Default: 512 KiB, room for the largest contact lists.
     pub message_bytes_max: usize,
+    /// Bytes that all connections together may hold of messages that have not come in full. Default: 256 MiB, room for
+    /// five hundred of the longest messages at once; who holds no more than 64 KiB is served beyond it.
+    pub inbound_total_bytes_max: usize,
     /// WebSocket connections at the same time. Default: 16 384.
     pub connections_max: usize,
     /// Connections from one client address (an IPv6 /64 is one address); loopback and trusted proxies are exempt.
@@ -55,6 +58,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
             share_port: false,
             message_bytes_max: 512 * 1024,
+            inbound_total_bytes_max: 256 << 20,
             connections_max: 16_384,
             connections_per_address_max: 256,
             ping_interval: Duration::from_secs(30),

@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::decode::{Decoder, Item};
 use crate::http::Upgraded;
 use crate::server::Shared;
+use crate::unfinished::is_refusal;
 use crate::wire::{Closing, Extra, Wire};
 use crate::{Close, Inbound, Outbound, Relay};
 
@@ -139,7 +140,7 @@ pub(crate) async fn run<R: Relay, S: Socket>(io: S, early: Bytes, upgraded: Upgr
     let Upgraded { mut inbound, outbound, deflate, seat } = upgraded;
     let (read, write) = io.split();
     let link = Arc::new(Link::default());
-    let mut decoder = Decoder::new(shared.config.message_bytes_max, deflate);
+    let mut decoder = Decoder::new(shared.config.message_bytes_max, deflate, shared.unfinished.share());
     decoder.receive(&early);
     drop(early);
     let mut reader = Reader { io: read, decoder, link: link.clone(), shared: shared.clone() };
@@ -153,6 +154,8 @@ pub(crate) async fn run<R: Relay, S: Socket>(io: S, early: Bytes, upgraded: Upgr
         end = reader.run(&mut inbound) => Ok(end),
     };
     drop(inbound);
+    // Saying goodbye may take long, and nothing of what came is looked at any more.
+    reader.decoder.forget();
     let (code, by) = match ended {
         Ok(end) => finish_writing(end, &link, &mut writing, &mut reader).await,
         Err(WriteEnd::Closed(code)) => {
@@ -219,6 +222,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         self.link.heard.store(true, Ordering::Relaxed);
                     }
                 },
+                Err(close) if is_refusal(&close) => return ReadEnd::Relay(close),
                 Err(close) => return ReadEnd::Protocol(close),
             }
         }

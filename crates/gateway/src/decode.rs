@@ -1,12 +1,14 @@
 //! Bytes to messages: the receiving half of RFC 6455, as a state machine without I/O.
 //!
 //! Invariants: a frame's length is checked when its header is there, before its body is buffered; memory grows with
-//! the bytes received, never with the bytes announced; when everything was consumed nothing is kept.
+//! the bytes received, never with the bytes announced; when everything was consumed nothing is kept. What is kept is
+//! counted in the connection's share, but for the last read, which may be all that comes.
 
 use std::ops::Range;
 
 use crate::Close;
 use crate::deflate::{self, InflateError};
+use crate::unfinished::Share;
 
 const CONTROL_BYTES_MAX: usize = 125;
 
@@ -31,6 +33,7 @@ pub(crate) struct Decoder {
     /// The fragments of the open message, or the message that was returned last.
     message: Vec<u8>,
     open: Option<Fragmented>,
+    held: Share,
 }
 
 /// A message whose last fragment has not come.
@@ -69,14 +72,12 @@ fn protocol_error(reason: &'static str) -> Close {
 }
 
 impl Decoder {
-    pub(crate) fn new(message_bytes_max: usize, deflate: bool) -> Self {
-        Decoder { message_bytes_max, deflate, buffer: Vec::new(), start: 0, message: Vec::new(), open: None }
+    pub(crate) fn new(message_bytes_max: usize, deflate: bool, held: Share) -> Self {
+        Decoder { message_bytes_max, deflate, buffer: Vec::new(), start: 0, message: Vec::new(), open: None, held }
     }
 
     /// Takes bytes from the socket. Call [`Decoder::next`] until it has nothing before receiving more.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.start);
-        self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -88,6 +89,7 @@ impl Decoder {
         loop {
             let Some(frame) = self.frame()? else {
                 self.give_back();
+                self.settle()?;
                 return Ok(None);
             };
             if frame.opcode.is_control() {
@@ -102,12 +104,26 @@ impl Decoder {
         }
     }
 
-    /// Memory is given back whenever the client has been heard out: most connections are idle most of the time.
+    /// Drops everything, for a connection whose client is not listened to any more.
+    pub(crate) fn forget(&mut self) {
+        (self.buffer, self.start, self.message, self.open) = (Vec::new(), 0, Vec::new(), None);
+        // Nothing is never too much.
+        let _ = self.settle();
+    }
+
+    /// Memory is given back whenever the client has been heard out: most connections are idle most of the time. The
+    /// beginning of a next message keeps room for itself and not for what came before it.
     fn give_back(&mut self) {
-        if self.start == self.buffer.len() {
-            self.buffer = Vec::new();
+        if self.start > 0 {
+            self.buffer.drain(..self.start);
+            self.buffer.shrink_to(2 * self.buffer.len());
             self.start = 0;
         }
+    }
+
+    /// Has the share say what is held: memory, not bytes received, which may be half of it.
+    fn settle(&mut self) -> Result<(), Close> {
+        self.held.hold(self.buffer.capacity() + self.message.capacity())
     }
 
     /// Parses and unmasks the next frame if all of it is there.
@@ -175,6 +191,8 @@ impl Decoder {
                 InflateError::TooBig => too_big(),
                 InflateError::Invalid => Close::new(1007, "the compressed message is damaged"),
             })?;
+            // It may be many times what was received, and stays while the relay is at it.
+            self.settle()?;
             return text(&self.message);
         }
         text(if whole { &self.buffer[frame.body] } else { &self.message })
@@ -260,11 +278,18 @@ fn close_code(body: &[u8]) -> Result<Option<u16>, Close> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::*;
+    use crate::unfinished::Budget;
+
+    fn decoder(message_bytes_max: usize, deflate: bool) -> Decoder {
+        Decoder::new(message_bytes_max, deflate, Budget::new(usize::MAX, Gauge::default()).share())
+    }
 
     /// Everything a stream of bytes says when it comes in pieces of `step` bytes.
     fn heard(bytes: &[u8], step: usize) -> Vec<String> {
-        let mut decoder = Decoder::new(1000, true);
+        let mut decoder = decoder(1000, true);
         let mut heard = Vec::new();
         for piece in bytes.chunks(step) {
             decoder.receive(piece);
@@ -329,7 +354,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_between_messages() {
-        let mut decoder = Decoder::new(1000, false);
+        let mut decoder = decoder(1000, false);
         decoder.receive(&[frame(0x01, &[b'a'; 90]), frame(0x80, &[b'b'; 90])].concat());
         assert!(matches!(decoder.next(), Ok(Some(Item::Text(text))) if text.len() == 180));
         assert_eq!(decoder.next(), Ok(None));
@@ -338,9 +363,73 @@ mod tests {
 
     #[test]
     fn memory_follows_what_was_received_not_what_was_announced() {
-        let mut decoder = Decoder::new(100_000_000, false);
+        let mut decoder = decoder(100_000_000, false);
         decoder.receive(&[&[0x81, 0xff][..], &90_000_000u64.to_be_bytes(), &[0; 4]].concat());
         assert_eq!(decoder.next(), Ok(None));
         assert!(decoder.buffer.capacity() < 1000);
+    }
+
+    /// A frame too long for a length of one byte; masked with zeroes, which leave the body as it is.
+    fn long_frame(first: u8, body: &[u8]) -> Vec<u8> {
+        let length = match u16::try_from(body.len()) {
+            Ok(medium) => [&[0x80 | 126][..], &medium.to_be_bytes()].concat(),
+            Err(_) => [&[0x80 | 127][..], &(body.len() as u64).to_be_bytes()].concat(),
+        };
+        [&[first][..], &length, &[0; 4], body].concat()
+    }
+
+    const ROOM: usize = 200_000;
+
+    /// A decoder beside one that holds nearly all the room there is.
+    fn crowded() -> (Decoder, Share, Gauge) {
+        let gauge = Gauge::default();
+        let budget = Budget::new(ROOM, gauge.clone());
+        let mut other = budget.share();
+        other.hold(ROOM - 1000).expect("room");
+        (Decoder::new(1_000_000, true, budget.share()), other, gauge)
+    }
+
+    #[test]
+    fn a_message_that_comes_in_one_read_is_never_too_much() {
+        let (mut decoder, _other, gauge) = crowded();
+        decoder.receive(&long_frame(0x81, &[b'a'; 100_000]));
+        assert!(matches!(decoder.next(), Ok(Some(Item::Text(text))) if text.len() == 100_000));
+        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(gauge.get(), ROOM as i64 - 1000);
+    }
+
+    #[test]
+    fn half_a_frame_open_fragments_and_what_is_inflated_are_counted() {
+        let whole = long_frame(0x81, &[b'a'; 100_000]);
+        let half = whole[..70_000].to_vec();
+        let fragments = long_frame(0x01, &[b'a'; 70_000]);
+        let mut packed = Vec::new();
+        assert!(deflate::deflate(&["a note; ".repeat(20_000).as_bytes()], &mut packed));
+        assert!(packed.len() > 125);
+        for bytes in [half, fragments, long_frame(0xc1, &packed)] {
+            let (mut decoder, other, gauge) = crowded();
+            decoder.receive(&bytes);
+            assert_eq!(decoder.next().expect_err("no room").code, 1013);
+            decoder.forget();
+            assert_eq!(gauge.get(), ROOM as i64 - 1000);
+            drop(other);
+            assert_eq!(gauge.get(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_given_back_with_the_message_and_with_the_connection() {
+        let gauge = Gauge::default();
+        let mut decoder = Decoder::new(1_000_000, true, Budget::new(ROOM, gauge.clone()).share());
+        let whole = long_frame(0x81, &[b'a'; 100_000]);
+        decoder.receive(&whole[..70_000]);
+        assert_eq!(decoder.next(), Ok(None));
+        assert!(gauge.get() >= 70_000);
+        decoder.receive(&[&whole[70_000..], &whole[..10]].concat());
+        assert!(matches!(decoder.next(), Ok(Some(Item::Text(_)))));
+        assert_eq!(decoder.next(), Ok(None));
+        assert!((10..100).contains(&gauge.get()), "the beginning of the next one keeps {}", gauge.get());
+        drop(decoder);
+        assert_eq!(gauge.get(), 0);
     }
 }

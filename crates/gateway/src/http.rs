@@ -125,9 +125,10 @@ impl<R: Relay> Visit<R> {
         match path {
             _ if handshake::is_wanted(headers) => page(StatusCode::NOT_FOUND, TEXT, "WebSockets are at /\n"),
             "/" => {
-                let (content, kind) =
-                    if wants_information(headers) { (relay.information(), JSON) } else { (relay.landing(), HTML) };
-                let mut page = page(StatusCode::OK, kind, content);
+                let mut page = match wants_information(headers) {
+                    true => page_or_refusal(relay.information(), JSON),
+                    false => page_or_refusal(relay.landing(), HTML),
+                };
                 page.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
                 page
             }
@@ -136,7 +137,7 @@ impl<R: Relay> Visit<R> {
                 Ok(()) => page(StatusCode::OK, TEXT, "ready\n"),
                 Err(reason) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
             },
-            "/metrics" => page(StatusCode::OK, OPENMETRICS, relay.metrics()),
+            "/metrics" => page_or_refusal(relay.metrics(), OPENMETRICS),
             _ => page(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n"),
         }
     }
@@ -210,6 +211,10 @@ fn page(status: StatusCode, kind: HeaderValue, content: impl Into<Bytes>) -> Pag
     *page.status_mut() = status;
     page.headers_mut().insert(header::CONTENT_TYPE, kind);
     page
+}
+
+fn page_or_refusal(content: Result<impl Into<Bytes>, Refused>, kind: HeaderValue) -> Page {
+    content.map_or_else(|refused| refusal(&refused), |content| page(StatusCode::OK, kind, content))
 }
 
 fn refusal(refused: &Refused) -> Page {

@@ -20,6 +20,7 @@ mod metrics;
 mod relay;
 mod server;
 mod tls;
+mod unfinished;
 mod wire;
 
 pub use address::{Network, NetworkError, Peer};

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub frames_in: Counter,
     /// Bytes of WebSocket traffic received, as on the wire (inside TLS).
     pub bytes_in: Counter,
+    /// Bytes held of messages that have not come in full.
+    pub unfinished_bytes: Gauge,
     /// Text messages sent.
     pub frames_out: Counter,
     /// Bytes of WebSocket traffic sent, as on the wire (inside TLS).
@@ -35,7 +37,7 @@ pub struct Metrics {
 pub struct Closed {
     /// The close code: ours if we closed, else the client's; 1006 if the socket just ended.
     pub code: u16,
-    /// `client`, `relay`, `protocol`, `lost`, `silent` (no pong) or `stuck` (took no bytes).
+    /// `client`, `relay` (with 1013 for too many unfinished messages), `protocol`, `lost`, `silent` (no pong) or `stuck` (took no bytes).
     pub by: &'static str,
 }
 
@@ -52,6 +54,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             frames_in: Counter::default(),
             bytes_in: Counter::default(),
+            unfinished_bytes: Gauge::default(),
             frames_out: Counter::default(),
             bytes_out: Counter::default(),
             writes: Counter::default(),
@@ -69,6 +72,8 @@ impl Metrics {
         gateway.register("connections", "WebSocket connections open now", self.connections.clone());
         gateway.register("frames_in", "Text messages received", self.frames_in.clone());
         gateway.register_with_unit("in", "Bytes received", Unit::Bytes, self.bytes_in.clone());
+        let help = "Bytes held of messages that have not come in full";
+        gateway.register_with_unit("unfinished", help, Unit::Bytes, self.unfinished_bytes.clone());
         gateway.register("frames_out", "Text messages sent", self.frames_out.clone());
         gateway.register_with_unit("out", "Bytes sent", Unit::Bytes, self.bytes_out.clone());
         gateway.register("writes", "Writes to sockets", self.writes.clone());

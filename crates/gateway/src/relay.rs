@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use crate::Peer;
 
-/// The relay as the edge sees it: somebody to hand sockets to, and the text of a few pages.
+/// The relay as the edge sees it: somebody to hand sockets to, and the text of a few pages. A relay that is still starting
+/// refuses all of it, and says in its readiness how far it is.
 pub trait Relay: Send + Sync + 'static {
     /// The receiving side of a connection.
     type Inbound: Inbound;
@@ -20,13 +21,13 @@ pub trait Relay: Send + Sync + 'static {
     /// A client asks to upgrade. Called once the request is known to be a valid WebSocket handshake.
     fn connect(&self, peer: Peer) -> Result<(Self::Inbound, Self::Outbound), Refused>;
     /// The NIP-11 document, as JSON.
-    fn information(&self) -> Bytes;
+    fn information(&self) -> Result<Bytes, Refused>;
     /// The page a browser gets, as HTML.
-    fn landing(&self) -> Bytes;
+    fn landing(&self) -> Result<Bytes, Refused>;
     /// Whether the relay can serve; the reason if it cannot.
     fn readiness(&self) -> Result<(), String>;
     /// Every metric in the OpenMetrics text format.
-    fn metrics(&self) -> String;
+    fn metrics(&self) -> Result<String, Refused>;
 }
 
 /// Takes a connection's messages. Dropped when the connection ends, whichever side ended it.
@@ -112,7 +113,7 @@ impl Close {
     }
 }
 
-/// Why an upgrade was refused; the client may try again after `retry_after`.
+/// Why an upgrade or a page was refused; the client may try again after `retry_after`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     /// True if this client asks too much (HTTP 429), false if the relay has no room for anybody (HTTP 503).

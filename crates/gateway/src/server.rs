@@ -14,6 +14,7 @@ use towpath_runtime::Clock;
 use crate::admission::{Admission, Place};
 use crate::connection::{self, Socket};
 use crate::tls::{self, Certificate};
+use crate::unfinished::Budget;
 use crate::{Config, Metrics, Relay, http};
 
 /// Connections the kernel completes before we accept them: a reconnecting herd must not be refused.
@@ -66,6 +67,7 @@ pub struct Drained {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    pub(crate) unfinished: Arc<Budget>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -97,7 +99,8 @@ impl Gateway {
         let listener = listen(config.listen, config.share_port).map_err(|error| Error::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
         let admission = Arc::new(Admission::new(&config));
-        let shared = Arc::new(Shared { config, metrics, clock });
+        let unfinished = Budget::new(config.inbound_total_bytes_max, metrics.unfinished_bytes.clone());
+        let shared = Arc::new(Shared { config, metrics, unfinished, clock });
         Ok(Bound { shared, listener, address, admission, certificate })
     }
 }

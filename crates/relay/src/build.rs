@@ -14,6 +14,7 @@ use towpath_store_embedded::{CheckReport, EmbeddedStore};
 use crate::config::Config;
 use crate::handover;
 use crate::metrics::Metrics;
+use crate::opening::Opening;
 
 /// Messages other than events that may wait for one client before it is not listened to.
 const ANSWERS_MAX: usize = 8192;
@@ -23,6 +24,12 @@ const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connectio
 /// Opens the store the configuration names. One process at a time.
 pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
     Ok(Arc::new(EmbeddedStore::open(embedded(config))?))
+}
+
+/// The same, telling `opening` of a rebuild.
+pub(crate) fn open_store_telling(config: &Config, opening: &Opening) -> Result<Arc<dyn EventStore>, Error> {
+    let store = EmbeddedStore::open_reporting(embedded(config), &mut |done, of| opening.note(done, of))?;
+    Ok(Arc::new(store))
 }
 
 /// Verifies the whole store the configuration names: every log entry, signature and index entry. `progress` is told entries done
@@ -108,6 +115,7 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
         listen: server.listen,
         share_port: handover::is_being_left(&config.store.data),
         message_bytes_max: config.limits.message_bytes_max,
+        inbound_total_bytes_max: config.queues.inbound_total_bytes_max,
         connections_max: server.connections_max.get(),
         connections_per_address_max: server.connections_per_address_max.get(),
         ping_interval: server.ping_interval,

@@ -6,6 +6,7 @@
 mod build;
 pub mod config;
 mod connection;
+mod edge;
 mod handover;
 pub mod identity;
 mod information;
@@ -14,8 +15,10 @@ mod limiter;
 mod logging;
 mod metrics;
 mod node;
+mod opening;
 mod run;
 mod scans;
+mod start;
 
 pub use build::{check_store, open_store};
 pub use information::SUPPORTED_NIPS;

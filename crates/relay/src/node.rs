@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use towpath_deliver::{Budget, Close, Deliver, Outbox};
-use towpath_gateway::{Peer, Refused};
 use towpath_ingest::Ingest;
 use towpath_policy::Policy;
 use towpath_protocol::PublicKey;
@@ -17,10 +15,8 @@ use towpath_runtime::{Clock, Live, Random, TaskGroup};
 use towpath_store::EventStore;
 
 use crate::config::Config;
-use crate::connection::{Inbound, Outbound};
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
-use crate::{information, landing};
 
 /// What all connections of a relay share.
 pub(crate) struct Node {
@@ -86,34 +82,5 @@ impl Node {
                 outbox.close(Close { code: 1012, reason: "the relay is restarting" });
             });
         }
-    }
-}
-
-/// The relay as the edge sees it.
-pub(crate) struct Edge(pub(crate) Arc<Node>);
-
-impl towpath_gateway::Relay for Edge {
-    type Inbound = Inbound;
-    type Outbound = Outbound;
-
-    fn connect(&self, peer: Peer) -> Result<(Inbound, Outbound), Refused> {
-        Ok(Inbound::open(&self.0, &peer))
-    }
-
-    fn information(&self) -> Bytes {
-        information::document(&self.0.config.get(), &self.0.own_key)
-    }
-
-    fn landing(&self) -> Bytes {
-        landing::page(&self.0.config.get(), &self.0.address)
-    }
-
-    fn readiness(&self) -> Result<(), String> {
-        self.0.store.health().map_err(|error| error.to_string())
-    }
-
-    fn metrics(&self) -> String {
-        self.0.ingest.note_queue_age();
-        self.0.metrics.text()
     }
 }

@@ -30,6 +30,7 @@ mod since;
 mod tests;
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -40,6 +41,7 @@ use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Qu
 
 pub use check::{CheckReport, Problem, check};
 pub use config::Config;
+pub use index::rebuild::Progress;
 
 use commit::Writer;
 use index::Index;
@@ -87,7 +89,12 @@ impl Shared {
 impl EmbeddedStore {
     /// Opens the data folder, recovering from whatever ended the last run.
     pub fn open(config: Config) -> Result<Self, Error> {
-        let shared = Arc::new(open::open(config)?);
+        Self::open_reporting(config, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// The same, where `progress` hears of a rebuild of the index, and of nothing if there is none.
+    pub fn open_reporting(config: Config, progress: &mut Progress<'_>) -> Result<Self, Error> {
+        let shared = Arc::new(open::open(config, progress)?);
         let keeper = Some(keeper::start(&shared)?);
         Ok(Self(Arc::new(Inner { shared, keeper })))
     }

@@ -12,20 +12,20 @@ use crate::commit::Writer;
 use crate::disk::Disk;
 use crate::index::Index;
 use crate::index::marker::{Marker, Trust};
-use crate::index::rebuild::{rebuild, replay_tail};
+use crate::index::rebuild::{Progress, rebuild, replay_tail};
 use crate::log::Files;
 use crate::log::recovery::recover;
 use crate::maintain::Upkeep;
 use crate::pending::Pending;
 use crate::{Config, Shared};
 
-pub(crate) fn open(config: Config) -> Result<Shared, Error> {
+pub(crate) fn open(config: Config, progress: &mut Progress<'_>) -> Result<Shared, Error> {
     create_dir(&config.dir).map_err(|e| Error::io("create the data folder", e))?;
     let lock = lock(&config.lock_file())?;
     let disk = Disk::new(config.sync, config.free_bytes_min);
     let (log, appender) = recover(&config.log_dir(), disk, u64::from(config.segment_bytes))?;
     let last = Seq(appender.next_seq().0 - 1);
-    let (index, marker) = open_index(&config, &log.files(), last)?;
+    let (index, marker) = open_index(&config, &log.files(), last, progress)?;
     let shared = Shared {
         upkeep: Mutex::new(Upkeep::default()),
         writer: Mutex::new(Writer { appender, buffer: Vec::new() }),
@@ -64,7 +64,12 @@ fn lock(path: &Path) -> Result<File, Error> {
 }
 
 /// An index that holds exactly the log up to `last`, and is marked dirty.
-fn open_index(config: &Config, files: &Arc<Files>, last: Seq) -> Result<(Index, Marker), Error> {
+fn open_index(
+    config: &Config,
+    files: &Arc<Files>,
+    last: Seq,
+    progress: &mut Progress<'_>,
+) -> Result<(Index, Marker), Error> {
     let dir = config.index_dir();
     let failed = |e| Error::io("mark the index", e);
     let mut marker = Marker::new(&dir);
@@ -87,7 +92,7 @@ fn open_index(config: &Config, files: &Arc<Files>, last: Seq) -> Result<(Index, 
     }
     let index = Index::open(&dir, config.index_bytes_max)?;
     index.has_current_format()?;
-    rebuild(&index, files, last)?;
+    rebuild(&index, files, last, progress)?;
     // Only now: a rebuild that is cut short starts over.
     marker.set_dirty().map_err(failed)?;
     Ok((index, marker))

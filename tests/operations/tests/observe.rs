@@ -45,8 +45,9 @@ async fn queues_and_connections_are_gauged() -> Result<()> {
     let mut client = Client::connect(&relay).await?;
     client.req("live", json!([{ "kinds": [1] }, { "kinds": [7] }])).await?;
     assert_eq!(metric(&relay, "towpath_live_filters").await?, 2.0);
-    for gauge in ["towpath_commit_queue_events", "towpath_commit_queue_bytes", "towpath_outbox_queued_bytes"] {
-        assert_eq!(metric(&relay, gauge).await?, 0.0, "{gauge}");
+    let queues = ["commit_queue_events", "commit_queue_bytes", "outbox_queued_bytes", "gateway_unfinished_bytes"];
+    for gauge in queues.map(|queue| format!("towpath_{queue}")) {
+        assert_eq!(metric(&relay, &gauge).await?, 0.0, "{gauge}");
     }
     client.close("live").await?;
     eventually("the filters are gone", async || Ok(metric(&relay, "towpath_live_filters").await? == 0.0)).await

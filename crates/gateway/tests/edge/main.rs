@@ -6,4 +6,5 @@ mod life;
 mod pages;
 mod support;
 mod tls;
+mod unfinished;
 mod websocket;

@@ -101,9 +101,13 @@ async fn the_relay_can_refuse_with_a_time_to_wait() {
     for (too_many, expected) in [(true, "429"), (false, "503")] {
         let retry_after = Duration::from_millis(2500);
         *edge.relay.refuse.lock() = Some(Refused { too_many, reason: "not now".into(), retry_after });
-        let answer = edge.http(&format!("{UPGRADE}\r\n")).await;
-        assert_eq!(status(&answer), expected);
-        assert!(answer.to_lowercase().contains("retry-after: 3\r\n"), "{answer}");
-        assert!(answer.ends_with("not now\n"));
+        let page = |path| format!("GET {path} HTTP/1.1\r\nHost: relay.test\r\n\r\n");
+        for request in [format!("{UPGRADE}\r\n"), page("/"), page("/metrics")] {
+            let answer = edge.http(&request).await;
+            assert_eq!(status(&answer), expected);
+            assert!(answer.to_lowercase().contains("retry-after: 3\r\n"), "{answer}");
+            assert!(answer.ends_with("not now\n"));
+        }
+        assert_eq!(status(&edge.http(&page("/healthz")).await), "200");
     }
 }

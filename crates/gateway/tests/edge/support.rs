@@ -55,15 +55,18 @@ impl Echoes {
     }
 }
 
+impl Echo {
+    fn unless_refused<T>(&self, answer: T) -> Result<T, Refused> {
+        self.refuse.lock().clone().map_or(Ok(answer), Err)
+    }
+}
+
 impl Relay for Echo {
     type Inbound = EchoIn;
     type Outbound = EchoOut;
 
     fn connect(&self, peer: Peer) -> Result<(EchoIn, EchoOut), Refused> {
         self.peers.lock().push(peer);
-        if let Some(refused) = self.refuse.lock().clone() {
-            return Err(refused);
-        }
         let echoes = Arc::new(Echoes {
             frames: Mutex::default(),
             arrived: Notify::new(),
@@ -71,23 +74,23 @@ impl Relay for Echo {
             closing: AtomicBool::new(false),
             wire: OnceLock::new(),
         });
-        Ok((EchoIn(echoes.clone()), EchoOut(echoes)))
+        self.unless_refused((EchoIn(echoes.clone()), EchoOut(echoes)))
     }
 
-    fn information(&self) -> Bytes {
-        Bytes::from_static(b"{\"name\":\"echo\"}")
+    fn information(&self) -> Result<Bytes, Refused> {
+        self.unless_refused(Bytes::from_static(b"{\"name\":\"echo\"}"))
     }
 
-    fn landing(&self) -> Bytes {
-        Bytes::from_static(b"<title>echo</title>")
+    fn landing(&self) -> Result<Bytes, Refused> {
+        self.unless_refused(Bytes::from_static(b"<title>echo</title>"))
     }
 
     fn readiness(&self) -> Result<(), String> {
         Ok(())
     }
 
-    fn metrics(&self) -> String {
-        "# EOF\n".to_owned()
+    fn metrics(&self) -> Result<String, Refused> {
+        self.unless_refused("# EOF\n".to_owned())
     }
 }
 

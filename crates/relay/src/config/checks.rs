@@ -67,6 +67,11 @@ fn orders(config: &Config) -> Vec<Order> {
         ),
         order(
             message,
+            ("queues.inbound_total_bytes_max", queues.inbound_total_bytes_max as u64),
+            "the longest message must fit while it comes in",
+        ),
+        order(
+            message,
             ("queues.outbox_bytes_max", queues.outbox_bytes_max as u64),
             "the largest event must fit in an outbox",
         ),

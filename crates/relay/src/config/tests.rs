@@ -187,6 +187,11 @@ fn settings_that_contradict_each_other_are_reported_at_the_one_that_was_set() {
           which is 16_384 (default): a commit cannot take more than may wait"]
     );
     assert_eq!(
+        problems(&file("[queues]\ninbound_total_bytes_max = 500_000\n")),
+        ["towpath.toml:2:27: queues.inbound_total_bytes_max: 500_000 is less than limits.message_bytes_max, \
+          which is 524_288 (default): the longest message must fit while it comes in"]
+    );
+    assert_eq!(
         problems(&file("[server]\ntls_key = \"key.pem\"\n")),
         ["towpath.toml:2:11: server.tls_key: TLS needs server.tls_certificate too"]
     );

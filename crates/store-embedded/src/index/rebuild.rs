@@ -1,8 +1,9 @@
 //! Bringing the index up to the log: a short tail after a crash, or all of it.
 //!
 //! A rebuild reads the log twice. The first pass learns what was ever removed, so that the second never files an event only to take
-//! it out again, and can hand LMDB its keys in sorted runs.
+//! it out again, and can hand LMDB its keys in sorted runs. That is also how its progress is counted: every entry twice.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use heed::RwTxn;
@@ -46,9 +47,25 @@ pub(crate) fn replay_tail(index: &Index, files: &Arc<Files>, applied: Seq, last:
     }
 }
 
+/// Told how many entries of a rebuild have been read, of how many, each being read twice; it may end the rebuild.
+pub type Progress<'a> = dyn FnMut(u64, u64) -> ControlFlow<()> + 'a;
+
+/// A rebuild that ends here leaves an index that is not trusted, so the next start begins again.
+fn tell(progress: &mut Progress<'_>, done: u64, last: Seq) -> Result<(), Error> {
+    match progress(done, 2 * last.0) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Closed("the rebuild of the index was ended".into())),
+    }
+}
+
 /// Fills an empty index from the whole log.
-pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<(), Error> {
-    let removals = Removals::of(files)?;
+pub(crate) fn rebuild(
+    index: &Index,
+    files: &Arc<Files>,
+    last: Seq,
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
+    let removals = Removals::of(files, &mut |done| tell(progress, done, last))?;
     let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
     let mut run = Run::default();
     let mut waste = Waste::default();
@@ -70,6 +87,7 @@ pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<()
         }
         let applied = Seq(record.header.next_seq().0 - 1);
         index.set_applied(&mut txn, applied)?;
+        tell(progress, last.0 + applied.0, last)?;
         if run.entries >= RUN_ENTRIES {
             run.flush(index, &mut txn)?;
             index.commit(txn)?;
@@ -87,11 +105,12 @@ pub(crate) fn rebuild(index: &Index, files: &Arc<Files>, last: Seq) -> Result<()
 pub(crate) struct Removals(Vec<(Seq, Option<u64>)>);
 
 impl Removals {
-    fn of(files: &Arc<Files>) -> Result<Self, Error> {
+    fn of(files: &Arc<Files>, read_up_to: &mut dyn FnMut(u64) -> Result<(), Error>) -> Result<Self, Error> {
         let mut removals = Self::default();
         let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
         while let Some((_, _, record)) = follow.next()? {
             removals.take(&record);
+            read_up_to(record.header.next_seq().0 - 1)?;
         }
         removals.0.sort_unstable();
         Ok(removals)

@@ -1,5 +1,6 @@
 //! What a crash, a power failure or a bad disk leaves behind, and what the next start makes of it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use towpath_store::{Error, EventStore, Outcome, Seq};
@@ -217,6 +218,29 @@ fn an_index_that_a_power_failure_may_have_torn_is_rebuilt() {
     drop(store);
     let report = folder.check();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_rebuild_tells_how_far_it_is_and_ends_when_told_to() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..100 {
+        accept(&store, &note(1, at));
+    }
+    drop(store);
+    let open = |progress: &mut crate::Progress<'_>| EmbeddedStore::open_reporting(folder.config.clone(), progress);
+    let nothing_to_tell = open(&mut |done, of| panic!("{done} of {of} of a whole index"));
+    drop(nothing_to_tell.unwrap());
+    std::fs::remove_file(folder.config.index_dir().join("state")).unwrap();
+    let ended = open(&mut |done, _| if done < 150 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) });
+    assert!(matches!(ended, Err(Error::Closed(_))), "{ended:?}");
+    let mut told = Vec::new();
+    let store = open(&mut |done, of| {
+        told.push((done, of));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(told, (1..=200).map(|done| (done, 200)).collect::<Vec<_>>());
+    assert_eq!(everything(&store.unwrap()).len(), 100);
 }
 
 #[test]

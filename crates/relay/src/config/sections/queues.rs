@@ -20,6 +20,8 @@ pub struct Queues {
     pub batch_bytes_max: usize,
     /// Unanswered events of one connection.
     pub in_flight_per_connection_max: NonZeroUsize,
+    /// Bytes of messages that have not come in full, of all connections.
+    pub inbound_total_bytes_max: usize,
     /// Bytes that wait for one client.
     pub outbox_bytes_max: usize,
     /// Bytes that wait for all clients.
@@ -40,6 +42,7 @@ impl Default for Queues {
             batch_events_max: count(1024),
             batch_bytes_max: 8 << 20,
             in_flight_per_connection_max: count(1024),
+            inbound_total_bytes_max: 256 << 20,
             outbox_bytes_max: 4 << 20,
             outbox_total_bytes_max: 256 << 20,
             verify_parallel: None,
@@ -86,6 +89,12 @@ pub(super) const SECTION: Section = Section {
             Restart,
             "Events of one connection that have no OK yet. When reached, the relay reads on when one is answered.",
             "Enough to keep the committer busy from one connection.",
+        ),
+        setting!(
+            queues.inbound_total_bytes_max, Bytes<1024, 1_099_511_627_776>, "inbound_total_bytes_max", Restart,
+            "Bytes held of messages that have not come in full, of all clients together. A client whose bytes do not fit is \
+             closed with 1013, \"try again later\"; one that holds no more than 64 KiB is served all the same.",
+            "256 MiB: five hundred clients may be amid the longest message at once.",
         ),
         setting!(
             queues.outbox_bytes_max, Bytes<65_536, 1_073_741_824>, "outbox_bytes_max", Restart,

@@ -1,0 +1,184 @@
+//! From an open store to a relay that can be reached: its pieces wired, its upkeep, its reload and its announcement.
+//!
+//! Must not know: how the store was opened, or how the relay ends.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use towpath_gateway::Handle;
+use towpath_ingest::Committer;
+use towpath_policy::Policy;
+use towpath_query::Queries;
+use towpath_runtime::{Clock, Live, Random, TaskGroup, Thread};
+use towpath_store::EventStore;
+
+use crate::build;
+use crate::config::Config;
+use crate::edge::Edge;
+use crate::identity::Identity;
+use crate::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::node::{Connections, Node};
+use crate::run::Reread;
+
+/// Pause between upkeep steps when there is nothing to do.
+const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// All of a relay but its store.
+pub(crate) struct Start {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Random,
+    /// Where the port is.
+    pub(crate) local: SocketAddr,
+    pub(crate) handle: Handle,
+    pub(crate) reread: Reread,
+    /// Those that came before the relay could be reached are answered then.
+    pub(crate) hangups: Signal,
+}
+
+/// What runs beside the runtime, in the order in which it must end.
+pub(crate) struct Parts {
+    pub(crate) node: Arc<Node>,
+    pub(crate) committer: Committer,
+    pub(crate) follower: Thread,
+}
+
+/// Makes the relay and hands it to the edge; then says where it is, because whoever reads that may connect or signal at once.
+pub(crate) fn start(start: Start, store: Arc<dyn EventStore>, edge: &Edge) -> anyhow::Result<Parts> {
+    let Start { config, identity, metrics, clock, random, local, handle, reread, hangups } = start;
+    let folder = config.store.data.clone();
+    let parts = wire(config, store, metrics, clock, random, &identity, local)?;
+    keep_up(&parts.node);
+    reload_on_hangup(&parts.node, hangups, handle, reread);
+    edge.open(Arc::clone(&parts.node));
+    announce(&parts.node, local, &folder)?;
+    Ok(parts)
+}
+
+fn wire(
+    config: Config,
+    store: Arc<dyn EventStore>,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    identity: &Identity,
+    local: SocketAddr,
+) -> anyhow::Result<Parts> {
+    let policy = Live::new(build::policy(&config, &names(local)));
+    let deliver = build::deliver(&metrics);
+    let follower = deliver.follow(Arc::clone(&store))?;
+    let (committer, ingest) = Committer::start(
+        Arc::clone(&store),
+        Arc::new(deliver.clone()),
+        build::commit_limits(&config),
+        policy.clone(),
+        Arc::clone(&clock),
+        metrics.ingest.clone(),
+    )?;
+    let parallel = config.queues.scan_parallel.map_or_else(build::cores, usize::from);
+    let queries = Queries::new(Arc::clone(&store), parallel, build::slice(&config), Arc::clone(&clock));
+    let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
+    let node = Node {
+        outboxes: Arc::new(build::outbox_budget(&config, &metrics)),
+        address: config.relay.url.clone().unwrap_or_else(|| format!("{scheme}://{}", local)),
+        config: Live::new(config),
+        policy,
+        store,
+        ingest,
+        deliver,
+        queries,
+        limiter: Limiter::new(),
+        metrics,
+        clock,
+        random,
+        tasks: TaskGroup::new(),
+        own_key: identity.public_key(),
+        open: Connections::default(),
+    };
+    Ok(Parts { node: Arc::new(node), committer, follower })
+}
+
+/// What this relay may be called when the configuration gives it no URL: only names that cannot be somebody else's.
+fn names(address: SocketAddr) -> Vec<String> {
+    let port = address.port();
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .map(|host| format!("ws://{host}:{port}"))
+        .chain([format!("ws://{address}")])
+        .collect()
+}
+
+/// On standard output, for people and for scripts that wait for the address.
+fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let public = &node.address;
+    let scheme = if node.config.get().server.tls_certificate.is_some() { "wss" } else { "ws" };
+    writeln!(out, "listening on {scheme}://{local}")?;
+    writeln!(out, "data folder  {}", folder.display())?;
+    writeln!(out, "relay key    {}", node.own_key)?;
+    if node.config.get().relay.url.is_none() && !local.ip().is_loopback() {
+        tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
+    }
+    let page = public.replacen("ws", "http", 1);
+    writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {public}")?;
+    out.flush()
+}
+
+/// Upkeep of the store, a bounded step at a time, off the runtime's workers.
+fn keep_up(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    node.tasks.clone().spawn(async move {
+        loop {
+            let (store, now) = (Arc::clone(&node.store), node.clock.unix_s());
+            let step = tokio::task::spawn_blocking(move || (store.maintain(now), store.stats()));
+            let more = match step.await {
+                Ok((more, stats)) => {
+                    if let Ok(stats) = stats {
+                        node.metrics.note_store(&stats);
+                    }
+                    more.unwrap_or_else(|error| {
+                        tracing::error!(%error, "upkeep failed");
+                        false
+                    })
+                }
+                Err(_) => false,
+            };
+            if !more {
+                tokio::time::sleep(UPKEEP_PAUSE).await;
+            }
+        }
+    });
+}
+
+fn reload_on_hangup(node: &Arc<Node>, mut hangups: Signal, handle: Handle, reread: Reread) {
+    let node = Arc::clone(node);
+    node.tasks.clone().spawn(async move {
+        while hangups.recv().await.is_some() {
+            match reread() {
+                Ok(config) => reload(&node, &config),
+                Err(error) => tracing::error!(%error, "the configuration is not reloaded"),
+            }
+            if let Err(error) = handle.reload_tls() {
+                tracing::error!(%error, "the certificate is not reloaded");
+            }
+        }
+    });
+}
+
+fn reload(node: &Node, new: &Config) {
+    let old = node.config.get();
+    let difference = Config::reloadable_difference(&old, new);
+    let merged = old.with_live_values_of(new);
+    // The relay's names are those found at the start.
+    let urls = node.policy.get().urls.clone();
+    node.policy.set(Policy { urls, ..build::policy(&merged, &[]) });
+    node.config.set(merged);
+    tracing::info!(changed = ?difference.live, needs_restart = ?difference.restart, "configuration reloaded");
+}
