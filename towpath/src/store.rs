@@ -56,7 +56,7 @@ pub(crate) fn each_event(
     each_entry(store, cursor, |entry| {
         let Record::Event { event, .. } = entry.record else { return Ok(()) };
         // The log keeps what was superseded or deleted until its file is rewritten.
-        if !store.known(&event.id())? {
+        if store.place_of(&event.id())?.is_none() {
             return Ok(());
         }
         take(Stored { stream: entry.stream, seq: entry.seq, event })

@@ -7,13 +7,11 @@ use parking_lot::RwLock;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use towpath_policy::{Policy, Principal, plan};
-use towpath_protocol::{Event, EventId, Filter, IndexedTags, SecretKey, relay_message, wire};
+use towpath_policy::{Policy, Principal, Source, plan};
+use towpath_protocol::{Event, Filter, IndexedTags, SecretKey, relay_message, wire};
 use towpath_runtime::{Clock, Live, SystemClock};
 use towpath_store::memory::MemoryStore;
-use towpath_store::{
-    Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats, StreamId,
-};
+use towpath_store::{Batch, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::index::LiveIndex;
 use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Outbox, Reader, Subscription, Taken};
@@ -166,21 +164,9 @@ struct Stumbling {
     stumbles: AtomicUsize,
 }
 
-impl EventStore for Stumbling {
-    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        self.store.commit(batch)
-    }
-
-    fn known(&self, id: &EventId) -> Result<bool, Error> {
-        self.store.known(id)
-    }
-
-    fn snapshot(&self) -> Cursor {
-        self.store.snapshot()
-    }
-
-    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
-        self.store.scan(query)
+impl towpath_store::Wraps for Stumbling {
+    fn inner(&self) -> &dyn EventStore {
+        &self.store
     }
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
@@ -188,18 +174,6 @@ impl EventStore for Stumbling {
             return Err(Error::Closed("it stumbles".into()));
         }
         self.store.since(cursor, page)
-    }
-
-    fn maintain(&self, now: u64) -> Result<bool, Error> {
-        self.store.maintain(now)
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        self.store.health()
-    }
-
-    fn stats(&self) -> Result<Stats, Error> {
-        self.store.stats()
     }
 }
 
@@ -215,7 +189,7 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     for n in 1..=5 {
         let note = key.sign(n, 1, &[], &n.to_string(), &[0; 32]);
-        let batch = Batch { writes: vec![plan(note, &Policy::default())], committed_at_ms: n };
+        let batch = Batch::of(vec![plan(note, Source::Client, &Policy::default())], n);
         let committed = store.commit(batch).unwrap();
         // What is not handed over is as good as what did not fit into the inbox.
         if n == 5 {
@@ -241,7 +215,7 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     let commit = |content: &str| {
         let note = key.sign(1, 1, &[], content, &[0; 32]);
-        store.commit(Batch { writes: vec![plan(note, &Policy::default())], committed_at_ms: 1 }).unwrap()
+        store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 1)).unwrap()
     };
     deliver.committed(&commit("alone"), SystemClock.instant());
     assert_eq!(sent(&outbox).await, ["EOSE", "s alone"]);

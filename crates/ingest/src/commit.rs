@@ -171,7 +171,7 @@ fn run(stages: &Ingest) {
                 (pending.write, pending.reply)
             })
             .unzip();
-        let result = stages.store.commit(Batch { writes, committed_at_ms: stages.clock.unix_ms() });
+        let result = stages.store.commit(Batch::of(writes, stages.clock.unix_ms()));
         let now = stages.clock.instant();
         stages.metrics.commit.observe(now.saturating_duration_since(start).as_secs_f64());
         stages.metrics.batch_events.observe(replies.len() as f64);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
-use towpath_policy::{Denial, Policy, Principal, Write, authorise, screen};
+use towpath_policy::{Denial, Policy, Principal, Source, Write, authorise, screen};
 use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Delivery, Error, EventStore, Outcome};
@@ -106,7 +106,7 @@ impl Ingest {
         let now = self.clock.unix_s();
         screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
         let event = self.verify(event).await?;
-        authorise(event, &principal.read(), &policy, now).map_err(Answer::Denied)
+        authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
     }
 
     /// Checks that the id is not known and the signature genuine. Runs where it is, on a runtime worker, but never more at once
@@ -114,7 +114,7 @@ impl Ingest {
     async fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, Answer> {
         let start = self.clock.instant();
         let Ok(_slot) = self.cpu.acquire().await else { return Err(Answer::Overloaded) };
-        if self.store.known(&event.unverified().id()).map_err(Answer::Failed)? {
+        if self.store.place_of(&event.unverified().id()).map_err(Answer::Failed)?.is_some() {
             return Err(Answer::Known);
         }
         let verified = self.verifier.verify(event).map_err(|_| Answer::BadSignature);

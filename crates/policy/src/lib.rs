@@ -8,13 +8,15 @@ mod auth;
 mod kinds;
 mod read;
 mod relay_url;
+mod source;
 mod write;
 
 pub use auth::{AuthDenial, check_auth};
 pub use kinds::{Effect, KindSpec, Storage, kind_spec};
 pub use read::{all_private, may_read};
 pub use relay_url::RelayUrl;
-pub use write::{DeletionRequest, Denial, Placement, Removal, Write, authorise, plan, screen};
+pub use source::Source;
+pub use write::{DELETION_TARGETS_MAX, DeletionRequest, Denial, Placement, Removal, Write, authorise, plan, screen};
 
 use towpath_protocol::PublicKey;
 

@@ -6,7 +6,10 @@
 use towpath_protocol::{Address, Event, EventId, Limits, VerifiedEvent, wire};
 
 use crate::kinds::{Effect, Storage, kind_spec};
-use crate::{GIFT_WRAPS, Policy, Principal, RelayUrl};
+use crate::{GIFT_WRAPS, Policy, Principal, RelayUrl, Source};
+
+/// What one deletion request may name.
+pub const DELETION_TARGETS_MAX: usize = 4096;
 
 /// Why an event is refused. Worded where it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,11 @@ pub enum Denial {
     ProtectedOther,
     /// A repost that carries a protected event.
     RepostOfProtected,
+    /// A deletion request (NIP-09) that names too much.
+    TooManyTargets {
+        /// Events and addresses allowed.
+        max: usize,
+    },
     /// A request to vanish (NIP-62) without any `relay` tag.
     VanishWithoutRelay,
     /// A request to vanish that names other relays only.
@@ -93,6 +101,7 @@ pub struct Write {
     placement: Placement,
     removal: Removal,
     expires_at: Option<u64>,
+    source: Source,
 }
 
 impl Write {
@@ -116,6 +125,11 @@ impl Write {
         self.expires_at
     }
 
+    /// Who handed it in.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
     /// Whether it is delivered and never stored.
     pub fn is_ephemeral(&self) -> bool {
         self.placement == Placement::Ephemeral
@@ -136,6 +150,9 @@ pub fn screen(event: &Event, principal: &Principal, policy: &Policy, now: u64) -
     check_time(event, policy, now)?;
     check_work(event, policy)?;
     check_protection(event, spec.effect, principal)?;
+    if spec.effect == Effect::Delete {
+        check_targets(event)?;
+    }
     if vanish {
         check_vanish(event, policy)?;
     }
@@ -143,13 +160,19 @@ pub fn screen(event: &Event, principal: &Principal, policy: &Policy, now: u64) -
 }
 
 /// What committing a genuine, screened event means. `screen` is repeated so that no path can skip it.
-pub fn authorise(event: VerifiedEvent, principal: &Principal, policy: &Policy, now: u64) -> Result<Write, Denial> {
+pub fn authorise(
+    event: VerifiedEvent,
+    source: Source,
+    principal: &Principal,
+    policy: &Policy,
+    now: u64,
+) -> Result<Write, Denial> {
     screen(event.event(), principal, policy, now)?;
-    Ok(plan(event, policy))
+    Ok(plan(event, source, policy))
 }
 
 /// The write of an event that this relay accepted before: import of its own dumps, replay of its log.
-pub fn plan(event: VerifiedEvent, policy: &Policy) -> Write {
+pub fn plan(event: VerifiedEvent, source: Source, policy: &Policy) -> Write {
     let event = event.into_event();
     let spec = kind_spec(event.kind());
     let placement = match spec.storage {
@@ -164,7 +187,7 @@ pub fn plan(event: VerifiedEvent, policy: &Policy) -> Write {
         _ => Removal::None,
     };
     let expires_at = expiration(&event).ok().flatten();
-    Write { event, placement, removal, expires_at }
+    Write { event, placement, removal, expires_at, source }
 }
 
 fn check_time(event: &Event, policy: &Policy, now: u64) -> Result<(), Denial> {
@@ -240,6 +263,12 @@ fn is_protected(event: &Event) -> bool {
 fn carries_protected(repost: &Event) -> bool {
     let Ok(content) = repost.content() else { return false };
     wire::event(&content, &Limits::default()).is_ok_and(|inner| is_protected(inner.unverified()))
+}
+
+/// One entry of the audit log says all that a request deleted.
+fn check_targets(event: &Event) -> Result<(), Denial> {
+    let targets = event.tags().filter(|tag| matches!(tag.name().as_ref(), "e" | "a")).count();
+    if targets > DELETION_TARGETS_MAX { Err(Denial::TooManyTargets { max: DELETION_TARGETS_MAX }) } else { Ok(()) }
 }
 
 fn check_vanish(event: &Event, policy: &Policy) -> Result<(), Denial> {

@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Semaphore;
-use towpath_policy::{Policy, plan};
-use towpath_protocol::{Event, EventId, HyperLogLog, SecretKey, wire};
+use towpath_policy::{Policy, Source, plan};
+use towpath_protocol::{Event, HyperLogLog, SecretKey, wire};
 use towpath_runtime::{ManualClock, Thread};
 use towpath_store::memory::MemoryStore;
-use towpath_store::{
-    Batch, Budget, Committed, Completeness, Count, Cursor, Entry, Error, EventStore, Page, Progress, Query, Scan,
-    Stats, Stored,
-};
+use towpath_store::{Batch, Budget, Completeness, Count, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
 use crate::{Queries, QueryLimits, Reading, Slice, with_limits};
 
@@ -67,8 +64,8 @@ impl WatchedStore {
             let key = SecretKey::from_bytes([author; 32]).unwrap();
             key.sign(NOW_S + n, 1, &[], "", &[0; 32])
         });
-        let writes = events.map(|event| plan(event, &Policy::default())).collect();
-        store.inner.commit(Batch { writes, committed_at_ms: 0 }).unwrap();
+        let writes = events.map(|event| plan(event, Source::Client, &Policy::default())).collect();
+        store.inner.commit(Batch::of(writes, 0)).unwrap();
         Arc::new(store)
     }
 
@@ -93,17 +90,9 @@ impl WatchedStore {
     }
 }
 
-impl EventStore for WatchedStore {
-    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        self.inner.commit(batch)
-    }
-
-    fn known(&self, id: &EventId) -> Result<bool, Error> {
-        self.inner.known(id)
-    }
-
-    fn snapshot(&self) -> Cursor {
-        self.inner.snapshot()
+impl towpath_store::Wraps for WatchedStore {
+    fn inner(&self) -> &dyn EventStore {
+        &self.inner
     }
 
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
@@ -111,22 +100,6 @@ impl EventStore for WatchedStore {
         let number = state.opened;
         state.opened += 1;
         Ok(Box::new(WatchedScan { inner: self.inner.scan(query)?, number, shared: Arc::clone(&self.shared) }))
-    }
-
-    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
-        self.inner.since(cursor, page)
-    }
-
-    fn maintain(&self, now: u64) -> Result<bool, Error> {
-        self.inner.maintain(now)
-    }
-
-    fn health(&self) -> Result<(), Error> {
-        self.inner.health()
-    }
-
-    fn stats(&self) -> Result<Stats, Error> {
-        self.inner.stats()
     }
 }
 

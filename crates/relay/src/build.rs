@@ -48,6 +48,7 @@ fn embedded(config: &Config) -> towpath_store_embedded::Config {
         free_bytes_min: store.free_bytes_min,
         erase_after_s: store.erase_after.as_secs(),
         dead_percent_max: u8::try_from(store.dead_percent_max).unwrap_or(100),
+        audit: config.audit.enabled,
         checkpoint_idle_s: store.checkpoint_idle.as_secs(),
     }
 }

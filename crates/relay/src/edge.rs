@@ -36,8 +36,7 @@ impl Edge {
     }
 
     fn node(&self) -> Result<&Arc<Node>, Refused> {
-        let refused =
-            || Refused { too_many: false, reason: self.opening.progress().into(), retry_after: RETRY_AFTER };
+        let refused = || Refused { too_many: false, reason: self.opening.progress().into(), retry_after: RETRY_AFTER };
         self.node.get().ok_or_else(refused)
     }
 }

@@ -34,6 +34,7 @@ pub fn denial(denial: &Denial) -> String {
         Denial::ProtectedAnonymous => "auth-required: only its author may publish a protected event".into(),
         Denial::ProtectedOther => "restricted: only its author may publish a protected event".into(),
         Denial::RepostOfProtected => "blocked: this repost carries a protected event".into(),
+        Denial::TooManyTargets { max } => format!("invalid: a deletion request may name {max} events and addresses"),
         Denial::VanishWithoutRelay => "invalid: a request to vanish needs a relay tag".into(),
         Denial::VanishElsewhere => "blocked: this request to vanish names other relays only".into(),
     }
@@ -148,6 +149,7 @@ mod tests {
             | Denial::TooOld { .. }
             | Denial::MalformedExpiration
             | Denial::Expired
+            | Denial::TooManyTargets { .. }
             | Denial::VanishWithoutRelay => "invalid",
             Denial::Work { .. } | Denial::WorkCommitment { .. } => "pow",
             Denial::AuthRequired | Denial::ProtectedAnonymous => "auth-required",
@@ -166,6 +168,7 @@ mod tests {
             (Denial::ProtectedAnonymous, &[]),
             (Denial::ProtectedOther, &[]),
             (Denial::RepostOfProtected, &[]),
+            (Denial::TooManyTargets { max: 903 }, &["903"]),
             (Denial::VanishWithoutRelay, &[]),
             (Denial::VanishElsewhere, &[]),
         ] {

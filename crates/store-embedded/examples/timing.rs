@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use towpath_policy::{Policy, Write, plan};
+use towpath_policy::{Policy, Source, Write, plan};
 use towpath_protocol::{Filter, PublicKey, SecretKey, Set};
 use towpath_store::{Batch, Budget, EventStore, FilterLimit, Progress, Query};
 use towpath_store_embedded::{Config, EmbeddedStore};
@@ -57,7 +57,7 @@ fn notes(count: usize) -> (Vec<Write>, Vec<PublicKey>) {
         let root = format!("{:064x}", n / 20);
         let content = format!("{n} {text}");
         let event = author.sign(1_700_000_000 + n as u64 / 4, 1, &[&["e", &root], &["p", &to]], &content, &[0; 32]);
-        plan(event, &Policy::default())
+        plan(event, Source::Client, &Policy::default())
     };
     ((0..count).map(note).collect(), keys.iter().map(SecretKey::public_key).collect())
 }
@@ -85,7 +85,7 @@ fn visible(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, even
     let times = writes.take(events).map(|write| {
         let ids = Some(Set::new(vec![write.event().id()]));
         let started = Instant::now();
-        store.commit(Batch { writes: vec![write], committed_at_ms: 1 }).unwrap();
+        store.commit(Batch::of(vec![write], 1)).unwrap();
         let filters = vec![(Filter { ids, ..Filter::default() }, FilterLimit { events_max: 1 })].into();
         let query = Query { filters, cursor: store.snapshot(), visible: Arc::new(|_| true) };
         let mut out = Vec::new();
@@ -114,7 +114,7 @@ fn commits(
         }
         done += writes.len();
         let started = Instant::now();
-        store.commit(Batch { writes, committed_at_ms: 1 }).unwrap();
+        store.commit(Batch::of(writes, 1)).unwrap();
         times.push(started.elapsed());
         std::thread::sleep(pause);
     }

@@ -15,7 +15,7 @@ use crate::index::keys::{Moment, Position, address_key, be64, pair, prefixes, to
 use crate::index::rebuild::Removals;
 use crate::index::{Index, Table, failed};
 use crate::log::reader::{Step, Walk};
-use crate::log::record::{Body, Filed, Lasting};
+use crate::log::record::{Filed, Lasting};
 use crate::log::segment::Segment;
 use crate::open::open;
 use crate::{Config, Shared};
@@ -182,7 +182,7 @@ impl Check<'_> {
         for (seq, entry, extent) in logged.record.numbered() {
             self.report.entries += 1;
             self.lasting(seq, &entry.lasting)?;
-            let Body::Event(filed) = &entry.body else { continue };
+            let Some(filed) = entry.body.filed() else { continue };
             self.event(seq, &filed.event);
             if !self.removals.contain(seq) {
                 self.live(seq, filed, logged.position(filed, extent))?;

@@ -6,24 +6,30 @@
 //! ```
 //! One batch is a single write and a single sync. The index is a fold over the log and need not be durable, so nobody waits for
 //! it but scans that ask for what it does not show yet, and the commit after the next.
+//!
+//! The audit tree grows in the same step: the leaves are hashed before the record is written, and the record carries the root.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use towpath_audit::{Head, Node, Tree};
 use towpath_policy::Removal;
+use towpath_store::leaves::{self, Stamp};
 use towpath_store::{Batch, Committed, Cursor, Error, Seq, Stored};
 
 use crate::Shared;
+use crate::audit::leaf_of;
 use crate::decide::Decider;
 use crate::log::append::Appender;
 use crate::log::record::{Body, Encoder, Extent, Header, Lasting, LogEntry, Record, STREAM};
 use crate::overlay::Overlay;
 use crate::pending::Unindexed;
 
-/// The committer's own: the log's open end and a buffer that is used again and again.
+/// The committer's own: the log's open end, that of the audit tree if there is one, and a buffer that is used again and again.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) appender: Appender,
+    pub(crate) tree: Option<Tree>,
     pub(crate) buffer: Vec<u8>,
 }
 
@@ -56,8 +62,10 @@ impl Shared {
         let overlay = decider.finish();
         drop(txn);
         let stored = stored(first_seq, &entries);
+        entries.extend(acts(batch, Seq(first_seq.0 + entries.len() as u64)));
         let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay)?;
-        Ok(Committed { stream: STREAM, outcomes, stored, cursor: Cursor::at(STREAM, last) })
+        let cursor = Cursor::at(STREAM, last);
+        Ok(Committed { stream: STREAM, outcomes, stored, cursor, head: head_of(writer.tree.as_ref()) })
     }
 
     /// Records that the events at `removed` expired.
@@ -84,7 +92,9 @@ impl Shared {
         if entries.is_empty() {
             return Ok(Seq(first_seq.0 - 1));
         }
-        let mut encoder = Encoder::start(std::mem::take(&mut writer.buffer), first_seq, committed_at_ms);
+        let (tree, nodes) = grown(writer.tree.as_ref(), &entries, first_seq, committed_at_ms);
+        let root = tree.as_ref().map(Tree::root);
+        let mut encoder = Encoder::start(std::mem::take(&mut writer.buffer), first_seq, committed_at_ms, root);
         let entries: Vec<(LogEntry, Extent)> = entries
             .into_iter()
             .map(|entry| {
@@ -98,19 +108,43 @@ impl Shared {
         let segment = Arc::clone(writer.appender.segment());
         let at = writer.appender.append(&self.log, &bytes, header.next_seq())?;
         let last = Seq(header.next_seq().0 - 1);
-        self.pending.push(Unindexed { segment, at, record: Record { header, entries }, overlay: Arc::new(overlay) });
+        (*self.head.lock(), writer.tree) = (head_of(tree.as_ref()), tree);
+        let (record, overlay) = (Record { header, entries }, Arc::new(overlay));
+        self.pending.push(Unindexed { segment, at, record, nodes, overlay });
         self.last.store(last.0, Ordering::Release);
         writer.buffer = if bytes.capacity() <= BUFFER_BYTES_MAX { bytes } else { Vec::new() };
         Ok(last)
     }
 }
 
+/// The tree with the leaves of `entries`, and the hashes that completes.
+fn grown(tree: Option<&Tree>, entries: &[LogEntry], first_seq: Seq, committed_at_ms: u64) -> (Option<Tree>, Vec<Node>) {
+    let mut nodes = Vec::new();
+    // A copy: a commit that fails leaves nothing behind.
+    let Some(mut tree) = tree.cloned() else { return (None, nodes) };
+    nodes.reserve(entries.len());
+    for (seq, entry) in (first_seq.0..).map(Seq).zip(entries) {
+        tree.append(leaf_of(seq, committed_at_ms, entry).hash(), |node| nodes.push(node));
+    }
+    (Some(tree), nodes)
+}
+
+/// Without a tree, that of a tree without leaves.
+pub(crate) fn head_of(tree: Option<&Tree>) -> Head {
+    tree.map_or_else(|| Tree::new().head(), Tree::head)
+}
+
+fn acts(batch: &Batch, first_seq: Seq) -> impl Iterator<Item = LogEntry> {
+    batch.acts.iter().zip(first_seq.0..).map(|(act, seq)| {
+        let stamp = Stamp { stream: STREAM, seq: Seq(seq), committed_at_ms: batch.committed_at_ms };
+        LogEntry { body: Body::Act(leaves::of_act(stamp, act)), removed: Vec::new(), lasting: Lasting::None }
+    })
+}
+
 fn stored(first_seq: Seq, entries: &[LogEntry]) -> Vec<Stored> {
     let events = (first_seq.0..).map(Seq).zip(entries);
-    events
-        .filter_map(|(seq, entry)| match &entry.body {
-            Body::Event(filed) => Some(Stored { stream: STREAM, seq, event: filed.event.clone() }),
-            Body::Erased | Body::Expired => None,
-        })
-        .collect()
+    let event = |(seq, entry): (Seq, &LogEntry)| {
+        entry.body.filed().map(|filed| Stored { stream: STREAM, seq, event: filed.event.clone() })
+    };
+    events.filter_map(event).collect()
 }

@@ -1,7 +1,8 @@
 //! Rewriting closed log files without the events that are no longer needed, so that what was deleted is gone.
 //!
 //! ```text
-//! rewrite   every live event into a file of the next generation; what is gone leaves an erased entry with its lasting effects
+//! rewrite   every live event into a file of the next generation; what is gone leaves an erased entry with its lasting effects and its
+//!           audit leaf, or the leaf's hash once an owner of the event has vanished
 //! publish   sync, rename into place, sync the folder: from here on a crash ends with the new file
 //! repoint   the index's positions, some at a time, from one file to the other; both can be read meanwhile
 //! drop      the old file
@@ -10,9 +11,11 @@
 
 use std::sync::Arc;
 
-use towpath_store::{Error, Seq};
+use towpath_audit::LeafState;
+use towpath_store::{Error, Seq, rules};
 
 use crate::Shared;
+use crate::audit::leaf_of;
 use crate::index::Snapshot;
 use crate::index::apply::Logged;
 use crate::index::keys::be64;
@@ -109,12 +112,34 @@ impl Shared {
 
     fn without_dead(&self, record: Record, txn: &Snapshot<'_>, buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
         let header = record.header;
-        let mut encoder = Encoder::start(buffer, header.first_seq, header.committed_at_ms);
+        let mut encoder = Encoder::start(buffer, header.first_seq, header.committed_at_ms, header.root);
         for (seq, (entry, _)) in (header.first_seq.0..).map(Seq).zip(record.entries) {
-            let dead = matches!(entry.body, Body::Event(_)) && self.index.position(txn, seq)?.is_none();
-            encoder.push(&if dead { LogEntry { body: Body::Erased, ..entry } } else { entry });
+            let left = self.left_of(seq, &entry, header.committed_at_ms, txn)?;
+            encoder.push(&if let Some(leaf) = left { LogEntry { body: Body::Erased(leaf), ..entry } } else { entry });
         }
         encoder.finish().ok_or_else(|| Error::io("rewrite a log file", std::io::ErrorKind::FileTooLarge.into()))
+    }
+
+    /// Of an entry whose event is gone: its leaf, or the leaf's hash once an owner has vanished. `None` if it stays as it is.
+    fn left_of(
+        &self,
+        seq: Seq,
+        entry: &LogEntry,
+        committed_at_ms: u64,
+        txn: &Snapshot<'_>,
+    ) -> Result<Option<LeafState>, Error> {
+        let owners = match &entry.body {
+            Body::Event(filed) if self.index.position(txn, seq)?.is_none() => rules::owners(&filed.event),
+            Body::Erased(LeafState::Whole(leaf)) => leaf.actor.into_iter().collect(),
+            _ => return Ok(None),
+        };
+        let leaf = leaf_of(seq, committed_at_ms, entry);
+        for owner in &owners {
+            if self.index.vanished_at(txn, owner)?.is_some_and(|at| at > seq) {
+                return Ok(Some(LeafState::Erased(leaf.hash())));
+            }
+        }
+        Ok(Some(leaf))
     }
 
     /// Moves the positions of all live events in `new` there. Returns the bytes of events in it that are not live.
@@ -138,7 +163,7 @@ impl Shared {
     fn repoint_record(&self, txn: &mut heed::RwTxn<'_>, logged: Logged<'_>) -> Result<u64, Error> {
         let mut dead_bytes = 0;
         for (seq, entry, extent) in logged.record.numbered() {
-            let Body::Event(filed) = &entry.body else { continue };
+            let Some(filed) = entry.body.filed() else { continue };
             if self.index.position(txn, seq)?.is_some() {
                 let position = logged.position(filed, extent);
                 self.index.put(self.index.events, txn, &seq.0.to_be_bytes(), &position.to_bytes())?;

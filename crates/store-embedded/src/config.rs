@@ -19,6 +19,8 @@ pub struct Config {
     pub erase_after_s: u64,
     /// A closed log file is rewritten once this share of it, in percent, is no longer needed.
     pub dead_percent_max: u8,
+    /// Whether an audit tree is kept over the log. If it was not, it is made for all of the log at the next start.
+    pub audit: bool,
     /// The index is checkpointed after so many seconds without a commit.
     pub checkpoint_idle_s: u64,
 }
@@ -34,6 +36,7 @@ impl Config {
             free_bytes_min: 64 << 20,
             erase_after_s: 24 * 3600,
             dead_percent_max: 50,
+            audit: true,
             checkpoint_idle_s: 5,
         }
     }
@@ -44,6 +47,10 @@ impl Config {
 
     pub(crate) fn index_dir(&self) -> PathBuf {
         self.dir.join("index")
+    }
+
+    pub(crate) fn tree_dir(&self) -> PathBuf {
+        self.index_dir().join("tree")
     }
 
     pub(crate) fn lock_file(&self) -> PathBuf {

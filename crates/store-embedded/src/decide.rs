@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use towpath_policy::{DeletionRequest, KIND_GIFT_WRAP, Placement, Removal, Write};
 use towpath_protocol::{Event, EventId, PublicKey};
-use towpath_store::{Error, Outcome, Seq, rules};
+use towpath_store::{Error, Outcome, Seq, leaves, rules};
 
 use crate::index::keys::{Hint, Moment, Prefix, address_key};
 use crate::index::tables::Version;
@@ -90,7 +90,8 @@ impl<'a> Decider<'a> {
         let lasting = self.remove(write, &mut removed)?;
         removed.sort_unstable();
         let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
-        let filed = Filed { event: event.clone(), filing: filing(write), expires_at };
+        let (action, source) = (leaves::action_of(write, &removed), write.source());
+        let filed = Filed { event: event.clone(), filing: filing(write), expires_at, action, source };
         Ok((Outcome::Accepted(seq), Some(LogEntry { body: Body::Event(filed), removed, lasting })))
     }
 

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use towpath_audit::Node;
 use towpath_store::{Error, Seq};
 
 use crate::Shared;
@@ -43,6 +44,9 @@ fn run(shared: &Shared) {
 /// All of `batches` in one transaction.
 fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
     let _marker = shared.dirty_marker()?;
+    // First: an index that has a record means that the tree has its leaves.
+    let nodes: Vec<Node> = batches.iter().flat_map(|batch| &batch.nodes).copied().collect();
+    shared.tree_files.write(&nodes)?;
     let mut txn = shared.index.write()?;
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();

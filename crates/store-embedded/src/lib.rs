@@ -4,11 +4,13 @@
 //! <dir>/lock                          held while the store is open
 //! <dir>/log/<first seq>.<gen>.seg     the commit log: canonical bytes and decisions, checksummed; what a commit waits for
 //! <dir>/index/                        LMDB: every order events are asked for in; a fold over the log, never synced on a commit
+//! <dir>/index/tree/                   the hashes of the audit tree, likewise
 //! ```
 //!
 //! Owns: durability, recovery, the index, compaction and verification of one data folder.
 //! Must not know: sockets, subscriptions, who may read what, wall clocks (times are arguments).
 
+mod audit;
 mod check;
 mod commit;
 mod compact;
@@ -36,13 +38,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use towpath_audit::{Hash, HashSource as _, Head};
 use towpath_protocol::EventId;
-use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats};
+use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats, StreamId};
 
 pub use check::{CheckReport, Problem, check};
 pub use config::Config;
 pub use index::rebuild::Progress;
 
+use audit::TreeFiles;
 use commit::Writer;
 use index::Index;
 use index::marker::Marker;
@@ -75,6 +79,9 @@ struct Shared {
     /// The last durable entry.
     last: AtomicU64,
     index: Index,
+    tree_files: TreeFiles,
+    /// Of the audit tree, as of the last durable entry.
+    head: Mutex<Head>,
     marker: Mutex<Marker>,
     /// Held, not read.
     _lock: File,
@@ -83,6 +90,16 @@ struct Shared {
 impl Shared {
     fn last(&self) -> Seq {
         Seq(self.last.load(Ordering::Acquire))
+    }
+}
+
+impl Shared {
+    fn tree_hashes(&self, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error> {
+        let end = first.checked_add(count as u64);
+        let leaves = end.and_then(|end| end.checked_mul(256_u64.checked_pow(u32::from(level))?));
+        let Some(leaves) = leaves.filter(|leaves| *leaves <= self.head.lock().size) else { return Ok(None) };
+        self.pending.wait_until_applied(Seq(leaves))?;
+        self.tree_files.hashes(level, first, count).map(Some)
     }
 }
 
@@ -124,14 +141,14 @@ impl EventStore for EmbeddedStore {
         self.shared().commit(&batch)
     }
 
-    fn known(&self, id: &EventId) -> Result<bool, Error> {
+    fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
         let Shared { pending, index, .. } = &**self.shared();
-        let unindexed = if pending.applied() < self.shared().last() { pending.knows(id) } else { None };
-        if let Some(known) = unindexed {
-            return Ok(known);
-        }
-        let txn = index.read()?;
-        Ok(index.seq_of(&txn, id)?.is_some())
+        let unindexed = if pending.applied() < self.shared().last() { pending.place_of(id) } else { None };
+        let seq = match unindexed {
+            Some(seq) => seq,
+            None => index.seq_of(&*index.read()?, id)?,
+        };
+        Ok(seq.map(|seq| (STREAM, seq)))
     }
 
     fn snapshot(&self) -> Cursor {
@@ -144,6 +161,14 @@ impl EventStore for EmbeddedStore {
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
         self.shared().since(cursor.seq(STREAM), page)
+    }
+
+    fn heads(&self) -> Vec<(StreamId, Head)> {
+        if self.shared().config.audit { vec![(STREAM, *self.shared().head.lock())] } else { Vec::new() }
+    }
+
+    fn tree_hashes(&self, _: StreamId, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error> {
+        self.shared().tree_hashes(level, first, count)
     }
 
     fn maintain(&self, now: u64) -> Result<bool, Error> {

@@ -76,6 +76,7 @@ impl Shared {
         if !marker.is_dirty() {
             return Ok(());
         }
+        self.tree_files.sync()?;
         self.index.sync()?;
         marker.set_clean(self.pending.applied().0).map_err(|e| Error::io("mark the index", e))
     }

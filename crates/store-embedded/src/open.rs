@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
+use towpath_audit::Tree;
 use towpath_store::{Error, Seq};
 
-use crate::commit::Writer;
+use crate::audit::{Growth, TreeFiles};
+use crate::commit::{Writer, head_of};
 use crate::disk::Disk;
 use crate::index::Index;
 use crate::index::marker::{Marker, Trust};
@@ -25,15 +27,18 @@ pub(crate) fn open(config: Config, progress: &mut Progress<'_>) -> Result<Shared
     let disk = Disk::new(config.sync, config.free_bytes_min);
     let (log, appender) = recover(&config.log_dir(), disk, u64::from(config.segment_bytes))?;
     let last = Seq(appender.next_seq().0 - 1);
-    let (index, marker) = open_index(&config, &log.files(), last, progress)?;
+    let tree_files = TreeFiles::at(config.tree_dir());
+    let (index, marker, tree) = open_index(&config, &log.files(), last, &tree_files, progress)?;
     let shared = Shared {
         upkeep: Mutex::new(Upkeep::default()),
-        writer: Mutex::new(Writer { appender, buffer: Vec::new() }),
+        head: Mutex::new(head_of(tree.as_ref())),
+        writer: Mutex::new(Writer { appender, tree, buffer: Vec::new() }),
         preparing: Mutex::new(None),
         pending: Pending::new(last),
         log: Arc::new(log),
         last: AtomicU64::new(last.0),
         index,
+        tree_files,
         marker: Mutex::new(marker),
         config,
         _lock: lock,
@@ -63,43 +68,45 @@ fn lock(path: &Path) -> Result<File, Error> {
     }
 }
 
-/// An index that holds exactly the log up to `last`, and is marked dirty.
+/// An index that holds exactly the log up to `last`, and is marked dirty; and the tree over the same entries, if one is kept.
 fn open_index(
     config: &Config,
     files: &Arc<Files>,
     last: Seq,
+    tree_files: &TreeFiles,
     progress: &mut Progress<'_>,
-) -> Result<(Index, Marker), Error> {
+) -> Result<(Index, Marker, Option<Tree>), Error> {
     let dir = config.index_dir();
     let failed = |e| Error::io("mark the index", e);
     let mut marker = Marker::new(&dir);
     if marker.trust() == Trust::Whole
-        && let Some(index) = open_trusted(config)?
+        && let Some((index, applied)) = open_trusted(config, tree_files)?
     {
-        let txn = index.read()?;
-        let applied = index.applied(&txn)?;
-        drop(txn);
         if applied > last {
             return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
         }
         marker.set_dirty().map_err(failed)?;
-        replay_tail(&index, files, applied, last)?;
-        return Ok((index, marker));
+        let mut growth = config.audit.then(|| Growth::from(tree_files, applied)).transpose()?;
+        replay_tail(&index, files, (applied, last), growth.as_mut())?;
+        return Ok((index, marker, growth.map(Growth::into_tree).transpose()?));
     }
     if dir.exists() {
-        tracing::warn!("the index may be torn or is of another version: rebuilding it from the log");
+        tracing::warn!("the index may be torn, incomplete or of another version: rebuilding it from the log");
         std::fs::remove_dir_all(&dir).map_err(|e| Error::io("remove the old index", e))?;
+        tree_files.close();
     }
     let index = Index::open(&dir, config.index_bytes_max)?;
     index.has_current_format()?;
-    rebuild(&index, files, last, progress)?;
+    let mut growth = config.audit.then(|| Growth::from(tree_files, Seq(0))).transpose()?;
+    rebuild(&index, files, last, growth.as_mut(), progress)?;
+    let tree = growth.map(Growth::into_tree).transpose()?;
     // Only now: a rebuild that is cut short starts over.
     marker.set_dirty().map_err(failed)?;
-    Ok((index, marker))
+    Ok((index, marker, tree))
 }
 
-/// The index as it is, unless LMDB refuses it or this code cannot read it.
-fn open_trusted(config: &Config) -> Result<Option<Index>, Error> {
+/// The index as it is and how far it is, unless LMDB refuses it, this code cannot read it or the audit tree beside it is not there.
+fn open_trusted(config: &Config, tree_files: &TreeFiles) -> Result<Option<(Index, Seq)>, Error> {
     let index = match Index::open(&config.index_dir(), config.index_bytes_max) {
         Ok(index) => index,
         Err(Error::Corrupt(why)) => {
@@ -108,5 +115,9 @@ fn open_trusted(config: &Config) -> Result<Option<Index>, Error> {
         }
         Err(error) => return Err(error),
     };
-    Ok(index.has_current_format()?.then_some(index))
+    if !index.has_current_format()? {
+        return Ok(None);
+    }
+    let applied = index.applied(&*index.read()?)?;
+    Ok((!config.audit || tree_files.cover(applied)).then_some((index, applied)))
 }

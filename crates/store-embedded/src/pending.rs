@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use towpath_audit::Node;
 use towpath_protocol::EventId;
 use towpath_store::{Error, Seq};
 
@@ -29,6 +30,8 @@ pub(crate) struct Unindexed {
     pub(crate) segment: Arc<Segment>,
     pub(crate) at: u32,
     pub(crate) record: Record,
+    /// What its leaves completed in the audit tree.
+    pub(crate) nodes: Vec<Node>,
     pub(crate) overlay: Arc<Overlay>,
 }
 
@@ -107,11 +110,11 @@ impl Pending {
         self.wait_until(|_| self.applied() >= seq).map(drop)
     }
 
-    /// Whether the event is stored, as far as the batches that the index may lack say anything of it.
-    pub(crate) fn knows(&self, id: &EventId) -> Option<bool> {
+    /// Where the event is stored, if at all, as far as the batches that the index may lack say anything of it.
+    pub(crate) fn place_of(&self, id: &EventId) -> Option<Option<Seq>> {
         let state = self.state.lock();
         let placed = state.batches.iter().rev().find_map(|batch| batch.overlay.events.get(id))?;
-        Some(placed.is_some())
+        Some(placed.as_ref().map(|placed| placed.seq))
     }
 
     fn wait_until(&self, mut reached: impl FnMut(&State) -> bool) -> Result<MutexGuard<'_, State>, Error> {

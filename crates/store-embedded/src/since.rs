@@ -5,6 +5,7 @@ use std::sync::Arc;
 use towpath_store::{Entry, Error, Page, Record, Seq};
 
 use crate::Shared;
+use crate::audit::leaf_of;
 use crate::log::reader::Follow;
 use crate::log::record::{Body, LogEntry, STREAM};
 
@@ -50,7 +51,7 @@ impl Shared {
 fn json_bytes(entry: &LogEntry) -> usize {
     match &entry.body {
         Body::Event(filed) => filed.event.json().len(),
-        Body::Erased | Body::Expired => 0,
+        Body::Erased(_) | Body::Expired | Body::Act(_) => 0,
     }
 }
 
@@ -58,8 +59,10 @@ fn published(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> Entry {
     let removed = entry.removed.clone();
     let record = match &entry.body {
         Body::Event(filed) => Record::Event { event: filed.event.clone(), removed },
-        Body::Erased => Record::Erased { removed },
+        Body::Erased(_) => Record::Erased { removed },
         Body::Expired => Record::Expired { removed },
+        Body::Act(_) => Record::Act,
     };
-    Entry { stream: STREAM, seq, committed_at_ms, record }
+    let leaf = leaf_of(seq, committed_at_ms, entry);
+    Entry { stream: STREAM, seq, committed_at_ms, record, leaf }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rand::prelude::*;
-use towpath_policy::{Policy, plan};
+use towpath_policy::{Policy, Source, plan};
 use towpath_protocol::{EventId, SecretKey};
 use towpath_store::{Batch, EventStore, Seq, StreamId};
 use towpath_store_embedded::{Config, EmbeddedStore, check};
@@ -38,9 +38,10 @@ fn commit_until_killed() {
         let kind = if random.random_bool(0.3) { 30_000 } else { 1 };
         let size = random.random_range(1..20);
         let event = |_| author.sign(random.random_range(0..1_000_000), kind, &[&["d", "x"]], "text", &[0; 32]);
-        let writes: Vec<_> = (0..size).map(event).map(|event| plan(event, &Policy::default())).collect();
+        let writes: Vec<_> =
+            (0..size).map(event).map(|event| plan(event, Source::Client, &Policy::default())).collect();
         let last = writes.last().unwrap().event().id();
-        let committed = store.commit(Batch { writes, committed_at_ms: 1 }).unwrap();
+        let committed = store.commit(Batch::of(writes, 1)).unwrap();
         writeln!(out, "committed {} {last} {}", committed.cursor.seq(StreamId(0)), kind == 1).unwrap();
     }
 }
@@ -84,7 +85,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         let store = EmbeddedStore::open(config(dir.path())).unwrap();
         assert!(store.snapshot().seq(StreamId(0)) >= last);
         for id in &acknowledged {
-            assert!(store.known(id).unwrap(), "{id}");
+            assert!(store.place_of(id).unwrap().is_some(), "{id}");
         }
     }
     assert!(acknowledged.len() > ROUNDS);

@@ -1,6 +1,8 @@
 //! What is committed together, and what came of it.
 
-use towpath_policy::Write;
+use towpath_audit::{Action, Head};
+use towpath_policy::{Source, Write};
+use towpath_protocol::{EventId, PublicKey};
 
 use crate::cursor::{Cursor, Seq, Stored, StreamId};
 
@@ -9,8 +11,30 @@ use crate::cursor::{Cursor, Seq, Stored, StreamId};
 pub struct Batch {
     /// Decided writes, in the order they were decided. None is ephemeral.
     pub writes: Vec<Write>,
+    /// What the audit log shall say besides; committed behind the writes.
+    pub acts: Vec<Act>,
     /// The committer's clock, in milliseconds since 1970.
     pub committed_at_ms: u64,
+}
+
+impl Batch {
+    /// Without acts.
+    pub fn of(writes: Vec<Write>, committed_at_ms: u64) -> Self {
+        Self { writes, acts: Vec::new(), committed_at_ms }
+    }
+}
+
+/// Something that is no event and that the audit log keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// What was done.
+    pub action: Action,
+    /// Who let the relay know.
+    pub source: Source,
+    /// The event it was done with, and its kind; the event itself is not kept.
+    pub event: Option<(EventId, u16)>,
+    /// Who did it.
+    pub actor: Option<PublicKey>,
 }
 
 /// What came of one write.
@@ -39,4 +63,6 @@ pub struct Committed {
     pub stored: Vec<Stored>,
     /// Covers this commit.
     pub cursor: Cursor,
+    /// The stream's audit tree with this commit's leaves; without leaves if the store is told to keep none.
+    pub head: Head,
 }

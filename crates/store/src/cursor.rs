@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use towpath_audit::LeafState;
 use towpath_protocol::Event;
 
 /// A pod's own sequence of commits.
@@ -90,6 +91,18 @@ pub enum Record {
         /// Which.
         removed: Vec<Seq>,
     },
+    /// Something that is no event.
+    Act,
+}
+
+impl Record {
+    /// The entries that it removed.
+    pub fn removed(&self) -> &[Seq] {
+        match self {
+            Self::Event { removed, .. } | Self::Erased { removed } | Self::Expired { removed } => removed,
+            Self::Act => &[],
+        }
+    }
 }
 
 /// One entry of the commit log.
@@ -103,6 +116,8 @@ pub struct Entry {
     pub committed_at_ms: u64,
     /// What it records.
     pub record: Record,
+    /// What the audit tree has of it.
+    pub leaf: LeafState,
 }
 
 /// How much to read at once: whichever is reached first, but at least one entry.

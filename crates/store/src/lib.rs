@@ -7,17 +7,23 @@
 mod batch;
 mod cursor;
 mod error;
+pub mod leaves;
 pub mod memory;
 mod query;
 pub mod rules;
 #[cfg(feature = "suite")]
 pub mod suite;
+#[cfg(feature = "suite")]
+mod wraps;
 
-pub use batch::{Batch, Committed, Outcome};
+pub use batch::{Act, Batch, Committed, Outcome};
 pub use cursor::{Cursor, Entry, Page, Record, Seq, Stored, StreamId};
 pub use error::Error;
 pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, Verdict};
+#[cfg(feature = "suite")]
+pub use wraps::Wraps;
 
+use towpath_audit::{Hash, Head};
 use towpath_protocol::EventId;
 
 /// A store of events over a commit log.
@@ -30,7 +36,7 @@ use towpath_protocol::EventId;
 ///
 /// # Contract
 ///
-/// Calls block; none may be made from a runtime's worker but [`EventStore::known`], [`EventStore::snapshot`] and
+/// Calls block; none may be made from a runtime's worker but [`EventStore::place_of`], [`EventStore::snapshot`] and
 /// [`EventStore::health`], which are short.
 ///
 /// *Commit.* One committer at a time.
@@ -52,12 +58,18 @@ use towpath_protocol::EventId;
 /// *Log.*
 /// 12. `since(cursor)` MUST return the entries behind the cursor in order without a gap, erased ones included as such.
 /// 13. After a crash at any instant, reopening MUST find every commit that returned, whole, and of the one in flight all or nothing.
+///
+/// *Audit.*
+/// 14. Every entry MUST have its leaf ([`leaves`]) in the stream's audit tree, at the index `seq - 1`, from the commit of the entry on;
+///     [`Committed::head`] covers all leaves up to the commit's last.
+/// 15. A leaf MUST keep its hash for ever. Its preimage MUST outlast the event, until an owner of the event vanishes: then the
+///     preimages of all their events that are gone MUST go, with the bytes of the events.
 pub trait EventStore: Send + Sync {
     /// Commits `batch` as one durable transaction.
     fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 
-    /// Whether an event with this id is stored.
-    fn known(&self, id: &EventId) -> Result<bool, Error>;
+    /// Where the event with this id was committed, if it is stored.
+    fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error>;
 
     /// The position of the last commit that is visible to scans opened from now on.
     fn snapshot(&self) -> Cursor;
@@ -67,6 +79,13 @@ pub trait EventStore: Send + Sync {
 
     /// Log entries behind `cursor`, oldest first, at most a page. Empty when there are none.
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error>;
+
+    /// The audit trees, as of the last commit. None if this store is told to keep none.
+    fn heads(&self) -> Vec<(StreamId, Head)>;
+
+    /// `count` hashes of `stream`'s audit tree: of the complete subtrees of `256^level` leaves, from number `first` on. `None` if the
+    /// tree has not so many.
+    fn tree_hashes(&self, stream: StreamId, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error>;
 
     /// Does one bounded step of upkeep (deleting what expired by `now`, checkpoints, compaction). True if there is more to do.
     fn maintain(&self, now: u64) -> Result<bool, Error>;

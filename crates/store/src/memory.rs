@@ -8,12 +8,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use towpath_audit::{Hash, Head, Leaf, LeafState, Node, Tree};
 use towpath_policy::{DeletionRequest, Placement, Removal, Write};
 use towpath_protocol::{Address, Event, EventId, IndexedTags, PublicKey};
 
+use crate::leaves::{self, Stamp};
 use crate::{
-    Batch, Budget, Committed, Count, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record, Scan,
-    Seq, Stats, Stored, StreamId, Tally, Verdict, rules,
+    Act, Batch, Budget, Committed, Count, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record,
+    Scan, Seq, Stats, Stored, StreamId, Tally, Verdict, rules,
 };
 
 const STREAM: StreamId = StreamId(0);
@@ -48,11 +50,15 @@ impl EventStore for MemoryStore {
             }
             outcomes.push(outcome);
         }
-        Ok(Committed { stream: STREAM, outcomes, stored, cursor: Cursor::at(STREAM, state.last_seq()) })
+        for act in &batch.acts {
+            state.keep_act(act, batch.committed_at_ms);
+        }
+        let (cursor, head) = (Cursor::at(STREAM, state.last_seq()), state.audit.tree.head());
+        Ok(Committed { stream: STREAM, outcomes, stored, cursor, head })
     }
 
-    fn known(&self, id: &EventId) -> Result<bool, Error> {
-        Ok(self.state.lock().by_id.contains_key(id))
+    fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
+        Ok(self.state.lock().by_id.get(id).map(|seq| (STREAM, *seq)))
     }
 
     fn snapshot(&self) -> Cursor {
@@ -80,6 +86,17 @@ impl EventStore for MemoryStore {
         Ok(entries)
     }
 
+    fn heads(&self) -> Vec<(StreamId, Head)> {
+        vec![(STREAM, self.state.lock().audit.tree.head())]
+    }
+
+    fn tree_hashes(&self, _: StreamId, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error> {
+        let state = self.state.lock();
+        let row = state.audit.rows.get(usize::from(level)).map_or(&[][..], Vec::as_slice);
+        let hashes = usize::try_from(first).ok().and_then(|first| row.get(first..first.checked_add(count)?));
+        Ok(hashes.map(<[Hash]>::to_vec))
+    }
+
     fn maintain(&self, now: u64) -> Result<bool, Error> {
         self.state.lock().expire(now);
         Ok(false)
@@ -100,7 +117,7 @@ impl EventStore for MemoryStore {
 fn event_bytes(record: &Record) -> usize {
     match record {
         Record::Event { event, .. } => event.json().len(),
-        Record::Erased { .. } | Record::Expired { .. } => 0,
+        Record::Erased { .. } | Record::Expired { .. } | Record::Act => 0,
     }
 }
 
@@ -123,6 +140,25 @@ struct State {
     deleted_addresses: HashMap<Address, u64>,
     /// Nothing of theirs up to this time is wanted.
     vanished: HashMap<PublicKey, u64>,
+    audit: Audit,
+}
+
+/// The stream's tree, and all its hashes.
+#[derive(Debug, Default)]
+struct Audit {
+    tree: Tree,
+    rows: Vec<Vec<Hash>>,
+}
+
+impl Audit {
+    fn append(&mut self, leaf: &Leaf) {
+        let Self { tree, rows } = self;
+        tree.append(leaf.hash(), |Node { level, hash, .. }| {
+            let level = usize::from(level);
+            rows.resize_with(rows.len().max(level + 1), Vec::new);
+            rows[level].push(hash);
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +166,7 @@ struct LogEntry {
     committed_at_ms: u64,
     removed: Vec<Seq>,
     kept: Kept,
+    leaf: LeafState,
 }
 
 #[derive(Debug)]
@@ -137,6 +174,7 @@ enum Kept {
     Event(Live),
     Erased,
     Expired,
+    Act,
 }
 
 #[derive(Debug)]
@@ -162,14 +200,16 @@ impl State {
             Kept::Event(live) => Record::Event { event: live.event.clone(), removed },
             Kept::Erased => Record::Erased { removed },
             Kept::Expired => Record::Expired { removed },
+            Kept::Act => Record::Act,
         };
-        Some(Entry { stream: STREAM, seq, committed_at_ms: entry.committed_at_ms, record })
+        let leaf = entry.leaf.clone();
+        Some(Entry { stream: STREAM, seq, committed_at_ms: entry.committed_at_ms, record, leaf })
     }
 
     fn get(&self, seq: Seq) -> Option<&Live> {
         match &self.log_entry(seq)?.kept {
             Kept::Event(live) => Some(live),
-            Kept::Erased | Kept::Expired => None,
+            Kept::Erased | Kept::Expired | Kept::Act => None,
         }
     }
 
@@ -188,6 +228,9 @@ impl State {
             self.remove(*seq);
         }
         self.remember(write);
+        if *write.removal() == Removal::Vanish {
+            self.erase_leaves(write.event().pubkey(), &removed);
+        }
         Outcome::Accepted(self.insert(write, removed, committed_at_ms))
     }
 
@@ -274,9 +317,37 @@ impl State {
         if let Placement::Replaceable(address) = write.placement() {
             self.by_address.insert(address.clone(), seq);
         }
+        let action = leaves::action_of(write, &removed);
+        let leaf = leaves::of_event(self.stamp(committed_at_ms), action, write.source(), &event, &removed);
         let live = Live { event, placement: write.placement().clone(), expires_at: write.expires_at() };
-        self.log.push(LogEntry { committed_at_ms, removed, kept: Kept::Event(live) });
+        self.log(removed, Kept::Event(live), leaf);
         seq
+    }
+
+    fn keep_act(&mut self, act: &Act, committed_at_ms: u64) {
+        let leaf = leaves::of_act(self.stamp(committed_at_ms), act);
+        self.log(Vec::new(), Kept::Act, leaf);
+    }
+
+    /// Of the next entry.
+    fn stamp(&self, committed_at_ms: u64) -> Stamp {
+        Stamp { stream: STREAM, seq: self.last_seq().next(), committed_at_ms }
+    }
+
+    fn log(&mut self, removed: Vec<Seq>, kept: Kept, leaf: Leaf) {
+        self.audit.append(&leaf);
+        let committed_at_ms = leaf.committed_at_ms;
+        self.log.push(LogEntry { committed_at_ms, removed, kept, leaf: LeafState::Whole(leaf) });
+    }
+
+    /// What `who` took along, and what of theirs was gone before, is no longer told.
+    fn erase_leaves(&mut self, who: PublicKey, removed: &[Seq]) {
+        for (seq, entry) in (1..).map(Seq).zip(&mut self.log) {
+            let theirs = entry.leaf.leaf().is_some_and(|leaf| leaf.actor == Some(who));
+            if matches!(entry.kept, Kept::Erased) && (theirs || removed.binary_search(&seq).is_ok()) {
+                entry.leaf = LeafState::Erased(entry.leaf.hash());
+            }
+        }
     }
 
     fn remove(&mut self, seq: Seq) {
@@ -301,7 +372,8 @@ impl State {
         for seq in &removed {
             self.remove(*seq);
         }
-        self.log.push(LogEntry { committed_at_ms: now.saturating_mul(1000), removed, kept: Kept::Expired });
+        let leaf = leaves::of_expiry(self.stamp(now.saturating_mul(1000)), &removed);
+        self.log(removed, Kept::Expired, leaf);
     }
 }
 

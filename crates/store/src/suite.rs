@@ -5,6 +5,7 @@
 //! Must not know: any engine. A backend brings a [`Fixture`].
 
 pub mod address_deletion;
+pub mod audit;
 pub mod commit;
 pub mod deletion;
 pub mod differential;
@@ -70,6 +71,9 @@ macro_rules! store_suite {
             expiry: expired_events_are_removed_by_upkeep, an_entry_names_what_expired, upkeep_without_cause_changes_nothing;
             durability: reopening_keeps_events_and_positions, reopening_keeps_refusals, reopening_keeps_expirations,
                 reopening_keeps_the_log;
+            audit: every_entry_has_its_leaf, leaves_name_what_went_and_where, a_leaf_outlives_its_event,
+                the_tree_outlives_whoever_vanishes, acts_are_entries_like_others, the_hashes_of_the_tree_can_be_read,
+                reopening_keeps_the_tree;
             differential: random_histories_agree_with_the_memory_store;
         }
     };

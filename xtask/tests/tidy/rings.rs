@@ -8,7 +8,7 @@ use super::{assert_none, output};
 
 const RINGS: [&[&str]; 5] = [
     &["towpath-protocol", "towpath-policy", "towpath-promises"],
-    &["towpath-store", "towpath-runtime"],
+    &["towpath-audit", "towpath-store", "towpath-runtime"],
     &["towpath-session", "towpath-ingest", "towpath-query", "towpath-deliver"],
     &["towpath-store-embedded", "towpath-gateway"],
     &[

@@ -1,12 +1,12 @@
 //! What committing an event means.
 
-use towpath_policy::{DeletionRequest, Placement, Policy, Principal, Removal, Write, authorise, plan};
+use towpath_policy::{DeletionRequest, Placement, Policy, Principal, Removal, Source, Write, authorise, plan};
 use towpath_protocol::Address;
 
 use crate::{NOW, event, hex, key, policy};
 
 fn write(kind: u16, tags: &[&[&str]]) -> Write {
-    authorise(event(kind, tags, ""), &Principal::anonymous(), &policy(), NOW).unwrap()
+    authorise(event(kind, tags, ""), Source::Client, &Principal::anonymous(), &policy(), NOW).unwrap()
 }
 
 fn address(kind: u16, d: &str) -> Address {
@@ -27,7 +27,7 @@ fn an_event_is_placed_by_its_kind() {
         (20_001, Placement::Ephemeral),
         (21_059, Placement::Ephemeral),
     ] {
-        let write = plan(event(kind, d, ""), &Policy { vanish: false, ..policy() });
+        let write = plan(event(kind, d, ""), Source::Client, &Policy { vanish: false, ..policy() });
         assert_eq!(write.placement(), &placement, "{kind}");
         assert_eq!(write.is_ephemeral(), placement == Placement::Ephemeral);
         assert_eq!(write.event(), event(kind, d, "").event());
@@ -65,8 +65,8 @@ fn a_deletion_names_ids_and_addresses() {
 #[test]
 fn a_request_to_vanish_removes_if_the_relay_honours_it() {
     let request = || event(62, &[&["relay", "ALL_RELAYS"]], "");
-    assert_eq!(plan(request(), &policy()).removal(), &Removal::Vanish);
-    assert_eq!(plan(request(), &Policy { vanish: false, ..policy() }).removal(), &Removal::None);
+    assert_eq!(plan(request(), Source::Client, &policy()).removal(), &Removal::Vanish);
+    assert_eq!(plan(request(), Source::Client, &Policy { vanish: false, ..policy() }).removal(), &Removal::None);
 }
 
 #[test]

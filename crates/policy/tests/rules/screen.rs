@@ -1,6 +1,6 @@
 //! Who may publish what: every denial, and what just escapes it.
 
-use towpath_policy::{Denial, Policy, Principal, authorise, screen};
+use towpath_policy::{Denial, Policy, Principal, Source, authorise, screen};
 use towpath_protocol::VerifiedEvent;
 
 use crate::{NOW, event, event_of, policy, proved};
@@ -9,7 +9,12 @@ use crate::{NOW, event, event_of, policy, proved};
 fn check(event: &VerifiedEvent, principal: &Principal, policy: &Policy, expected: Result<(), Denial>) {
     let screened = screen(event.event(), principal, policy, NOW);
     assert_eq!(screened, expected, "{:?}", event.event());
-    assert_eq!(authorise(event.clone(), principal, policy, NOW).map(drop), expected, "{:?}", event.event());
+    assert_eq!(
+        authorise(event.clone(), Source::Client, principal, policy, NOW).map(drop),
+        expected,
+        "{:?}",
+        event.event()
+    );
 }
 
 #[test]

@@ -366,6 +366,24 @@ impl Codec for Networks {
     }
 }
 
+/// A list of public keys in hex.
+pub(super) struct Keys;
+
+impl Codec for Keys {
+    type Value = BTreeSet<PublicKey>;
+
+    fn read(given: &Given) -> Result<BTreeSet<PublicKey>, String> {
+        let Some(items) = given.list() else { return expected("a list of public keys in hex", given) };
+        let key = |item: &Given| item.text().and_then(|text| PublicKey::from_hex(text).ok());
+        let keys = items.iter().map(|item| key(item).map_or_else(|| expected("a public key in hex", item), Ok));
+        keys.collect()
+    }
+
+    fn show(value: &BTreeSet<PublicKey>) -> String {
+        show_list(value.iter().map(|key| quote(&key.to_hex())))
+    }
+}
+
 /// A set of event kinds.
 pub(super) struct Kinds;
 

@@ -20,7 +20,9 @@ mod tests;
 use std::collections::HashMap;
 
 pub use place::{Place, Problem, Problems};
-pub use sections::{Auth, ClassRates, Format, Level, Limits, Log, Protocol, Queues, Rate, Rates, Relay, Server, Store};
+pub use sections::{
+    Audit, Auth, ClassRates, Format, Level, Limits, Log, Protocol, Queues, Rate, Rates, Relay, Server, Store,
+};
 pub use setting::{Reload, Section, Setting};
 pub use source::Sources;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub server: Server,
     /// Where events are kept.
     pub store: Store,
+    /// What can be proved.
+    pub audit: Audit,
     /// Who has to authenticate.
     pub auth: Auth,
     /// The largest of everything.

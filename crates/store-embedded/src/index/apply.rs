@@ -1,16 +1,21 @@
 //! What a logged entry changes in the index.
 
+use std::ops::Bound;
+
 use heed::{PutFlags, RwTxn};
-use towpath_protocol::Event;
+use towpath_protocol::{Event, PublicKey};
 use towpath_store::{Error, Seq};
 
-use super::keys::{Hint, Moment, Position, address_key, be64, pair, prefixes, tombstone};
+use super::keys::{Hint, Moment, Position, address_key, be64, grave, pair, prefixes, tombstone};
 use super::tables::{Version, Waste};
 use super::{Index, failed, malformed};
 use crate::log::Files;
 use crate::log::record::{AddressKey, Body, Extent, Filed, Lasting, LogEntry, Record};
 use crate::log::segment::Segment;
 use crate::read::read_event;
+
+/// About what a leaf takes. Only whether a file has anything to erase matters.
+const LEAF_BYTES: u64 = 100;
 
 /// A record and where it is.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +49,10 @@ impl Index {
             for removed in &entry.removed {
                 self.remove(txn, files, *removed, must_erase(entry).then_some(committed_at_ms))?;
             }
-            self.remember(txn, &entry.lasting)?;
+            self.remember(txn, seq, &entry.lasting)?;
+            if let Lasting::Vanished { who, .. } = &entry.lasting {
+                self.unearth(txn, files, who, seq, committed_at_ms)?;
+            }
         }
         self.set_applied(txn, Seq(logged.record.header.next_seq().0.saturating_sub(1)))
     }
@@ -77,7 +85,9 @@ impl Index {
     fn remove(&self, txn: &mut RwTxn<'_>, files: &Files, seq: Seq, erase_since_ms: Option<u64>) -> Result<(), Error> {
         let Some(position) = self.position(txn, seq)? else { return Ok(()) };
         let segment = files.holding_in(seq, position.generation).ok_or_else(|| malformed("events"))?;
-        self.forget(txn, seq, &read_event(segment, seq, position)?, position)?;
+        let event = read_event(segment, seq, position)?;
+        self.forget(txn, seq, &event, position)?;
+        self.bury(txn, &event.pubkey(), seq)?;
         self.add_waste(txn, segment.first_seq, u64::from(position.extent.len), erase_since_ms)
     }
 
@@ -100,12 +110,42 @@ impl Index {
         Ok(())
     }
 
+    /// Remembers whose event is gone but for its leaf.
+    pub(crate) fn bury(&self, txn: &mut RwTxn<'_>, of: &PublicKey, seq: Seq) -> Result<(), Error> {
+        self.put(self.graves, txn, &grave(of, seq.0), &[])
+    }
+
+    /// Whoever vanished with entry `at` takes along what is left of their events that were gone before: the files that hold it are
+    /// to be rewritten.
+    pub(crate) fn unearth(
+        &self,
+        txn: &mut RwTxn<'_>,
+        files: &Files,
+        who: &PublicKey,
+        at: Seq,
+        at_ms: u64,
+    ) -> Result<(), Error> {
+        let (from, to) = (grave(who, 0), grave(who, at.0));
+        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let mut graves = Vec::new();
+        for item in self.graves.range(txn, &range).map_err(failed("read the index"))? {
+            let (key, _) = item.map_err(failed("read the index"))?;
+            graves.push(be64(key, 32).map(Seq).ok_or_else(|| malformed("graves"))?);
+        }
+        for seq in graves {
+            let segment = files.holding(seq).ok_or_else(|| malformed("graves"))?;
+            self.add_waste(txn, segment.first_seq, LEAF_BYTES, Some(at_ms))?;
+            self.delete(self.graves, txn, &grave(who, seq.0))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn version(&self, txn: &heed::RoTxn<'_>, address: &AddressKey) -> Result<Option<Version>, Error> {
         let version = self.get(self.addresses, txn, address)?;
         version.map(|bytes| Version::parse(bytes).ok_or_else(|| malformed("addresses"))).transpose()
     }
 
-    pub(crate) fn remember(&self, txn: &mut RwTxn<'_>, lasting: &Lasting) -> Result<(), Error> {
+    pub(crate) fn remember(&self, txn: &mut RwTxn<'_>, seq: Seq, lasting: &Lasting) -> Result<(), Error> {
         match lasting {
             Lasting::None => {}
             Lasting::Deleted { by, created_at, ids, addresses } => {
@@ -116,7 +156,10 @@ impl Index {
                     self.raise(self.deleted_addresses, txn, address, *created_at)?;
                 }
             }
-            Lasting::Vanished { who, until } => self.raise(self.vanished, txn, who.as_bytes(), *until)?,
+            Lasting::Vanished { who, until } => {
+                let until = self.vanished_until(txn, who)?.map_or(*until, |before| before.max(*until));
+                self.put(self.vanished, txn, who.as_bytes(), &pair(until, seq.0))?;
+            }
         }
         Ok(())
     }

@@ -239,6 +239,14 @@ pub(crate) fn pair(first: u64, second: u64) -> [u8; 16] {
     bytes
 }
 
+/// An author and the seq of what was theirs.
+pub(crate) fn grave(of: &PublicKey, seq: u64) -> [u8; 40] {
+    let mut bytes = [0; 40];
+    bytes[..32].copy_from_slice(of.as_bytes());
+    bytes[32..].copy_from_slice(&seq.to_be_bytes());
+    bytes
+}
+
 /// An event id and the key that wants it gone.
 pub(crate) fn tombstone(id: &[u8; 32], by: &PublicKey) -> [u8; 64] {
     let mut bytes = [0; 64];

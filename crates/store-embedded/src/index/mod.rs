@@ -22,7 +22,7 @@ use crate::log::record::AddressKey;
 use keys::{OrderKey, Position, be64, tombstone};
 
 /// Changes whenever what is stored under a key does; an index of another format is rebuilt.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 const READERS_MAX: u32 = 1024;
 
 pub(crate) type OrderIter<'t> = heed::RoRange<'t, Bytes, Bytes>;
@@ -45,8 +45,10 @@ pub(crate) struct Index {
     pub(crate) deleted: Table,
     /// Address → up to which `created_at`.
     pub(crate) deleted_addresses: Table,
-    /// Author → up to which `created_at`.
+    /// Author → up to which `created_at`, and the latest request's seq.
     pub(crate) vanished: Table,
+    /// Author and seq of an event that is gone, but for its audit leaf → nothing.
+    pub(crate) graves: Table,
     /// Expiry time and seq → nothing.
     pub(crate) expiry: Table,
     /// First seq of a log file → [`tables::Waste`].
@@ -93,6 +95,7 @@ impl Index {
             deleted: table("deleted")?,
             deleted_addresses: table("deleted_addresses")?,
             vanished: table("vanished")?,
+            graves: table("graves")?,
             expiry: table("expiry")?,
             waste: table("waste")?,
             meta: table("meta")?,
@@ -192,6 +195,11 @@ impl Index {
 
     pub(crate) fn vanished_until(&self, txn: &RoTxn<'_>, who: &PublicKey) -> Result<Option<u64>, Error> {
         Ok(self.get(self.vanished, txn, who.as_bytes())?.and_then(|bytes| be64(bytes, 0)))
+    }
+
+    /// Where their latest request to vanish is.
+    pub(crate) fn vanished_at(&self, txn: &RoTxn<'_>, who: &PublicKey) -> Result<Option<Seq>, Error> {
+        Ok(self.get(self.vanished, txn, who.as_bytes())?.and_then(|bytes| be64(bytes, 8)).map(Seq))
     }
 }
 

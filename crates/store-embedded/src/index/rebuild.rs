@@ -7,22 +7,29 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use heed::RwTxn;
+use towpath_audit::{Leaf, LeafState};
 use towpath_store::{Error, Seq};
 
 use super::Index;
 use super::apply::{Logged, must_erase};
 use super::keys::{Hint, Moment, OrderKey, prefixes};
 use super::tables::Waste;
+use crate::audit::Growth;
 use crate::log::Files;
 use crate::log::reader::{Follow, Walk};
-use crate::log::record::{Body, Extent, Filed, Record};
+use crate::log::record::{Body, Extent, Filed, Lasting, Record};
 
 /// Entries between two commits of a rebuild, which is also how far keys are sorted.
 const RUN_ENTRIES: u64 = 100_000;
 const TAIL_RECORDS: usize = 1_000;
 
 /// Applies what follows `applied`.
-pub(crate) fn replay_tail(index: &Index, files: &Arc<Files>, applied: Seq, last: Seq) -> Result<(), Error> {
+pub(crate) fn replay_tail(
+    index: &Index,
+    files: &Arc<Files>,
+    (applied, last): (Seq, Seq),
+    mut growth: Option<&mut Growth<'_>>,
+) -> Result<(), Error> {
     if applied >= last {
         return Ok(());
     }
@@ -37,8 +44,14 @@ pub(crate) fn replay_tail(index: &Index, files: &Arc<Files>, applied: Seq, last:
                 break;
             };
             if record.header.first_seq > applied {
+                if let Some(growth) = &mut growth {
+                    growth.take(&record)?;
+                }
                 index.apply(&mut txn, files, Logged { segment: &segment, at, record: &record })?;
             }
+        }
+        if let Some(growth) = &mut growth {
+            growth.write()?;
         }
         index.commit(txn)?;
         if done {
@@ -63,12 +76,14 @@ pub(crate) fn rebuild(
     index: &Index,
     files: &Arc<Files>,
     last: Seq,
+    mut growth: Option<&mut Growth<'_>>,
     progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
     let removals = Removals::of(files, &mut |done| tell(progress, done, last))?;
     let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
     let mut run = Run::default();
     let mut waste = Waste::default();
+    let mut vanished = Vec::new();
     let mut file = Seq(1);
     let mut txn = index.write()?;
     while let Some((segment, at, record)) = follow.next()? {
@@ -76,13 +91,25 @@ pub(crate) fn rebuild(
             index.set_waste(&mut txn, file, std::mem::take(&mut waste))?;
             file = segment.first_seq;
         }
+        if let Some(growth) = &mut growth {
+            growth.take(&record)?;
+        }
         let logged = Logged { segment: &segment, at, record: &record };
         for (seq, entry, extent) in record.numbered() {
-            index.remember(&mut txn, &entry.lasting)?;
-            let Body::Event(filed) = &entry.body else { continue };
-            match removals.get(seq) {
-                Some(erase_since_ms) => waste.add_removal(extent, erase_since_ms),
-                None => run.add(index, &mut txn, seq, filed, logged, extent)?,
+            index.remember(&mut txn, seq, &entry.lasting)?;
+            if let Lasting::Vanished { who, .. } = entry.lasting {
+                vanished.push((who, seq, record.header.committed_at_ms));
+            }
+            match (&entry.body, removals.get(seq)) {
+                (Body::Event(filed), None) => run.add(index, &mut txn, seq, filed, logged, extent)?,
+                (Body::Event(filed), Some(erase_since_ms)) => {
+                    index.bury(&mut txn, &filed.event.pubkey(), seq)?;
+                    waste.add_removal(extent, erase_since_ms);
+                }
+                (Body::Erased(LeafState::Whole(Leaf { actor: Some(actor), .. })), _) => {
+                    index.bury(&mut txn, actor, seq)?;
+                }
+                _ => {}
             }
         }
         let applied = Seq(record.header.next_seq().0 - 1);
@@ -97,6 +124,9 @@ pub(crate) fn rebuild(
     }
     run.flush(index, &mut txn)?;
     index.set_waste(&mut txn, file, waste)?;
+    for (who, at, at_ms) in vanished {
+        index.unearth(&mut txn, files, &who, at, at_ms)?;
+    }
     index.commit(txn)
 }
 

@@ -3,10 +3,14 @@
 //! Owns: the layout below, both ways. Must not know: files, or why an entry removes what it removes.
 //!
 //! ```text
-//! record  magic 4 │ version 2 │ zero 2 │ payload length 4 │ crc32c 4 │ stream 4 │ first seq 8 │ committed at, ms 8 │ entries 4 │ payload
-//! entry   type 1 │ flags 1 │ lasting 1 │ zero 1 │ removed count 4 │ lasting length 4 │ json length 4
-//!         │ [expires at 8] │ removed seqs 8 each │ lasting │ json
+//! record  magic 4 │ version 2 │ zero 2 │ payload length 4 │ crc32c 4 │ stream 4 │ first seq 8 │ committed at, ms 8 │ entries 4
+//!         │ audit root 32 │ payload
+//! entry   type 1 │ flags 1 │ lasting 1 │ source 1 │ action 1 │ zero 3 │ removed count 4 │ lasting length 4 │ content length 4
+//!         │ [expires at 8] │ removed seqs 8 each │ lasting │ content
 //! ```
+//! The root is that of the audit tree with the record's leaves, or zeroes if none is kept. The content is an event's JSON, or of an
+//! entry without an event its leaf, of which only the hash may be left.
+//!
 //! Integers are little-endian. The checksum covers the whole record but itself. The magic holds bytes that no UTF-8 text does, so
 //! nothing inside an event can be mistaken for the start of a record.
 //!
@@ -14,23 +18,28 @@
 //! the log into an index therefore decides nothing, and stays exact after events have been erased.
 
 use bytes::Bytes;
+use towpath_audit::{Action, Hash, Leaf, LeafState};
+use towpath_policy::Source;
 use towpath_protocol::{Address, Event, EventId, PublicKey};
 use towpath_store::{Seq, StreamId};
 
 /// The one stream of this store.
 pub(crate) const STREAM: StreamId = StreamId(0);
 
-pub(crate) const HEADER_BYTES: usize = 40;
+pub(crate) const HEADER_BYTES: usize = 72;
 pub(crate) const MAGIC: [u8; 4] = [0xF5, b'T', b'P', 0xFF];
-const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
+const NO_ROOT: [u8; 32] = [0; 32];
 const CRC_AT: std::ops::Range<usize> = 12..16;
-const ENTRY_BYTES: usize = 16;
+const ENTRY_BYTES: usize = 20;
 
 const EVENT: u8 = 1;
 const ERASED: u8 = 2;
 const EXPIRED: u8 = 3;
+const ACT: u8 = 4;
 const FILING: u8 = 3;
 const HAS_EXPIRY: u8 = 4;
+const LEAF_IS_ERASED: u8 = 8;
 
 /// SHA-256 of an address; see `index::keys`.
 pub(crate) type AddressKey = [u8; 32];
@@ -47,17 +56,31 @@ pub(crate) struct LogEntry {
 pub(crate) enum Body {
     Event(Filed),
     /// There was an event here; its bytes are gone.
-    Erased,
+    Erased(LeafState),
     /// Not an event: what it removed had expired.
     Expired,
+    /// Not an event: something that only the audit log tells.
+    Act(Leaf),
 }
 
-/// An event and what the index needs to file it.
+/// An event, what the index needs to file it, and what the audit log tells of it besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Filed {
     pub(crate) event: Event,
     pub(crate) filing: Filing,
     pub(crate) expires_at: Option<u64>,
+    pub(crate) action: Action,
+    pub(crate) source: Source,
+}
+
+impl Body {
+    /// The event, if it is there.
+    pub(crate) fn filed(&self) -> Option<&Filed> {
+        match self {
+            Self::Event(filed) => Some(filed),
+            Self::Erased(_) | Self::Expired | Self::Act(_) => None,
+        }
+    }
 }
 
 /// Whether an event is a version under an address.
@@ -107,6 +130,7 @@ pub(crate) struct Header {
     pub(crate) first_seq: Seq,
     pub(crate) committed_at_ms: u64,
     pub(crate) entries: u32,
+    pub(crate) root: Option<Hash>,
 }
 
 /// A record read back.
@@ -128,8 +152,17 @@ impl Header {
             first_seq: Seq(fields.u64()?),
             committed_at_ms: fields.u64()?,
             entries: fields.u32()?,
+            root: Some(fields.array()?).filter(|root| *root != NO_ROOT).map(Hash),
         };
         good.then_some(header)
+    }
+
+    /// The version of the record that starts here, if this code does not read it. Zero is what a torn write leaves.
+    pub(crate) fn other_version(bytes: &[u8]) -> Option<u16> {
+        let mut fields = Fields(bytes);
+        let magic = fields.take(4)?;
+        let version = fields.array().map(u16::from_le_bytes)?;
+        (magic == MAGIC && version != VERSION && version != 0).then_some(version)
     }
 
     pub(crate) fn record_bytes(&self) -> usize {
@@ -151,7 +184,7 @@ pub(crate) struct Encoder {
 
 impl Encoder {
     /// Starts a record in `buffer`, whose contents go and whose capacity stays.
-    pub(crate) fn start(mut buffer: Vec<u8>, first_seq: Seq, committed_at_ms: u64) -> Self {
+    pub(crate) fn start(mut buffer: Vec<u8>, first_seq: Seq, committed_at_ms: u64, root: Option<Hash>) -> Self {
         buffer.clear();
         buffer.extend_from_slice(&MAGIC);
         buffer.extend_from_slice(&VERSION.to_le_bytes());
@@ -160,31 +193,41 @@ impl Encoder {
         buffer.extend_from_slice(&first_seq.0.to_le_bytes());
         buffer.extend_from_slice(&committed_at_ms.to_le_bytes());
         buffer.extend_from_slice(&[0; 4]);
+        buffer.extend_from_slice(&root.map_or(NO_ROOT, |root| root.0));
         Self { bytes: buffer, entries: 0 }
     }
 
     pub(crate) fn push(&mut self, entry: &LogEntry) -> Extent {
-        let (tag, filed) = match &entry.body {
-            Body::Event(filed) => (EVENT, Some(filed)),
-            Body::Erased => (ERASED, None),
-            Body::Expired => (EXPIRED, None),
+        let leaf;
+        let (tag, mut flags, content) = match &entry.body {
+            Body::Event(filed) => (EVENT, filed.filing as u8, &filed.event.json()[..]),
+            Body::Erased(LeafState::Erased(hash)) => (ERASED, LEAF_IS_ERASED, &hash.0[..]),
+            Body::Erased(LeafState::Whole(whole)) => {
+                leaf = whole.to_bytes();
+                (ERASED, 0, &leaf[..])
+            }
+            Body::Act(whole) => {
+                leaf = whole.to_bytes();
+                (ACT, 0, &leaf[..])
+            }
+            Body::Expired => (EXPIRED, 0, &[][..]),
         };
-        let filing = filed.map_or(Filing::Regular, |filed| filed.filing);
+        let filed = entry.body.filed();
         let expires_at = filed.and_then(|filed| filed.expires_at);
-        let json = filed.map_or(&[][..], |filed| filed.event.json());
-        let flags = filing as u8 | expires_at.map_or(0, |_| HAS_EXPIRY);
+        flags |= expires_at.map_or(0, |_| HAS_EXPIRY);
+        let (source, action) = filed.map_or((0, 0), |filed| (filed.source.code(), filed.action.code()));
         let out = &mut self.bytes;
-        out.extend_from_slice(&[tag, flags, entry.lasting.tag(), 0]);
+        out.extend_from_slice(&[tag, flags, entry.lasting.tag(), source, action, 0, 0, 0]);
         out.extend_from_slice(&length(entry.removed.len()));
         out.extend_from_slice(&length(entry.lasting.bytes()));
-        out.extend_from_slice(&length(json.len()));
+        out.extend_from_slice(&length(content.len()));
         out.extend(expires_at.into_iter().flat_map(u64::to_le_bytes));
         out.extend(entry.removed.iter().flat_map(|seq| seq.0.to_le_bytes()));
         entry.lasting.push_to(out);
         let offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(json);
+        out.extend_from_slice(content);
         self.entries += 1;
-        Extent { offset, len: u32::try_from(json.len()).unwrap_or(u32::MAX), crc: crc32c::crc32c(json) }
+        Extent { offset, len: u32::try_from(content.len()).unwrap_or(u32::MAX), crc: crc32c::crc32c(content) }
     }
 
     /// The finished record; `None` if it outgrew what its length field can say.
@@ -222,23 +265,28 @@ impl Record {
 
 fn parse_entry(record: &Bytes, rest: &mut Fields<'_>) -> Option<(LogEntry, Extent)> {
     let mut head = Fields(rest.take(ENTRY_BYTES)?);
-    let (tag, flags, lasting, _) = (head.u8()?, head.u8()?, head.u8()?, head.u8()?);
-    let (removed_count, lasting_bytes, json_bytes) = (head.u32()?, head.u32()?, head.u32()?);
-    let filing = Filing::parse(flags & FILING)?;
+    let (tag, flags, lasting, source, action, _) =
+        (head.u8()?, head.u8()?, head.u8()?, head.u8()?, head.u8()?, head.take(3)?);
+    let (removed_count, lasting_bytes, content_bytes) = (head.u32()?, head.u32()?, head.u32()?);
     let expires_at = if flags & HAS_EXPIRY != 0 { Some(rest.u64()?) } else { None };
     let mut seqs = Fields(rest.take((removed_count as usize).checked_mul(8)?)?);
     let removed = std::iter::from_fn(|| seqs.u64().map(Seq)).collect();
     let lasting = Lasting::parse(lasting, rest.take(lasting_bytes as usize)?)?;
     let offset = record.len() - rest.0.len();
-    let json = rest.take(json_bytes as usize)?;
-    let extent = Extent { offset: u32::try_from(offset).ok()?, len: json_bytes, crc: crc32c::crc32c(json) };
+    let content = rest.take(content_bytes as usize)?;
+    let extent = Extent { offset: u32::try_from(offset).ok()?, len: content_bytes, crc: crc32c::crc32c(content) };
     let body = match tag {
-        EVENT => {
-            let event = Event::from_canonical(record.slice(offset..offset + json.len())).ok()?;
-            Body::Event(Filed { event, filing, expires_at })
-        }
-        ERASED => Body::Erased,
+        EVENT => Body::Event(Filed {
+            event: Event::from_canonical(record.slice(offset..offset + content.len())).ok()?,
+            filing: Filing::parse(flags & FILING)?,
+            expires_at,
+            action: Action::from_code(action)?,
+            source: Source::from_code(source)?,
+        }),
+        ERASED if flags & LEAF_IS_ERASED != 0 => Body::Erased(LeafState::Erased(Hash(content.try_into().ok()?))),
+        ERASED => Body::Erased(LeafState::Whole(Leaf::from_bytes(content).ok()?)),
         EXPIRED => Body::Expired,
+        ACT => Body::Act(Leaf::from_bytes(content).ok()?),
         _ => return None,
     };
     Some((LogEntry { body, removed, lasting }, extent))
@@ -334,12 +382,18 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_store::leaves::{self, Stamp};
+
     use super::*;
     use crate::tests::fixture::{key, note};
 
     fn entries() -> Vec<LogEntry> {
         let event = note(1, 7).event().clone();
-        let filed = |filing, expires_at| Body::Event(Filed { event: event.clone(), filing, expires_at });
+        let (action, source) = (Action::Replaced, Source::Import);
+        let filed =
+            |filing, expires_at| Body::Event(Filed { event: event.clone(), filing, expires_at, action, source });
+        let stamp = Stamp { stream: STREAM, seq: Seq(9), committed_at_ms: 7 };
+        let leaf = leaves::of_event(stamp, action, source, &event, &[Seq(3)]);
         let deleted =
             Lasting::Deleted { by: key(1), created_at: 9, ids: vec![event.id(); 2], addresses: vec![[3; 32]] };
         vec![
@@ -350,17 +404,18 @@ mod tests {
                 lasting: deleted.clone(),
             },
             LogEntry {
-                body: Body::Erased,
+                body: Body::Erased(LeafState::Erased(leaf.hash())),
                 removed: vec![Seq(3)],
                 lasting: Lasting::Vanished { who: key(2), until: 8 },
             },
-            LogEntry { body: Body::Erased, removed: vec![], lasting: deleted },
+            LogEntry { body: Body::Erased(LeafState::Whole(leaf.clone())), removed: vec![], lasting: deleted },
+            LogEntry { body: Body::Act(leaf), removed: vec![], lasting: Lasting::None },
             LogEntry { body: Body::Expired, removed: vec![Seq(4)], lasting: Lasting::None },
         ]
     }
 
     fn encoded() -> (Vec<u8>, Vec<Extent>) {
-        let mut encoder = Encoder::start(vec![1, 2, 3], Seq(40), 12_345);
+        let mut encoder = Encoder::start(vec![1, 2, 3], Seq(40), 12_345, Some(Hash([7; 32])));
         let extents = entries().iter().map(|entry| encoder.push(entry)).collect();
         (encoder.finish().unwrap(), extents)
     }
@@ -369,8 +424,9 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let (bytes, extents) = encoded();
         let record = Record::parse(&Bytes::from(bytes.clone())).unwrap();
-        assert_eq!((record.header.first_seq, record.header.next_seq()), (Seq(40), Seq(45)));
+        assert_eq!((record.header.first_seq, record.header.next_seq()), (Seq(40), Seq(46)));
         assert_eq!((record.header.committed_at_ms, record.header.record_bytes()), (12_345, bytes.len()));
+        assert_eq!(record.header.root, Some(Hash([7; 32])));
         let (read, found): (Vec<_>, Vec<_>) = record.entries.into_iter().unzip();
         assert_eq!(read, entries());
         assert_eq!(found, extents);

@@ -73,6 +73,11 @@ fn recover_end(log: &Log, last: Arc<Segment>) -> Result<Appender, Error> {
     };
     let end = walk.at();
     let rest = rest_of(&last, end)?;
+    if let Some(version) = Header::other_version(&rest) {
+        return Err(Error::Corrupt(format!(
+            "the log is of format {version}, which this version of Towpath does not read: export it with the one that wrote it"
+        )));
+    }
     if holds_record(&rest, next_seq) {
         return Err(damaged(&last, end));
     }

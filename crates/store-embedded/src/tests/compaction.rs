@@ -1,6 +1,6 @@
 //! What must go is gone from disk; everything else stays where it was.
 
-use towpath_store::{Cursor, Entry, EventStore, Outcome, Page, Record};
+use towpath_store::{Cursor, Entry, EventStore, Outcome, Page};
 
 use super::fixture::{Folder, accept, commit, copy, everything, note, write};
 use crate::EmbeddedStore;
@@ -30,10 +30,7 @@ fn log(store: &EmbeddedStore) -> Vec<Entry> {
 }
 
 fn without_events(log: &[Entry]) -> Vec<(u64, usize)> {
-    let removed = |record: &Record| match record {
-        Record::Event { removed, .. } | Record::Erased { removed } | Record::Expired { removed } => removed.len(),
-    };
-    log.iter().map(|entry| (entry.seq.0, removed(&entry.record))).collect()
+    log.iter().map(|entry| (entry.seq.0, entry.record.removed().len())).collect()
 }
 
 #[test]
@@ -63,7 +60,7 @@ fn superseded_versions_are_dropped_once_they_are_most_of_a_file() {
     let folder = Folder::new();
     let store = folder.open();
     for at in 0..500 {
-        accept(&store, &write(1, at, 0, &[], "profile"));
+        accept(&store, &write(1, at, 0, &[], &"a profile".repeat(50)));
     }
     let before = store.stats().unwrap();
     while store.maintain(1).unwrap() {}

@@ -16,7 +16,7 @@ fn publish(store: &EmbeddedStore) {
     for at in 0..COMMITS {
         let profile = write(1, at, 0, &[], &"p".repeat(500));
         commit(store, vec![profile.clone(), note(2, at)]);
-        assert!(store.known(&profile.event().id()).unwrap());
+        assert!(store.place_of(&profile.event().id()).unwrap().is_some());
         let newest = Filter { authors: Some(Set::new(vec![key(1)])), ..Filter::default() };
         let (events, _) = scan(store, query(vec![newest], 10, store));
         assert_eq!(events, [profile.event().clone()]);

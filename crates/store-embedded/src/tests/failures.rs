@@ -15,7 +15,7 @@ fn fault(store: &EmbeddedStore, which: impl Fn(&Faults) -> &AtomicBool, on: bool
 fn try_commit(store: &EmbeddedStore, at: u64) -> Result<Vec<Outcome>, Error> {
     // Larger than what is zeroed ahead of it.
     let large = write(1, at, 1, &[], &"x".repeat(2 << 20));
-    store.commit(Batch { writes: vec![large], committed_at_ms: 1 }).map(|committed| committed.outcomes)
+    store.commit(Batch::of(vec![large], 1)).map(|committed| committed.outcomes)
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn a_failed_write_that_cannot_be_undone_closes_the_store() {
     store.stats().unwrap();
     fault(&store, |faults| &faults.short_write, true);
     fault(&store, |faults| &faults.no_undo, true);
-    assert!(store.commit(Batch { writes: vec![note(1, 2)], committed_at_ms: 1 }).is_err());
+    assert!(store.commit(Batch::of(vec![note(1, 2)], 1)).is_err());
     fault(&store, |faults| &faults.short_write, false);
     fault(&store, |faults| &faults.no_undo, false);
-    let closed = store.commit(Batch { writes: vec![note(1, 2)], committed_at_ms: 1 });
+    let closed = store.commit(Batch::of(vec![note(1, 2)], 1));
     assert!(matches!(closed, Err(Error::Closed(_))), "{closed:?}");
     assert!(matches!(store.health(), Err(Error::Closed(_))));
     assert_eq!(everything(&store).len(), 1);
@@ -75,9 +75,9 @@ fn a_failed_sync_closes_the_store_because_a_second_one_may_lie() {
     let store = folder.open();
     accept(&store, &note(1, 1));
     fault(&store, |faults| &faults.sync, true);
-    assert!(matches!(store.commit(Batch { writes: vec![note(1, 2)], committed_at_ms: 1 }), Err(Error::Io { .. })));
+    assert!(matches!(store.commit(Batch::of(vec![note(1, 2)], 1)), Err(Error::Io { .. })));
     fault(&store, |faults| &faults.sync, false);
-    let closed = store.commit(Batch { writes: vec![note(1, 2)], committed_at_ms: 1 });
+    let closed = store.commit(Batch::of(vec![note(1, 2)], 1));
     assert!(matches!(closed, Err(Error::Closed(_))), "{closed:?}");
     assert_eq!(everything(&store).len(), 1);
     drop(store);
@@ -91,7 +91,7 @@ fn an_index_without_room_refuses_commits_and_loses_none() {
     let store = folder.open();
     let mut accepted = 0;
     let failure = loop {
-        match store.commit(Batch { writes: vec![note(1, accepted)], committed_at_ms: 1 }) {
+        match store.commit(Batch::of(vec![note(1, accepted)], 1)) {
             Ok(_) => accepted += 1,
             Err(failure) => break failure,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use towpath_policy::{Policy, Write, plan};
+use towpath_policy::{Policy, Source, Write, plan};
 use towpath_protocol::{Event, Filter, PublicKey, SecretKey};
 use towpath_store::{Batch, Budget, Committed, Completeness, EventStore, FilterLimit, Outcome, Progress, Query};
 
@@ -44,7 +44,7 @@ pub(crate) fn key(n: u8) -> PublicKey {
 }
 
 pub(crate) fn write(by: u8, created_at: u64, kind: u16, tags: &[&[&str]], content: &str) -> Write {
-    plan(actor(by).sign(created_at, kind, tags, content, &[0; 32]), &Policy::default())
+    plan(actor(by).sign(created_at, kind, tags, content, &[0; 32]), Source::Client, &Policy::default())
 }
 
 pub(crate) fn note(by: u8, created_at: u64) -> Write {
@@ -52,7 +52,7 @@ pub(crate) fn note(by: u8, created_at: u64) -> Write {
 }
 
 pub(crate) fn commit(store: &EmbeddedStore, writes: Vec<Write>) -> Committed {
-    store.commit(Batch { writes, committed_at_ms: 1_000 }).unwrap()
+    store.commit(Batch::of(writes, 1_000)).unwrap()
 }
 
 pub(crate) fn accept(store: &EmbeddedStore, write: &Write) -> Event {

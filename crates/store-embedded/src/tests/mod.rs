@@ -1,5 +1,6 @@
 //! Tests of the store as a whole.
 
+mod audit;
 mod basics;
 mod compaction;
 mod concurrency;

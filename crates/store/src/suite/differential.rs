@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rand::prelude::*;
+use towpath_audit::Tree;
 use towpath_policy::Write;
 use towpath_protocol::{Event, EventId, Filter, IndexedTags, Set, TagFilter};
 
@@ -84,7 +85,7 @@ impl<F: Fixture> Run<F> {
     fn commit_a_batch(&mut self) {
         let count = self.history.random.random_range(1..=WRITES_PER_BATCH_MAX);
         let writes: Vec<Write> = (0..count).map(|_| self.history.next_write()).collect();
-        let batch = Batch { writes: writes.clone(), committed_at_ms: self.now * 1_000 };
+        let batch = Batch::of(writes.clone(), self.now * 1_000);
         let expected = self.memory.store().commit(batch.clone()).expect("memory commits");
         let actual = self.subject.store().commit(batch).expect("the commit succeeds");
         for ((write, expected), actual) in writes.iter().zip(&expected.outcomes).zip(&actual.outcomes) {
@@ -134,7 +135,7 @@ impl<F: Fixture> Run<F> {
     fn live(&self) -> Vec<(crate::StreamId, Seq, Event)> {
         let event = |entry: Entry| match entry.record {
             Record::Event { event, .. } => Some((entry.stream, entry.seq, event)),
-            Record::Erased { .. } | Record::Expired { .. } => None,
+            Record::Erased { .. } | Record::Expired { .. } | Record::Act => None,
         };
         self.memory.log().into_iter().filter_map(event).collect()
     }
@@ -156,6 +157,9 @@ impl<F: Fixture> Run<F> {
         let actual = Removals::of(self.subject.log(), &self.subject_ids);
         assert_eq!(actual.by_event, expected.by_event);
         assert_eq!(actual.by_expiry, expected.by_expiry);
+        let mut tree = Tree::new();
+        self.subject.log().iter().for_each(|entry| tree.append(entry.leaf.hash(), |_| ()));
+        assert_eq!(self.subject.store().heads()[0].1, tree.head());
     }
 }
 
@@ -171,12 +175,11 @@ impl Removals {
         let mut all = Self::default();
         for (entry, seq) in log.into_iter().zip(1..) {
             assert_eq!(entry.seq, Seq(seq), "the log has no gap");
-            let names = |removed: Vec<Seq>| removed.into_iter().map(|seq| ids[&seq]);
+            let names = entry.record.removed().iter().map(|seq| ids[seq]);
             match entry.record {
-                Record::Event { removed, .. } | Record::Erased { removed } => {
-                    all.by_event.push((ids[&entry.seq], names(removed).collect()));
-                }
-                Record::Expired { removed } => all.by_expiry.extend(names(removed)),
+                Record::Event { .. } | Record::Erased { .. } => all.by_event.push((ids[&entry.seq], names.collect())),
+                Record::Expired { .. } => all.by_expiry.extend(names),
+                Record::Act => {}
             }
         }
         all

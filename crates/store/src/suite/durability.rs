@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use super::world::{ARTICLE, NOTE, Who::*, World, id};
-use crate::{Outcome, Record, Seq};
+use crate::{Outcome, Seq};
 
 /// Events, their order, and where the stream goes on.
 pub fn reopening_keeps_events_and_positions<F: Fixture>() {
@@ -78,11 +78,12 @@ pub fn reopening_keeps_expirations<F: Fixture>() {
 
 /// Entry for entry; what was removed may be erased meanwhile.
 pub fn reopening_keeps_the_log<F: Fixture>() {
-    let removed = |record: Record| match record {
-        Record::Event { removed, .. } | Record::Erased { removed } | Record::Expired { removed } => removed,
-    };
     let log = |world: &World<F>| -> Vec<_> {
-        world.log().into_iter().map(|entry| (entry.seq, entry.committed_at_ms, removed(entry.record))).collect()
+        world
+            .log()
+            .into_iter()
+            .map(|entry| (entry.seq, entry.committed_at_ms, entry.record.removed().to_vec()))
+            .collect()
     };
     let note = Alice.note(100, "");
     let expiring = Alice.event(100, NOTE, &[&["expiration", "200"]], "");

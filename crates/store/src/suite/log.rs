@@ -61,7 +61,7 @@ pub fn an_entry_names_what_it_removed<F: Fixture>() {
         &Alice.vanish(400),
         &Alice.article(500, "x", "anew"),
     ]);
-    let removed: Vec<Vec<u64>> = world.log().into_iter().map(|entry| sorted(removed(entry.record))).collect();
+    let removed: Vec<Vec<u64>> = world.log().into_iter().map(|entry| sorted(entry.record.removed())).collect();
     assert_eq!(removed, [vec![], vec![], vec![2], vec![1], vec![], vec![3, 4], vec![]]);
 }
 
@@ -75,7 +75,7 @@ pub fn removed_events_leave_their_entries<F: Fixture>() {
     match &log[0].record {
         Record::Erased { removed } => assert_eq!(*removed, []),
         Record::Event { event, removed } => assert_eq!((event, removed.len()), (old.event(), 0)),
-        Record::Expired { .. } => panic!("nothing expired"),
+        Record::Expired { .. } | Record::Act => panic!("nothing expired"),
     }
     assert_eq!(log[1].record, Record::Event { event: new.event().clone(), removed: vec![Seq(1)] });
 }
@@ -84,21 +84,15 @@ pub fn removed_events_leave_their_entries<F: Fixture>() {
 pub fn an_entry_carries_its_time<F: Fixture>() {
     let world = World::<F>::empty();
     for at in [1_700_000_000_123, 1_700_000_000_124] {
-        let batch = Batch { writes: vec![Alice.note(at / 1_000, &at.to_string())], committed_at_ms: at };
+        let batch = Batch::of(vec![Alice.note(at / 1_000, &at.to_string())], at);
         world.store().commit(batch).expect("the commit succeeds");
     }
     let times: Vec<u64> = world.log().iter().map(|entry| entry.committed_at_ms).collect();
     assert_eq!(times, [1_700_000_000_123, 1_700_000_000_124]);
 }
 
-fn removed(record: Record) -> Vec<Seq> {
-    match record {
-        Record::Event { removed, .. } | Record::Erased { removed } | Record::Expired { removed } => removed,
-    }
-}
-
-fn sorted(seqs: Vec<Seq>) -> Vec<u64> {
-    let mut seqs: Vec<u64> = seqs.into_iter().map(|seq| seq.0).collect();
+fn sorted(seqs: &[Seq]) -> Vec<u64> {
+    let mut seqs: Vec<u64> = seqs.iter().map(|seq| seq.0).collect();
     seqs.sort_unstable();
     seqs
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use towpath_policy::{KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH, Policy, Write, plan};
+use towpath_policy::{KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH, Policy, Source, Write, plan};
 use towpath_protocol::{Event, Filter, HyperLogLog, SecretKey, wire};
 
 use super::Fixture;
@@ -43,7 +43,7 @@ impl Who {
 
     /// Any event of theirs.
     pub(super) fn event(self, at: u64, kind: u16, tags: &[&[&str]], content: &str) -> Write {
-        plan(self.key().sign(at, kind, tags, content, &[0; 32]), &Policy::default())
+        plan(self.key().sign(at, kind, tags, content, &[0; 32]), Source::Client, &Policy::default())
     }
 
     pub(super) fn note(self, at: u64, content: &str) -> Write {
@@ -129,7 +129,7 @@ impl<F: Fixture> World<F> {
 
     pub(super) fn commit(&self, writes: &[&Write]) -> Committed {
         let writes: Vec<Write> = writes.iter().map(|write| (*write).clone()).collect();
-        self.store().commit(Batch { writes, committed_at_ms: 1_000 }).expect("the commit succeeds")
+        self.store().commit(Batch::of(writes, 1_000)).expect("the commit succeeds")
     }
 
     pub(super) fn publish(&self, write: &Write) -> Outcome {
@@ -143,9 +143,9 @@ impl<F: Fixture> World<F> {
 
     pub(super) fn has(&self, write: &Write) -> bool {
         let id = write.event().id();
-        let known = self.store().known(&id).expect("the store answers");
+        let known = self.store().place_of(&id).expect("the store answers").is_some();
         let found = self.read(&[&format!(r#"{{"ids":["{id}"]}}"#)]).stored.len() == 1;
-        assert_eq!(known, found, "known() and scan() agree on {id}");
+        assert_eq!(known, found, "place_of() and scan() agree on {id}");
         known
     }
 

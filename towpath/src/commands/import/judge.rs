@@ -1,6 +1,6 @@
 //! Decides for each line whether it is an event this relay may hold. Pure but for one look-up of the id.
 
-use towpath_policy::{Denial, Policy, Principal, RelayUrl, Storage, Write, kind_spec, plan, screen};
+use towpath_policy::{Denial, Policy, Principal, RelayUrl, Source, Storage, Write, kind_spec, plan, screen};
 use towpath_protocol::{InvalidEvent, Limits, SubmittedEvent, VerifiedEvent, Verifier, wire};
 use towpath_relay::config::Config;
 use towpath_store::EventStore;
@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         // Before the signature: importing a dump again costs next to nothing.
-        if self.store.known(&event.unverified().id())? {
+        if self.store.place_of(&event.unverified().id())?.is_some() {
             return Ok(Err((Reason::Duplicate, String::new())));
         }
         Ok(self.admit(event))
@@ -141,7 +141,7 @@ impl<'a> Judge<'a> {
         let mut principal = Principal::anonymous();
         principal.add(author);
         match screen(event.event(), &principal, &self.policy, self.now) {
-            Ok(()) => Ok(plan(event, &self.policy)),
+            Ok(()) => Ok(plan(event, Source::Import, &self.policy)),
             Err(Denial::Expired) => Err((Reason::Expired, String::new())),
             Err(denial) => Err((Reason::Refused, describe(&denial).to_owned())),
         }

@@ -96,7 +96,7 @@ fn commit(chunk: Judged, store: &dyn EventStore) -> anyhow::Result<Committed> {
     let (lines, writes): (Vec<u64>, Vec<_>) = writes.into_iter().unzip();
     let mut stored = 0;
     if !writes.is_empty() {
-        let committed = store.commit(Batch { writes, committed_at_ms: SystemClock.unix_ms() })?;
+        let committed = store.commit(Batch::of(writes, SystemClock.unix_ms()))?;
         for (line, outcome) in lines.into_iter().zip(committed.outcomes) {
             match reason(outcome) {
                 None => stored += 1,

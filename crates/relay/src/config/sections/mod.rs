@@ -1,5 +1,6 @@
 //! The sections of the file, one module each: the typed settings, their defaults, their rows.
 
+mod audit;
 mod auth;
 mod limits;
 mod log;
@@ -10,6 +11,7 @@ mod relay;
 mod server;
 mod store;
 
+pub use audit::Audit;
 pub use auth::Auth;
 pub use limits::Limits;
 pub use log::{Format, Level, Log};
@@ -35,6 +37,7 @@ pub(super) const SECTIONS: &[Section] = &[
     relay::SECTION,
     server::SECTION,
     store::SECTION,
+    audit::SECTION,
     auth::SECTION,
     limits::SECTION,
     rates::SECTION,

@@ -1,0 +1,161 @@
+//! The audit tree beside the log: the leaf of every entry, and the tree's hashes in files.
+//!
+//! ```text
+//! <dir>/index/tree/<level>    the hashes of all complete subtrees of 256^level leaves, 32 bytes each, one behind the other
+//! ```
+//! A full C2SP tile is 256 neighbouring hashes, so it is one contiguous read. The files are a fold over the log as the index is:
+//! written by the same thread, trusted and rebuilt together with it, never synced on the way of a commit. What a commit makes
+//! durable is the entries and, in its record, the root over all leaves so far; a fold that comes to another root is corruption.
+//!
+//! Must not know: how leaves are encoded, checkpoints, who asks.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use parking_lot::Mutex;
+use towpath_audit::{Hash, HashSource, LeafState, Node, Tree};
+use towpath_store::leaves::{self, Stamp};
+use towpath_store::{Error, Seq};
+
+use crate::log::record::{Body, Header, LogEntry, Record, STREAM};
+
+const HASH_BYTES: usize = 32;
+/// A size has 64 bits and a level eight of them.
+const LEVELS: usize = 8;
+/// Hashes gathered before they are written, while the tree is brought up to the log.
+const NODES_AT_ONCE: usize = 16_384;
+
+/// The leaf of an entry.
+pub(crate) fn leaf_of(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> LeafState {
+    let stamp = Stamp { stream: STREAM, seq, committed_at_ms };
+    match &entry.body {
+        Body::Event(filed) => {
+            let leaf = leaves::of_event(stamp, filed.action, filed.source, &filed.event, &entry.removed);
+            LeafState::Whole(leaf)
+        }
+        Body::Expired => LeafState::Whole(leaves::of_expiry(stamp, &entry.removed)),
+        Body::Erased(leaf) => leaf.clone(),
+        Body::Act(leaf) => LeafState::Whole(leaf.clone()),
+    }
+}
+
+/// The files.
+#[derive(Debug)]
+pub(crate) struct TreeFiles {
+    dir: PathBuf,
+    levels: Mutex<[Option<File>; LEVELS]>,
+}
+
+impl TreeFiles {
+    /// Those in `dir`, which need not be there yet.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self { dir, levels: Mutex::default() }
+    }
+
+    /// Whether there is a leaf for every entry up to `seq`.
+    pub(crate) fn cover(&self, seq: Seq) -> bool {
+        let leaves = self.with(0, |file| file.metadata()).map_or(0, |metadata| metadata.len()) / HASH_BYTES as u64;
+        leaves >= seq.0
+    }
+
+    /// Writes hashes, those of a level in their order and without a gap. To be written again is harmless: they never change.
+    pub(crate) fn write(&self, nodes: &[Node]) -> Result<(), Error> {
+        let levels = nodes.iter().map(|node| node.level).max().map_or(0, |highest| highest + 1);
+        for level in 0..levels {
+            let mut of_level = nodes.iter().filter(|node| node.level == level).peekable();
+            let Some(first) = of_level.peek().map(|node| node.index) else { continue };
+            let bytes: Vec<u8> = of_level.flat_map(|node| node.hash.0).collect();
+            let written = self.with(level, |file| file.write_all_at(&bytes, first * HASH_BYTES as u64));
+            written.map_err(|e| Error::io("write the audit tree", e))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of them, for somebody who has removed them.
+    pub(crate) fn close(&self) {
+        *self.levels.lock() = Default::default();
+    }
+
+    /// Waits until what was written would survive a power failure.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        let levels = self.levels.lock();
+        levels.iter().flatten().try_for_each(File::sync_data).map_err(|e| Error::io("sync the audit tree", e))
+    }
+
+    fn with<T>(&self, level: u8, act: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        let mut levels = self.levels.lock();
+        let file = levels.get_mut(usize::from(level)).ok_or(ErrorKind::InvalidInput)?;
+        let file = match file {
+            Some(file) => file,
+            None => {
+                std::fs::create_dir_all(&self.dir)?;
+                let path = self.dir.join(level.to_string());
+                file.insert(OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?)
+            }
+        };
+        act(file)
+    }
+}
+
+impl HashSource for TreeFiles {
+    type Error = Error;
+
+    fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, Error> {
+        let mut bytes = vec![0; count * HASH_BYTES];
+        let read = self.with(level, |file| file.read_exact_at(&mut bytes, first.saturating_mul(HASH_BYTES as u64)));
+        read.map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Error::Corrupt("the audit tree lacks hashes of its leaves".into()),
+            _ => Error::io("read the audit tree", error),
+        })?;
+        Ok(bytes.as_chunks().0.iter().map(|hash| Hash(*hash)).collect())
+    }
+}
+
+/// The tree while it is brought up to the log, record by record.
+pub(crate) struct Growth<'a> {
+    tree: Tree,
+    files: &'a TreeFiles,
+    unwritten: Vec<Node>,
+}
+
+impl<'a> Growth<'a> {
+    /// From the tree that has all entries up to `applied`.
+    pub(crate) fn from(files: &'a TreeFiles, applied: Seq) -> Result<Self, Error> {
+        Ok(Self { tree: Tree::resume(applied.0, files)?, files, unwritten: Vec::new() })
+    }
+
+    /// Appends the leaves of a record and holds them to the root that was committed with it.
+    pub(crate) fn take(&mut self, record: &Record) -> Result<(), Error> {
+        let Self { tree, unwritten, .. } = self;
+        for (seq, entry, _) in record.numbered() {
+            tree.append(leaf_of(seq, record.header.committed_at_ms, entry).hash(), |node| unwritten.push(node));
+        }
+        check_root(&record.header, tree)?;
+        if self.unwritten.len() >= NODES_AT_ONCE { self.write() } else { Ok(()) }
+    }
+
+    /// Has all hashes written. Before the index says that it has the records.
+    pub(crate) fn write(&mut self) -> Result<(), Error> {
+        self.files.write(&self.unwritten)?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    pub(crate) fn into_tree(mut self) -> Result<Tree, Error> {
+        self.write()?;
+        Ok(self.tree)
+    }
+}
+
+/// Whether the tree with a record's leaves has the root that was committed with the record, if one was.
+pub(crate) fn check_root(header: &Header, tree: &Tree) -> Result<(), Error> {
+    if header.root.is_some_and(|root| root != tree.root()) {
+        let (first, last) = (header.first_seq, header.next_seq().0 - 1);
+        return Err(Error::Corrupt(format!(
+            "entries {first} to {last} are not what the audit tree was committed over"
+        )));
+    }
+    Ok(())
+}
