@@ -1,12 +1,18 @@
 //! The hashes of the tree (RFC 6962, section 2.1).
 
 use std::fmt;
+use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 hash in the tree.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
+
+/// This is not 64 hexadecimal characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a hash: it must be 64 hexadecimal characters")]
+pub struct NotAHash;
 
 /// The tree at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,16 @@ impl Hash {
     /// Of a tree without leaves.
     pub fn of_nothing() -> Self {
         Self(Sha256::digest([]).into())
+    }
+}
+
+impl FromStr for Hash {
+    type Err = NotAHash;
+
+    fn from_str(text: &str) -> Result<Self, NotAHash> {
+        let mut hash = [0; 32];
+        const_hex::decode_to_slice(text, &mut hash).map_err(|_| NotAHash)?;
+        Ok(Self(hash))
     }
 }
 

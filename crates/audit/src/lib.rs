@@ -6,10 +6,20 @@
 //!
 //! There is one tree a stream and one leaf an entry: the leaf of entry `seq` has the index `seq - 1`.
 
+mod checkpoint;
 mod hash;
 mod leaf;
+mod note;
+mod proof;
+mod proof_file;
 mod tree;
+mod verification;
 
-pub use hash::{Hash, Head};
+pub use checkpoint::{Checkpoint, KIND_CHECKPOINT, NotACheckpoint, Scope};
+pub use hash::{Hash, Head, NotAHash};
 pub use leaf::{Action, AuthFailure, Group, Leaf, LeafState, NotALeaf, REMOVED_MAX, source_name};
+pub use note::{NoteSigner, is_signed_by};
+pub use proof::{check_consistency, check_inclusion, prove_consistency, prove_inclusion, root_at};
+pub use proof_file::{Lie, ProofFile, Proved};
 pub use tree::{HashSource, Node, Tree};
+pub use verification::{Problem, Report, Seen, Verification};
