@@ -24,7 +24,7 @@ use crate::admission::{NoSeat, Place, Seat};
 use crate::connection::Socket;
 use crate::handshake::{self, Bad};
 use crate::server::Edge;
-use crate::{Peer, Refused, Relay};
+use crate::{Peer, Refused, Relay, ResourceRequest};
 
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
@@ -37,6 +37,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OPENMETRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
 type Page = Response<Full<Bytes>>;
@@ -76,7 +77,10 @@ where
 {
     let slot = Mutex::new(Slot { place: Some(place), upgraded: None });
     let visit = Arc::new(Visit { edge, socket, secure, slot });
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(visit.answer(&request))));
+    let service = service_fn(|request| {
+        let visit = Arc::clone(&visit);
+        Box::pin(async move { Ok::<_, Infallible>(visit.answer(&request).await) })
+    });
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEADER_BYTES_MAX)
@@ -97,12 +101,15 @@ where
 }
 
 impl<R: Relay> Visit<R> {
-    fn answer(&self, request: &Request<Incoming>) -> Page {
+    async fn answer(&self, request: &Request<Incoming>) -> Page {
         let (path, headers) = (request.uri().path(), request.headers());
         let mut page = match *request.method() {
             Method::OPTIONS => page(StatusCode::NO_CONTENT, TEXT, ""),
             Method::GET if handshake::is_wanted(headers) && path == "/" => self.upgrade(request),
-            Method::GET | Method::HEAD => self.page(path, headers),
+            Method::GET | Method::HEAD => match self.page(path, headers) {
+                Some(page) => page,
+                None => self.resource(request).await,
+            },
             _ => {
                 let mut page = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET, HEAD and OPTIONS are understood\n");
                 page.headers_mut().insert(header::ALLOW, METHODS);
@@ -120,9 +127,10 @@ impl<R: Relay> Visit<R> {
         page
     }
 
-    fn page(&self, path: &str, headers: &HeaderMap) -> Page {
+    /// A page that every relay has.
+    fn page(&self, path: &str, headers: &HeaderMap) -> Option<Page> {
         let relay = &self.edge.relay;
-        match path {
+        Some(match path {
             _ if handshake::is_wanted(headers) => page(StatusCode::NOT_FOUND, TEXT, "WebSockets are at /\n"),
             "/" => {
                 let mut page = match wants_information(headers) {
@@ -138,8 +146,27 @@ impl<R: Relay> Visit<R> {
                 Err(reason) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
             },
             "/metrics" => page_or_refusal(relay.metrics(), OPENMETRICS),
-            _ => page(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n"),
+            _ => return None,
+        })
+    }
+
+    async fn resource(&self, request: &Request<Incoming>) -> Page {
+        let (uri, headers) = (request.uri(), request.headers());
+        let asked = ResourceRequest {
+            peer: Peer::of(self.socket, self.secure, headers, &self.edge.shared.config.trusted_proxies),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            authorization: headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned),
+        };
+        let Some(found) = self.edge.relay.resource(asked).await else {
+            return page(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n");
+        };
+        let status = StatusCode::from_u16(found.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut page = page(status, HeaderValue::from_static(found.kind), found.content);
+        if found.immutable {
+            page.headers_mut().insert(header::CACHE_CONTROL, FOR_EVER);
         }
+        page
     }
 
     fn upgrade(&self, request: &Request<Incoming>) -> Page {

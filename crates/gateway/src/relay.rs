@@ -28,6 +28,34 @@ pub trait Relay: Send + Sync + 'static {
     fn readiness(&self) -> Result<(), String>;
     /// Every metric in the OpenMetrics text format.
     fn metrics(&self) -> Result<String, Refused>;
+    /// Anything else; `None` if there is nothing at that path. A dropped call means that the client is gone.
+    fn resource(&self, request: ResourceRequest) -> impl Future<Output = Option<Resource>> + Send;
+}
+
+/// A GET for something that is no page of every relay.
+#[derive(Debug, Clone)]
+pub struct ResourceRequest {
+    /// Who asks.
+    pub peer: Peer,
+    /// From the first slash on, not decoded.
+    pub path: String,
+    /// Behind the question mark, not decoded; empty if there is none.
+    pub query: String,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+}
+
+/// What is at a path.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// The HTTP status.
+    pub status: u16,
+    /// The media type.
+    pub kind: &'static str,
+    /// Whether it never changes, so that caches may keep it.
+    pub immutable: bool,
+    /// The body.
+    pub content: Bytes,
 }
 
 /// Takes a connection's messages. Dropped when the connection ends, whichever side ended it.

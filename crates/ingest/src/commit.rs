@@ -12,13 +12,16 @@ use tokio::sync::Semaphore;
 use towpath_policy::{Policy, Write};
 use towpath_protocol::Verifier;
 use towpath_runtime::{Clock, Live, Thread};
-use towpath_store::{Batch, Committed, Delivery, Error, EventStore, Outcome};
+use towpath_store::{Act, Batch, Committed, Delivery, Error, EventStore, Outcome};
 
 use crate::metrics::Metrics;
 use crate::submit::{Answer, Ingest, Reply, Way};
 
 /// A batch of so few is answered by the committer itself: waking a task for each costs more. With more, the next commit comes first.
 const ANSWERED_HERE_MAX: usize = 4;
+
+/// Acts of one commit.
+const ACTS_MAX: usize = 1_024;
 
 /// Bounds of the queue and of one batch.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +62,8 @@ pub(crate) struct CommitQueue {
 #[derive(Default)]
 struct Waiting {
     writes: VecDeque<Pending>,
+    /// Nobody waits for them.
+    acts: Vec<Act>,
     bytes: usize,
     closed: bool,
 }
@@ -84,10 +89,21 @@ impl CommitQueue {
         Ok(())
     }
 
-    /// Waits for writes and takes a batch of them; `None` when the queue is closed and empty.
-    fn take(&self) -> Option<Vec<Pending>> {
+    /// False if the queue is full or closed.
+    pub(crate) fn push_act(&self, act: Act) -> bool {
         let mut waiting = self.waiting.lock();
-        while waiting.writes.is_empty() {
+        let taken = waiting.acts.len() < ACTS_MAX && !waiting.closed;
+        if taken {
+            waiting.acts.push(act);
+            self.arrived.notify_one();
+        }
+        taken
+    }
+
+    /// Waits for work and takes a batch of it; `None` when the queue is closed and empty.
+    fn take(&self) -> Option<(Vec<Pending>, Vec<Act>)> {
+        let mut waiting = self.waiting.lock();
+        while waiting.writes.is_empty() && waiting.acts.is_empty() {
             if waiting.closed {
                 return None;
             }
@@ -98,11 +114,18 @@ impl CommitQueue {
             bytes += pending.bytes();
             bytes <= self.limits.batch_bytes_max
         };
-        let count = waiting.writes.iter().take(self.limits.batch_events_max).take_while(fits).count().max(1);
+        let count = waiting
+            .writes
+            .iter()
+            .take(self.limits.batch_events_max)
+            .take_while(fits)
+            .count()
+            .max(1)
+            .min(waiting.writes.len());
         let batch: Vec<Pending> = waiting.writes.drain(..count).collect();
         waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
         self.note(&waiting);
-        Some(batch)
+        Some((batch, std::mem::take(&mut waiting.acts)))
     }
 
     /// How long the write at the head has waited.
@@ -162,7 +185,7 @@ impl Committer {
 }
 
 fn run(stages: &Ingest) {
-    while let Some(pending) = stages.queue.take() {
+    while let Some((pending, acts)) = stages.queue.take() {
         let start = stages.clock.instant();
         let (writes, replies): (Vec<Write>, Vec<Reply>) = pending
             .into_iter()
@@ -171,7 +194,7 @@ fn run(stages: &Ingest) {
                 (pending.write, pending.reply)
             })
             .unzip();
-        let result = stages.store.commit(Batch::of(writes, stages.clock.unix_ms()));
+        let result = stages.store.commit(Batch { writes, acts, committed_at_ms: stages.clock.unix_ms() });
         let now = stages.clock.instant();
         stages.metrics.commit.observe(now.saturating_duration_since(start).as_secs_f64());
         stages.metrics.batch_events.observe(replies.len() as f64);
@@ -198,7 +221,7 @@ fn answer(stages: &Ingest, committed: &Committed, replies: Vec<Reply>, now: Inst
         if matches!(outcome, Outcome::Accepted(_)) {
             stages.metrics.accepted.inc();
         }
-        reply.send(Answer::Committed(*outcome), way, &stages.metrics, now);
+        reply.send(Answer::Committed(committed.stream, *outcome), way, &stages.metrics, now);
     }
     if way == Way::Short {
         deliver();

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::RwLock;
-use tokio::sync::Semaphore;
-use towpath_policy::{Denial, Policy, Principal, Source, Write, authorise, screen};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, oneshot};
+use towpath_policy::{Denial, Policy, Principal, Source, Write, authorise, plan, screen};
 use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_runtime::{Clock, Live};
-use towpath_store::{Delivery, Error, EventStore, Outcome};
+use towpath_store::{Act, Delivery, Error, EventStore, Outcome, StreamId};
 
 use crate::commit::{CommitQueue, Pending};
 use crate::metrics::Metrics;
@@ -16,8 +16,8 @@ use crate::metrics::Metrics;
 /// What becomes of a submitted event. Worded where it is sent.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// The store decided.
-    Committed(Outcome),
+    /// The store decided, in the commit of this stream.
+    Committed(StreamId, Outcome),
     /// It is stored already; found out before its signature was looked at.
     Known,
     /// An ephemeral event reached so many subscriptions.
@@ -65,6 +65,18 @@ impl Reply {
     }
 }
 
+/// Takes one answer.
+struct Once(Mutex<Option<oneshot::Sender<Answer>>>);
+
+impl Answers for Once {
+    fn answer(&self, _: u64, answer: Answer, _: Way) {
+        if let Some(waiting) = self.0.lock().take() {
+            // Whoever asked may have gone.
+            let _ = waiting.send(answer);
+        }
+    }
+}
+
 /// The stages of one relay. Clones share them.
 #[derive(Clone)]
 pub struct Ingest {
@@ -95,10 +107,28 @@ impl Ingest {
             self.metrics.ephemeral.inc();
             return reply.send(Answer::Delivered(reached), Way::Woken, &self.metrics, self.clock.instant());
         }
+        self.commit(write, reply);
+    }
+
+    fn commit(&self, write: Write, reply: Reply) {
         let queued = self.clock.instant();
         if let Err(reply) = self.queue.push(Pending { write, reply, queued }) {
             reply.send(Answer::Overloaded, Way::Woken, &self.metrics, queued);
         }
+    }
+
+    /// Has an event of the relay's own committed and delivered, as any other. A dropped call does not take it back.
+    pub async fn publish_own(&self, event: VerifiedEvent) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let to = Arc::new(Once(Mutex::new(Some(answer))));
+        let reply = Reply { to, slot: 0, received: self.clock.instant() };
+        self.commit(plan(event, Source::Relay, &self.policy.get()), reply);
+        answered.await.unwrap_or(Answer::Overloaded)
+    }
+
+    /// Has the audit log say so. False if the commit queue is full: then it was not done.
+    pub fn record(&self, act: Act) -> bool {
+        self.queue.push_act(act)
     }
 
     async fn decide(&self, event: SubmittedEvent, principal: &RwLock<Principal>) -> Result<Write, Answer> {

@@ -272,7 +272,7 @@ async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant
 }
 
 fn accepted(seqs: impl IntoIterator<Item = u64>) -> Vec<String> {
-    seqs.into_iter().map(|seq| format!("Committed(Accepted(Seq({seq})))")).collect()
+    seqs.into_iter().map(|seq| format!("Committed(StreamId(0), Accepted(Seq({seq})))")).collect()
 }
 
 #[tokio::test]
@@ -373,7 +373,7 @@ async fn every_event_has_the_outcome_the_store_decided_and_only_new_ones_are_del
     let twice = note("twice");
     world.submit_all(&[twice.clone(), profile(NOW_S, "new"), twice, profile(NOW_S - 1, "old")]).await;
     world.store.open();
-    let outcomes = ["Committed(Duplicate)", "Committed(Superseded)"].map(String::from);
+    let outcomes = ["Committed(StreamId(0), Duplicate)", "Committed(StreamId(0), Superseded)"].map(String::from);
     assert_eq!(world.answers(5), [accepted(1..=3), outcomes.into()].concat());
     assert_eq!(*world.delivery.committed.lock(), ["in flight", "twice", "new"]);
 }
@@ -480,8 +480,8 @@ fn is_fitting(event: &SubmittedEvent, answer: &Answer) -> bool {
         (20_001, Answer::Delivered(LISTENERS)) => true,
         (20_001, _) => false,
         (_, Answer::Denied(_)) => event.first_value("expiration").is_some(),
-        (kind, Answer::Committed(Outcome::Superseded)) => kind == 0,
-        (_, Answer::Committed(Outcome::Accepted(_) | Outcome::Duplicate)) => true,
+        (kind, Answer::Committed(_, Outcome::Superseded)) => kind == 0,
+        (_, Answer::Committed(_, Outcome::Accepted(_) | Outcome::Duplicate)) => true,
         (_, Answer::Known | Answer::BadSignature | Answer::Overloaded | Answer::Failed(_)) => true,
         _ => false,
     }
@@ -528,7 +528,7 @@ async fn every_submission_is_answered_exactly_once_however_they_interleave() {
         let mut last = Seq(0);
         for ((_, answer), event) in answers.iter().zip(&theirs) {
             assert!(is_fitting(event, answer), "{answer:?} for {event:?}");
-            if let Answer::Committed(Outcome::Accepted(seq)) = answer {
+            if let Answer::Committed(_, Outcome::Accepted(seq)) = answer {
                 assert!(*seq > last, "a connection's events are committed in their order");
                 last = *seq;
                 *times_accepted.entry(event.unverified().id()).or_default() += 1;

@@ -4,6 +4,10 @@ use towpath_protocol::{Event, PublicKey, VerifiedEvent};
 
 use crate::{KIND_AUTH, Policy, RelayUrl};
 
+const KIND_HTTP_AUTH: u16 = 27_235;
+/// What NIP-98 suggests.
+const HTTP_AUTH_SKEW_MAX_S: u64 = 60;
+
 /// Why it does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthDenial {
@@ -41,6 +45,53 @@ pub fn check_auth(event: &VerifiedEvent, challenge: &str, policy: &Policy, now: 
         return Err(AuthDenial::Relay);
     }
     Ok(event.pubkey())
+}
+
+/// Why an HTTP request's event proves no key (NIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpAuthDenial {
+    /// Not kind 27235.
+    Kind,
+    /// Dated more than a minute from now.
+    Time,
+    /// For another address.
+    Url,
+    /// For another method.
+    Method,
+}
+
+/// The key that `event` proves for a request of `method` to `target`, path and query, of this relay.
+pub fn check_http_auth(
+    event: &VerifiedEvent,
+    method: &str,
+    target: &str,
+    policy: &Policy,
+    now: u64,
+) -> Result<PublicKey, HttpAuthDenial> {
+    let event = event.event();
+    if event.kind() != KIND_HTTP_AUTH {
+        return Err(HttpAuthDenial::Kind);
+    }
+    if event.created_at().abs_diff(now) > HTTP_AUTH_SKEW_MAX_S {
+        return Err(HttpAuthDenial::Time);
+    }
+    if !event.first_value("u").is_some_and(|url| is_of_this_relay(&url, target, policy)) {
+        return Err(HttpAuthDenial::Url);
+    }
+    if event.first_value("method").as_deref() != Some(method) {
+        return Err(HttpAuthDenial::Method);
+    }
+    Ok(event.pubkey())
+}
+
+/// Whether `url` is `target` under one of the relay's names, as HTTP has them.
+fn is_of_this_relay(url: &str, target: &str, policy: &Policy) -> bool {
+    let Some(base) = url.strip_suffix(target) else { return false };
+    let Some(base) = base.strip_prefix("http").filter(|rest| rest.starts_with("s://") || rest.starts_with("://"))
+    else {
+        return false;
+    };
+    RelayUrl::parse(&format!("ws{base}")).is_some_and(|url| policy.urls.contains(&url))
 }
 
 fn names_this_relay(event: &Event, policy: &Policy) -> bool {

@@ -11,7 +11,7 @@ mod relay_url;
 mod source;
 mod write;
 
-pub use auth::{AuthDenial, check_auth};
+pub use auth::{AuthDenial, HttpAuthDenial, check_auth, check_http_auth};
 pub use kinds::{Effect, KindSpec, Storage, kind_spec};
 pub use read::{all_private, may_read};
 pub use relay_url::RelayUrl;

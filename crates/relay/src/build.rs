@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
+use anyhow::Context;
+use towpath_audit::NoteSigner;
 use towpath_deliver::{Budget, Deliver, IndexLimits};
 use towpath_gateway::Tls;
 use towpath_ingest::CommitLimits;
@@ -11,8 +13,9 @@ use towpath_query::Slice;
 use towpath_store::{Error, EventStore};
 use towpath_store_embedded::{CheckReport, EmbeddedStore};
 
-use crate::config::Config;
+use crate::config::{Audit, Config};
 use crate::handover;
+use crate::identity;
 use crate::metrics::Metrics;
 use crate::opening::Opening;
 
@@ -51,6 +54,13 @@ fn embedded(config: &Config) -> towpath_store_embedded::Config {
         audit: config.audit.enabled,
         checkpoint_idle_s: store.checkpoint_idle.as_secs(),
     }
+}
+
+/// The signer of notes, if a key is configured.
+pub(crate) fn note_signer(audit: &Audit) -> anyhow::Result<Option<NoteSigner>> {
+    let Some(path) = &audit.note_key_file else { return Ok(None) };
+    let seed = identity::read_secret(path)?.with_context(|| format!("{} is not there", path.display()))?;
+    NoteSigner::from_seed(&seed).map(Some).with_context(|| format!("{} holds no Ed25519 key", path.display()))
 }
 
 pub(crate) fn cores() -> usize {

@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use towpath_audit::{Action, AuthFailure};
 use towpath_deliver::{Item, Outbox, Reader, Subscription};
 use towpath_gateway::{Close, Frame, Peer, SendNow};
 use towpath_ingest::{Answer, Answers, Reply, Way};
-use towpath_policy::{Storage, all_private, kind_spec};
-use towpath_protocol::{ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, relay_message, wire};
+use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec};
+use towpath_protocol::{
+    ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, VerifiedEvent, relay_message, wire,
+};
 use towpath_runtime::TaskGroup;
 use towpath_session::{Acks, Auth, new_challenge, wording};
+use towpath_store::{Act, Outcome, StreamId};
 
 use crate::build;
 use crate::config::Config;
@@ -35,6 +40,8 @@ pub(crate) struct Inbound {
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     scans: Scans,
     tasks: TaskGroup,
+    /// The audit log has a failed proof of this connection's already.
+    recorded: AtomicBool,
 }
 
 /// The sending side.
@@ -89,7 +96,12 @@ impl OrderedAnswers {
 impl Answers for OrderedAnswers {
     fn answer(&self, slot: u64, answer: Answer, way: Way) {
         match answer {
-            Answer::Committed(outcome) => {
+            Answer::Committed(StreamId(stream), Outcome::Accepted(seq))
+                if self.node.config.get().audit.says_place() =>
+            {
+                self.queue(slot, true, &wording::audit_place(stream, seq.0 - 1));
+            }
+            Answer::Committed(_, outcome) => {
                 let (accepted, text) = wording::outcome(outcome);
                 self.queue(slot, accepted, text);
             }
@@ -131,6 +143,7 @@ impl Inbound {
             subscriptions: HashMap::new(),
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
+            recorded: AtomicBool::new(false),
         };
         (inbound, Outbound(outbox))
     }
@@ -169,8 +182,33 @@ impl Inbound {
         };
         match self.answers.auth.prove(&event, &self.node.policy.get(), self.node.clock.unix_s()) {
             Ok(()) => self.answers.send(slot, true, ""),
-            Err(denial) => self.answers.send(slot, false, &wording::auth_denial(denial)),
+            Err(denial) if self.record(&event, denial) => {
+                self.answers.send(slot, false, &wording::auth_denial(denial));
+            }
+            Err(_) => self.answers.send(slot, false, wording::OVERLOADED),
         }
+    }
+
+    /// Has the audit log say that a genuine proof was not meant for here, once a connection. False if it cannot.
+    fn record(&self, event: &VerifiedEvent, denial: AuthDenial) -> bool {
+        let failure = match denial {
+            AuthDenial::Challenge => AuthFailure::Challenge,
+            AuthDenial::Relay => AuthFailure::Relay,
+            AuthDenial::Kind | AuthDenial::Time { .. } | AuthDenial::TooManyKeys { .. } => return true,
+        };
+        if self.recorded.load(Ordering::Relaxed) {
+            return true;
+        }
+        let event = event.event();
+        let act = Act {
+            action: Action::AuthFailed(failure),
+            source: Source::Client,
+            event: Some((event.id(), event.kind())),
+            actor: Some(event.pubkey()),
+        };
+        let recorded = self.node.ingest.record(act);
+        self.recorded.store(recorded, Ordering::Relaxed);
+        recorded
     }
 
     async fn req(&mut self, id: SubscriptionId, filters: Vec<Filter>, received: Instant) {

@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use towpath_gateway::{Peer, Refused};
+use towpath_gateway::{Peer, Refused, Resource, ResourceRequest};
 
 use crate::connection::{Inbound, Outbound};
 use crate::node::Node;
 use crate::opening::Opening;
-use crate::{information, landing};
+use crate::{audit_pages, information, landing};
 
 /// For clients of a relay whose index is being rebuilt: seconds or minutes, so that nobody has to hurry.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -68,6 +68,10 @@ impl towpath_gateway::Relay for Edge {
         let node = self.node()?;
         node.ingest.note_queue_age();
         Ok(node.metrics.text())
+    }
+
+    async fn resource(&self, request: ResourceRequest) -> Option<Resource> {
+        audit_pages::serve(self.node().ok()?, request).await
     }
 }
 

@@ -42,16 +42,8 @@ impl Identity {
     /// The key in `folder`, if there is one.
     pub fn load(folder: &Path) -> Result<Option<Self>, Error> {
         let path = folder.join(FILE_NAME);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::Io { path, error }),
-        };
-        if is_exposed(&path)? {
-            return Err(Error::Exposed(path));
-        }
-        let secret = decode(text.trim()).and_then(SecretKey::from_bytes);
-        secret.map(|secret| Some(Self(secret))).ok_or(Error::Malformed(path))
+        let Some(secret) = read_secret(&path)? else { return Ok(None) };
+        SecretKey::from_bytes(secret).map(|secret| Some(Self(secret))).ok_or(Error::Malformed(path))
     }
 
     /// Makes the key of `seed` and keeps it in `folder`. The caller has seen that there is none.
@@ -76,6 +68,19 @@ impl Identity {
     pub fn secret(&self) -> &SecretKey {
         &self.0
     }
+}
+
+/// The 32 bytes in a file that nobody else can read, if it is there.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::Io { path: path.to_owned(), error }),
+    };
+    if is_exposed(path)? {
+        return Err(Error::Exposed(path.to_owned()));
+    }
+    decode(text.trim()).map(Some).ok_or_else(|| Error::Malformed(path.to_owned()))
 }
 
 /// The file appears complete or not at all, whenever the power fails.

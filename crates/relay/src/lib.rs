@@ -3,7 +3,9 @@
 //! Owns: which backends are used, how the pieces are wired, one connection's way through them, and the order of starting and
 //! stopping. Must not know: business rules (they are `policy`'s) or formats (they are `protocol`'s).
 
+mod audit_pages;
 mod build;
+mod checkpoints;
 pub mod config;
 mod connection;
 mod edge;
@@ -16,10 +18,13 @@ mod logging;
 mod metrics;
 mod node;
 mod opening;
+mod own_events;
+mod proofs;
 mod run;
 mod scans;
 mod start;
 
 pub use build::{check_store, open_store};
 pub use information::SUPPORTED_NIPS;
+pub use proofs::{NoProof, prove};
 pub use run::{Reread, serve};

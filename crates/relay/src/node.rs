@@ -14,6 +14,8 @@ use towpath_query::Queries;
 use towpath_runtime::{Clock, Live, Random, TaskGroup};
 use towpath_store::EventStore;
 
+use crate::audit_pages::AuditPages;
+use crate::checkpoints::Checkpoints;
 use crate::config::Config;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
@@ -33,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) random: Random,
     pub(crate) tasks: TaskGroup,
     pub(crate) own_key: PublicKey,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) audit_pages: AuditPages,
     /// Where clients connect, for the landing page.
     pub(crate) address: String,
     pub(crate) open: Connections,

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use towpath_gateway::Gateway;
 use towpath_runtime::{Clock, Random, SystemClock};
-use towpath_store::{Error, EventStore};
+use towpath_store::{Delivery as _, Error, EventStore};
 
 use crate::config::Config;
 use crate::edge::Edge;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::opening::Opening;
 use crate::start::{Parts, Start, start};
-use crate::{build, handover, logging};
+use crate::{build, checkpoints, handover, logging};
 
 /// Workers beyond the cores: they keep sockets served while every core checks signatures.
 const SPARE_WORKERS: usize = 2;
@@ -139,6 +139,15 @@ impl Stop {
     }
 }
 
+/// Has the last checkpoints cover everything, and delivers them as any event.
+fn sign_the_end(node: &Node) {
+    match checkpoints::publish_last(node) {
+        Ok(Some(committed)) => node.deliver.committed(&committed, node.clock.instant()),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "the end of the audit log is not covered by a checkpoint"),
+    }
+}
+
 /// Begins the drain, which goes on beside the edge's: what is queued is committed, answered and delivered, then every connection is
 /// closed behind its last frame.
 fn drain(parts: Parts) -> Arc<Node> {
@@ -149,10 +158,11 @@ fn drain(parts: Parts) -> Arc<Node> {
     let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
     let draining = Arc::clone(&node);
     node.tasks.spawn(async move {
-        let deliver = draining.deliver.clone();
+        let node = Arc::clone(&draining);
         let finished = tokio::task::spawn_blocking(move || {
             committer.finish();
-            deliver.stop();
+            sign_the_end(&node);
+            node.deliver.stop();
             follower.join();
         });
         if let Err(error) = finished.await {

@@ -16,7 +16,9 @@ use towpath_query::Queries;
 use towpath_runtime::{Clock, Live, Random, TaskGroup, Thread};
 use towpath_store::EventStore;
 
+use crate::audit_pages::AuditPages;
 use crate::build;
+use crate::checkpoints::{self, Checkpoints};
 use crate::config::Config;
 use crate::edge::Edge;
 use crate::identity::Identity;
@@ -56,6 +58,7 @@ pub(crate) fn start(start: Start, store: Arc<dyn EventStore>, edge: &Edge) -> an
     let folder = config.store.data.clone();
     let parts = wire(config, store, metrics, clock, random, &identity, local)?;
     keep_up(&parts.node);
+    keep_signing(&parts.node);
     reload_on_hangup(&parts.node, hangups, handle, reread);
     edge.open(Arc::clone(&parts.node));
     announce(&parts.node, local, &folder)?;
@@ -85,6 +88,8 @@ fn wire(
     let parallel = config.queues.scan_parallel.map_or_else(build::cores, usize::from);
     let queries = Queries::new(Arc::clone(&store), parallel, build::slice(&config), Arc::clone(&clock));
     let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
+    let (secret, notes) = (identity.secret().clone(), build::note_signer(&config.audit)?);
+    let checkpoints = Checkpoints::resume(secret, notes, &*store, Arc::clone(&clock))?;
     let node = Node {
         outboxes: Arc::new(build::outbox_budget(&config, &metrics)),
         address: config.relay.url.clone().unwrap_or_else(|| format!("{scheme}://{}", local)),
@@ -100,6 +105,8 @@ fn wire(
         random,
         tasks: TaskGroup::new(),
         own_key: identity.public_key(),
+        checkpoints,
+        audit_pages: AuditPages::default(),
         open: Connections::default(),
     };
     Ok(Parts { node: Arc::new(node), committer, follower })
@@ -153,6 +160,17 @@ fn keep_up(node: &Arc<Node>) {
             if !more {
                 tokio::time::sleep(UPKEEP_PAUSE).await;
             }
+        }
+    });
+}
+
+/// Checkpoints of the audit log, as they become due.
+fn keep_signing(node: &Arc<Node>) {
+    let node = Arc::clone(node);
+    node.tasks.clone().spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP_PAUSE).await;
+            checkpoints::publish_due(&node).await;
         }
     });
 }

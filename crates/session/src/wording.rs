@@ -16,6 +16,11 @@ pub fn outcome(outcome: Outcome) -> (bool, &'static str) {
     }
 }
 
+/// Where in the audit log an accepted event is; for machines.
+pub fn audit_place(stream: u32, index: u64) -> String {
+    format!("audit: {stream}/{index}")
+}
+
 /// Why the rules refuse an event.
 pub fn denial(denial: &Denial) -> String {
     match denial {

@@ -13,6 +13,7 @@ mod query;
 pub mod rules;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod tree;
 #[cfg(feature = "suite")]
 mod wraps;
 
@@ -20,6 +21,7 @@ pub use batch::{Act, Batch, Committed, Outcome};
 pub use cursor::{Cursor, Entry, Page, Record, Seq, Stored, StreamId};
 pub use error::Error;
 pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, Verdict};
+pub use tree::StoredTree;
 #[cfg(feature = "suite")]
 pub use wraps::Wraps;
 

@@ -2,6 +2,7 @@
 //!
 //! `RELAY_UNDER_TEST=ws://…` runs the tests that need no special configuration against that relay.
 
+mod audit;
 mod edge;
 mod isolation;
 mod lifecycle;

@@ -23,8 +23,10 @@ pub struct Response {
     pub status: u16,
     /// The headers, names in lowercase.
     pub headers: Vec<(String, String)>,
-    /// The body, without its transfer coding.
+    /// The body as text, without its transfer coding.
     pub body: String,
+    /// The body as it came, without its transfer coding.
+    pub bytes: Vec<u8>,
 }
 
 /// A request for a path.
@@ -135,7 +137,7 @@ fn parse_head(head: &str) -> Result<Response> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
-    Ok(Response { status: status.parse()?, headers, body: String::new() })
+    Ok(Response { status: status.parse()?, headers, body: String::new(), bytes: Vec::new() })
 }
 
 async fn read_body(socket: &mut TcpStream, into: &mut Response, mut bytes: Vec<u8>) -> Result<()> {
@@ -147,7 +149,8 @@ async fn read_body(socket: &mut TcpStream, into: &mut Response, mut bytes: Vec<u
     } else if !matches!(into.status, 204 | 304) {
         socket.read_to_end(&mut bytes).await?;
     }
-    into.body = String::from_utf8(bytes)?;
+    into.body = String::from_utf8_lossy(&bytes).into_owned();
+    into.bytes = bytes;
     Ok(())
 }
 

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use towpath_gateway::{
-    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, SendNow, Taken,
+    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, Resource,
+    ResourceRequest, SendNow, Taken,
 };
 use towpath_runtime::{Clock, SystemClock};
 
@@ -91,6 +92,12 @@ impl Relay for Echo {
 
     fn metrics(&self) -> Result<String, Refused> {
         self.unless_refused("# EOF\n".to_owned())
+    }
+
+    async fn resource(&self, request: ResourceRequest) -> Option<Resource> {
+        let content = format!("{}?{} {:?}", request.path, request.query, request.authorization).into();
+        let (status, immutable) = (203, request.query == "for-ever");
+        request.path.starts_with("/echo/").then_some(Resource { status, kind: "text/x-echo", immutable, content })
     }
 }
 

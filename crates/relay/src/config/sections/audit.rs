@@ -1,11 +1,12 @@
 //! What the relay can prove afterwards.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use towpath_protocol::PublicKey;
 
-use crate::config::codec::{Keys, Number, Seconds, Switch};
+use crate::config::codec::{Keys, Number, OptionalFile, Seconds, Switch};
 use crate::config::setting::{Section, setting};
 
 /// `[audit]`.
@@ -21,8 +22,17 @@ pub struct Audit {
     pub auditors: BTreeSet<PublicKey>,
     /// Whether `OK` says where in the audit log an event is.
     pub ok_carries_place: bool,
+    /// Where the Ed25519 key is that signs checkpoints as notes.
+    pub note_key_file: Option<PathBuf>,
     /// Entries that the background verifier checks in a second.
     pub verify_per_second: u32,
+}
+
+impl Audit {
+    /// Whether `OK` names the place.
+    pub(crate) fn says_place(&self) -> bool {
+        self.enabled && self.ok_carries_place
+    }
 }
 
 impl Default for Audit {
@@ -33,6 +43,7 @@ impl Default for Audit {
             checkpoint_interval: Duration::from_secs(60),
             auditors: BTreeSet::new(),
             ok_carries_place: false,
+            note_key_file: None,
             verify_per_second: 1_000,
         }
     }
@@ -77,6 +88,15 @@ pub(super) const SECTION: Section = Section {
             Live,
             "`OK true` of a stored event says `audit: <stream>/<index>`, its place in the audit log.",
             "Clients expect an empty text, and can ask for the place at any time.",
+        ),
+        setting!(
+            audit.note_key_file,
+            OptionalFile,
+            "note_key_file",
+            Restart,
+            "A file with the 64 hexadecimal characters of an Ed25519 secret key, for you alone. Checkpoints then \
+             are signed notes (C2SP) that standard witnesses can cosign; the log prints the key they need.",
+            "The relay's own signature is enough for Nostr clients.",
         ),
         setting!(
             audit.verify_per_second, Number<0, 1_000_000>, "verify_per_second", Live,
