@@ -78,10 +78,23 @@ Examples:
     #[command(after_help = "\
 Examples:
   towpath check
-  towpath check --no-verify      index against log only, without the signatures
+  towpath check --data /var/lib/towpath
 
 Exit code 1: something is wrong; each problem is named on its own line.")]
     Check(CheckArgs),
+
+    /// Verify, prove and export what the relay accepted, and in which order.
+    #[command(after_help = "\
+Examples:
+  towpath audit verify                          the whole log of a relay that is not running
+  towpath audit verify --url http://127.0.0.1:7777 --from checkpoint.json
+  towpath audit prove <event id> > proof.json
+  towpath audit check-proof proof.json --relay <64 hex>
+  towpath audit export --since 2026-01-01 --output audit.jsonl
+
+Keep a checkpoint now and then (`curl <relay>/audit/0/checkpoint.json`): whoever has one can tell later
+whether the log was cut or rewritten, whatever the relay says.")]
+    Audit(AuditArgs),
 
     /// Explain, check and show the configuration.
     #[command(after_help = "\
@@ -178,6 +191,104 @@ pub(crate) struct QueryArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) action: AuditAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditAction {
+    /// Check every leaf against its event, and the tree against every checkpoint
+    Verify(AuditVerifyArgs),
+    /// Write a proof that an event is in the log, for anybody to check offline
+    Prove(AuditProveArgs),
+    /// Check a proof with nothing but the relay's public key
+    CheckProof(AuditCheckProofArgs),
+    /// Write the log, one JSON object an entry, without the contents of events
+    Export(AuditExportArgs),
+}
+
+/// A data folder, or a relay.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AuditedArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// A running relay, as http(s) or ws(s), instead of a data folder
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "config"])]
+    pub(crate) url: Option<String>,
+
+    /// The relay's public key, in hex [default: that of the data folder, or the one the relay names]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) relay: Option<String>,
+
+    /// A file with your secret key, in hex, to prove to the relay who you are (NIP-98)
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditVerifyArgs {
+    #[command(flatten)]
+    pub(crate) audited: AuditedArgs,
+
+    /// A checkpoint that was kept: the log must still begin with what it covers. An event or its text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Vec<PathBuf>,
+
+    /// Do not check the signatures of events
+    #[arg(long)]
+    pub(crate) no_signatures: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditProveArgs {
+    /// The event
+    #[arg(value_name = "EVENT-ID")]
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) audited: AuditedArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditCheckProofArgs {
+    /// The proof
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The public key of the relay that is said to have accepted the event, in hex
+    #[arg(long, value_name = "KEY")]
+    pub(crate) relay: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuditExportArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+
+    /// Only entries committed since then: a date such as 2026-01-31 (UTC), or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+
+    /// Only entries committed before then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+
+    /// Only entries of this group
+    #[arg(long, value_name = "ID")]
+    pub(crate) group: Option<String>,
+
+    /// File to write; standard output without it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Go on behind the last entry in the output file
+    #[arg(long, requires = "output")]
+    pub(crate) resume: bool,
 }
 
 #[derive(Debug, clap::Args)]

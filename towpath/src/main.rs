@@ -45,6 +45,7 @@ fn run(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> 
         Command::Query(args) => commands::query::run(&args, environment),
         Command::Stats(args) => commands::stats::run(&args, environment),
         Command::Check(args) => commands::check::run(&args, environment),
+        Command::Audit(args) => commands::audit::run(&args, environment),
         Command::Config(args) => commands::config::run(&args, environment),
         Command::Keys(args) => commands::keys::run(&args, environment),
     }

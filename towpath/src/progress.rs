@@ -17,6 +17,11 @@ pub(crate) fn events(total: u64) -> ProgressBar {
     styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} events, {per_sec}, {eta} to go")
 }
 
+/// For work whose size is known in entries of the log.
+pub(crate) fn entries(total: u64) -> ProgressBar {
+    styled(ProgressBar::new(total), "{bar:30} {human_pos}/{human_len} entries, {per_sec}, {eta} to go")
+}
+
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     // A template that cannot be read is a slip in this file; the plain style serves all the same.
     let style = ProgressStyle::with_template(template);

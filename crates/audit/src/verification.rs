@@ -10,7 +10,7 @@ use std::fmt;
 use towpath_protocol::{Event, EventId, PublicKey, SubmittedEvent, Verifier};
 
 use crate::checkpoint::KIND_CHECKPOINT;
-use crate::{Checkpoint, Hash, Head, LeafState, Tree};
+use crate::{Checkpoint, Hash, Head, LeafState, Node, Tree};
 
 /// More problems than this are counted and not kept.
 const PROBLEMS_MAX: usize = 1_000;
@@ -132,7 +132,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { head, erased, events, checkpoints, problems_total, .. } = self;
-        write!(f, "{} entries ({events} with their event, {erased} erased but for the hash), ", head.size)?;
+        write!(f, "{} entries ({events} with their event, {erased} by their hash alone), ", head.size)?;
         write!(f, "{checkpoints} checkpoints, root {}: ", head.root)?;
         if self.is_good() { f.write_str("no problems") } else { write!(f, "{problems_total} problems") }
     }
@@ -165,8 +165,8 @@ impl Verification {
         verification
     }
 
-    /// Takes the next entry.
-    pub fn entry(&mut self, seen: Seen<'_>) {
+    /// Takes the next entry. `completed` is handed the hashes that readers of the tree must find, to compare them with what is kept.
+    pub fn entry(&mut self, seen: Seen<'_>, completed: impl FnMut(Node)) {
         let expected = self.tree.size() + 1;
         if seen.seq > expected {
             self.report.add(Problem::Gap { from: expected, to: seen.seq - 1 });
@@ -180,7 +180,7 @@ impl Verification {
         }
         let hash = seen.leaf.hash();
         self.recent.push(&self.tree, hash);
-        self.tree.append(hash, |_| ());
+        self.tree.append(hash, completed);
         self.compare_signed();
     }
 
@@ -239,6 +239,16 @@ impl Verification {
                 self.report.add(Problem::Fork { size: head.size });
             }
         }
+    }
+
+    /// Adds something wrong that was found elsewhere.
+    pub fn add(&mut self, problem: Problem) {
+        self.report.add(problem);
+    }
+
+    /// Entries so far.
+    pub fn entries(&self) -> u64 {
+        self.tree.size()
     }
 
     /// The log has ended; `kept` is what its keeper says its tree is.

@@ -142,7 +142,8 @@ impl<R: Relay> Visit<R> {
             }
             "/healthz" => page(StatusCode::OK, TEXT, "ok\n"),
             "/readyz" => match self.edge.readiness() {
-                Ok(()) => page(StatusCode::OK, TEXT, "ready\n"),
+                Ok(None) => page(StatusCode::OK, TEXT, "ready\n"),
+                Ok(Some(warning)) => page(StatusCode::OK, TEXT, format!("ready\nwarning: {warning}\n")),
                 Err(reason) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
             },
             "/metrics" => page_or_refusal(relay.metrics(), OPENMETRICS),

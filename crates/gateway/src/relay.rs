@@ -24,8 +24,8 @@ pub trait Relay: Send + Sync + 'static {
     fn information(&self) -> Result<Bytes, Refused>;
     /// The page a browser gets, as HTML.
     fn landing(&self) -> Result<Bytes, Refused>;
-    /// Whether the relay can serve; the reason if it cannot.
-    fn readiness(&self) -> Result<(), String>;
+    /// Whether the relay can serve; the reason if it cannot, and a warning if it can but something is wrong.
+    fn readiness(&self) -> Result<Option<String>, String>;
     /// Every metric in the OpenMetrics text format.
     fn metrics(&self) -> Result<String, Refused>;
     /// Anything else; `None` if there is nothing at that path. A dropped call means that the client is gone.

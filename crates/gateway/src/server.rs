@@ -84,7 +84,7 @@ impl<R: Relay> Edge<R> {
         self.draining.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn readiness(&self) -> Result<(), String> {
+    pub(crate) fn readiness(&self) -> Result<Option<String>, String> {
         if self.is_draining() {
             return Err("shutting down".to_owned());
         }

@@ -59,9 +59,10 @@ impl towpath_gateway::Relay for Edge {
         Ok(landing::page(&node.config.get(), &node.address))
     }
 
-    fn readiness(&self) -> Result<(), String> {
+    fn readiness(&self) -> Result<Option<String>, String> {
         let node = self.node().map_err(|refused| refused.reason.into_owned())?;
-        node.store.health().map_err(|error| error.to_string())
+        node.store.health().map_err(|error| error.to_string())?;
+        Ok(node.findings.warning())
     }
 
     fn metrics(&self) -> Result<String, Refused> {

@@ -20,6 +20,7 @@ mod node;
 mod opening;
 mod own_events;
 mod proofs;
+mod reverify;
 mod run;
 mod scans;
 mod start;

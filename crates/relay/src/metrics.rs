@@ -28,6 +28,10 @@ pub(crate) struct Metrics {
     events: Gauge,
     log_bytes: Gauge,
     index_bytes: Gauge,
+    /// Entries of the audit log that the background has verified.
+    pub(crate) audit_verified: Counter,
+    /// What is wrong with it.
+    pub(crate) audit_problems: Gauge,
 }
 
 impl Metrics {
@@ -43,6 +47,8 @@ impl Metrics {
             events: Gauge::default(),
             log_bytes: Gauge::default(),
             index_bytes: Gauge::default(),
+            audit_verified: Counter::default(),
+            audit_problems: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         metrics.gateway.register(registry);
@@ -54,6 +60,8 @@ impl Metrics {
         registry.register("store_events", "Events stored", metrics.events.clone());
         registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());
         registry.register("store_index_bytes", "Bytes of the index", metrics.index_bytes.clone());
+        registry.register("audit_verified", "Entries verified in the background", metrics.audit_verified.clone());
+        registry.register("audit_problems", "Problems of the last verification", metrics.audit_problems.clone());
         metrics
     }
 

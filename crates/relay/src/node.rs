@@ -19,6 +19,7 @@ use crate::checkpoints::Checkpoints;
 use crate::config::Config;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::reverify::Findings;
 
 /// What all connections of a relay share.
 pub(crate) struct Node {
@@ -37,6 +38,7 @@ pub(crate) struct Node {
     pub(crate) own_key: PublicKey,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) audit_pages: AuditPages,
+    pub(crate) findings: Findings,
     /// Where clients connect, for the landing page.
     pub(crate) address: String,
     pub(crate) open: Connections,

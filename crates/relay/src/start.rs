@@ -25,6 +25,7 @@ use crate::identity::Identity;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::node::{Connections, Node};
+use crate::reverify::{Findings, keep_verifying};
 use crate::run::Reread;
 
 /// Pause between upkeep steps when there is nothing to do.
@@ -59,6 +60,7 @@ pub(crate) fn start(start: Start, store: Arc<dyn EventStore>, edge: &Edge) -> an
     let parts = wire(config, store, metrics, clock, random, &identity, local)?;
     keep_up(&parts.node);
     keep_signing(&parts.node);
+    parts.node.tasks.spawn(keep_verifying(Arc::clone(&parts.node)));
     reload_on_hangup(&parts.node, hangups, handle, reread);
     edge.open(Arc::clone(&parts.node));
     announce(&parts.node, local, &folder)?;
@@ -107,6 +109,7 @@ fn wire(
         own_key: identity.public_key(),
         checkpoints,
         audit_pages: AuditPages::default(),
+        findings: Findings::default(),
         open: Connections::default(),
     };
     Ok(Parts { node: Arc::new(node), committer, follower })

@@ -132,7 +132,11 @@ impl<'a> Growth<'a> {
         for (seq, entry, _) in record.numbered() {
             tree.append(leaf_of(seq, record.header.committed_at_ms, entry).hash(), |node| unwritten.push(node));
         }
-        check_root(&record.header, tree)?;
+        if !has_committed_root(tree, &record.header) {
+            let (first, last) = (record.header.first_seq, record.header.next_seq().0 - 1);
+            let why = format!("entries {first} to {last} are not what the audit tree was committed over");
+            return Err(Error::Corrupt(why));
+        }
         if self.unwritten.len() >= NODES_AT_ONCE { self.write() } else { Ok(()) }
     }
 
@@ -150,12 +154,6 @@ impl<'a> Growth<'a> {
 }
 
 /// Whether the tree with a record's leaves has the root that was committed with the record, if one was.
-pub(crate) fn check_root(header: &Header, tree: &Tree) -> Result<(), Error> {
-    if header.root.is_some_and(|root| root != tree.root()) {
-        let (first, last) = (header.first_seq, header.next_seq().0 - 1);
-        return Err(Error::Corrupt(format!(
-            "entries {first} to {last} are not what the audit tree was committed over"
-        )));
-    }
-    Ok(())
+pub(crate) fn has_committed_root(tree: &Tree, header: &Header) -> bool {
+    header.root.is_none_or(|root| root == tree.root())
 }

@@ -7,15 +7,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use heed::RoTxn;
+use towpath_audit::{HashSource as _, Node, Tree};
 use towpath_protocol::{Event, SubmittedEvent, Verifier};
 use towpath_store::{Error, Seq};
 
+use crate::audit::{TreeFiles, has_committed_root, leaf_of};
 use crate::index::apply::Logged;
 use crate::index::keys::{Moment, Position, address_key, be64, pair, prefixes, tombstone};
 use crate::index::rebuild::Removals;
 use crate::index::{Index, Table, failed};
 use crate::log::reader::{Step, Walk};
-use crate::log::record::{Filed, Lasting};
+use crate::log::record::{Filed, Lasting, Record};
 use crate::log::segment::Segment;
 use crate::open::open;
 use crate::{Config, Shared};
@@ -66,6 +68,22 @@ pub enum Problem {
         seq: Seq,
         /// What does not fit.
         why: String,
+    },
+    /// Entries are not what the audit tree was committed over.
+    #[error("entries {from} to {to} are not what the audit tree was committed over")]
+    Audit {
+        /// The first.
+        from: Seq,
+        /// The last.
+        to: Seq,
+    },
+    /// A hash of the audit tree is not that of its leaves.
+    #[error("the audit tree has another hash, number {index} of level {level}, than the log's leaves")]
+    TreeHash {
+        /// Of which level.
+        level: u8,
+        /// Which one.
+        index: u64,
     },
     /// A stored event cannot be found, or not rightly.
     #[error("entry {seq} is not, or wrongly, in the index table {table}")]
@@ -118,11 +136,14 @@ impl Shared {
             verifier: Verifier::new(),
             report: CheckReport::default(),
             expected: Expected::default(),
+            tree: self.config.audit.then(Tree::new),
+            tree_files: &self.tree_files,
         };
         let mut next_seq = Seq(1);
         for segment in files.iter() {
             if segment.first_seq > next_seq {
                 check.problem(Problem::Gap { from: next_seq, to: Seq(segment.first_seq.0 - 1) });
+                check.tree = None;
             }
             next_seq = check.segment(segment, &mut |done| progress(done, self.last().0))?;
         }
@@ -147,6 +168,9 @@ struct Check<'a> {
     verifier: Verifier,
     report: CheckReport,
     expected: Expected,
+    /// Until entries are missing, behind which no root can be known.
+    tree: Option<Tree>,
+    tree_files: &'a TreeFiles,
 }
 
 impl Check<'_> {
@@ -172,13 +196,35 @@ impl Check<'_> {
                 Step::Record(..) | Step::Damaged => {
                     let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                     self.problem(Problem::Damaged { file, at: walk.at() });
+                    self.tree = None;
                     return Ok(next_seq);
                 }
             }
         }
     }
 
+    /// The leaves of a record against the root it was committed with, and against the hashes kept of them.
+    fn audit(&mut self, record: &Record) -> Result<(), Error> {
+        let Some(mut tree) = self.tree.take() else { return Ok(()) };
+        let mut nodes = Vec::new();
+        for (seq, entry, _) in record.numbered() {
+            tree.append(leaf_of(seq, record.header.committed_at_ms, entry).hash(), |node| nodes.push(node));
+        }
+        for Node { level, index, hash } in nodes {
+            if self.tree_files.hashes(level, index, 1)? != [hash] {
+                self.problem(Problem::TreeHash { level, index });
+            }
+        }
+        if !has_committed_root(&tree, &record.header) {
+            let (from, to) = (record.header.first_seq, Seq(record.header.next_seq().0 - 1));
+            self.problem(Problem::Audit { from, to });
+        }
+        self.tree = Some(tree);
+        Ok(())
+    }
+
     fn record(&mut self, logged: Logged<'_>) -> Result<(), Error> {
+        self.audit(logged.record)?;
         for (seq, entry, extent) in logged.record.numbered() {
             self.report.entries += 1;
             self.lasting(seq, &entry.lasting)?;

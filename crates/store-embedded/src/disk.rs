@@ -61,6 +61,8 @@ pub(crate) mod faults {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use parking_lot::Mutex;
+
     /// Each failure happens while its flag is set.
     #[derive(Debug, Default)]
     pub(crate) struct Faults {
@@ -71,6 +73,8 @@ pub(crate) mod faults {
         /// Zeroing after a short write fails as well.
         pub(crate) no_undo: AtomicBool,
         pub(crate) sync: AtomicBool,
+        /// A disk that takes for ever: no sync ends while somebody holds this.
+        pub(crate) stalled: Mutex<()>,
     }
 
     impl Faults {
@@ -87,6 +91,7 @@ pub(crate) mod faults {
         }
 
         pub(super) fn before_sync(&self) -> io::Result<()> {
+            drop(self.stalled.lock());
             if self.sync.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
         }
 

@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rand::prelude::*;
+use towpath_audit::{Head, Tree, root_at};
 use towpath_policy::{Policy, Source, plan};
 use towpath_protocol::{EventId, SecretKey};
-use towpath_store::{Batch, EventStore, Seq, StreamId};
+use towpath_store::{Batch, Cursor, EventStore, Page, Record, Seq, StoredTree, StreamId};
 use towpath_store_embedded::{Config, EmbeddedStore, check};
 
 const FOLDER: &str = "TOWPATH_TEST_KILL_FOLDER";
@@ -42,12 +43,21 @@ fn commit_until_killed() {
             (0..size).map(event).map(|event| plan(event, Source::Client, &Policy::default())).collect();
         let last = writes.last().unwrap().event().id();
         let committed = store.commit(Batch::of(writes, 1)).unwrap();
-        writeln!(out, "committed {} {last} {}", committed.cursor.seq(StreamId(0)), kind == 1).unwrap();
+        let Head { size, root } = committed.head;
+        writeln!(out, "committed {} {last} {} {size} {root}", committed.cursor.seq(StreamId(0)), kind == 1).unwrap();
     }
 }
 
-/// Returns the last acknowledged position, and the regular events acknowledged on the way.
-fn run_and_kill(dir: &Path, after: Duration) -> (Seq, Vec<EventId>) {
+/// What was acknowledged before the kill.
+struct Acknowledged {
+    last: Seq,
+    /// Regular events.
+    ids: Vec<EventId>,
+    /// Of the audit tree, commit by commit.
+    heads: Vec<Head>,
+}
+
+fn run_and_kill(dir: &Path, after: Duration) -> Acknowledged {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "commit_until_killed", "--nocapture"])
         .env(FOLDER, dir)
@@ -61,15 +71,41 @@ fn run_and_kill(dir: &Path, after: Duration) -> (Seq, Vec<EventId>) {
         child.kill().unwrap();
         child.wait().unwrap();
     });
-    let (mut last, mut ids) = (Seq(0), Vec::new());
+    let mut seen = Acknowledged { last: Seq(0), ids: Vec::new(), heads: Vec::new() };
     for line in lines.map_while(Result::ok) {
-        if let [_, seq, id, regular] = line.split(' ').skip_while(|word| *word != "committed").collect::<Vec<_>>()[..] {
-            last = Seq(seq.parse().unwrap());
-            ids.extend(EventId::from_hex(id).ok().filter(|_| regular == "true"));
+        let words: Vec<&str> = line.split(' ').skip_while(|word| *word != "committed").collect();
+        if let [_, seq, id, regular, size, root] = words[..]
+            && let Ok(root) = root.parse()
+        {
+            seen.last = Seq(seq.parse().unwrap());
+            seen.ids.extend(EventId::from_hex(id).ok().filter(|_| regular == "true"));
+            seen.heads.push(Head { size: size.parse().unwrap(), root });
         }
     }
     killer.join().unwrap();
-    (last, ids)
+    seen
+}
+
+/// Every entry has its leaf, and the tree begins with every tree that was acknowledged.
+fn audit(store: &EmbeddedStore, acknowledged: &[Head]) {
+    let mut tree = Tree::new();
+    let mut cursor = Cursor::start();
+    loop {
+        let entries = store.since(&cursor, Page { entries_max: 10_000, bytes_max: 8 << 20 }).unwrap();
+        let Some(last) = entries.last() else { break };
+        cursor.advance(last.stream, last.seq);
+        for entry in &entries {
+            if let (Record::Event { event, .. }, Some(leaf)) = (&entry.record, entry.leaf.leaf()) {
+                assert_eq!((leaf.check_event(event), leaf.seq), (Ok(()), entry.seq.0));
+            }
+            tree.append(entry.leaf.hash(), |_| ());
+        }
+    }
+    assert_eq!(store.heads(), [(StreamId(0), tree.head())]);
+    let kept = StoredTree { store, stream: StreamId(0) };
+    for head in acknowledged {
+        assert_eq!(root_at(&kept, head.size).unwrap(), head.root, "at {} entries", head.size);
+    }
 }
 
 #[test]
@@ -78,12 +114,13 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     let mut acknowledged = Vec::new();
     for _ in 0..ROUNDS {
         let after = Duration::from_millis(rand::rng().random_range(100..600));
-        let (last, ids) = run_and_kill(dir.path(), after);
-        acknowledged.extend(ids);
+        let seen = run_and_kill(dir.path(), after);
+        acknowledged.extend(seen.ids);
         let report = check(config(dir.path()), &mut |_, _| {}).unwrap();
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         let store = EmbeddedStore::open(config(dir.path())).unwrap();
-        assert!(store.snapshot().seq(StreamId(0)) >= last);
+        assert!(store.snapshot().seq(StreamId(0)) >= seen.last);
+        audit(&store, &seen.heads);
         for id in &acknowledged {
             assert!(store.place_of(id).unwrap().is_some(), "{id}");
         }

@@ -1,5 +1,6 @@
 //! The relay as a process, one module for each thing that happens to it.
 
+mod audit;
 mod crash;
 mod disk;
 mod drain;

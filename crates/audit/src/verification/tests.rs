@@ -60,12 +60,10 @@ fn log() -> (Vec<Entry>, Checkpoint) {
 fn verify(log: &[Entry], kept: &[Checkpoint], head: Option<Head>) -> Report {
     let mut verification = Verification::new(STREAM, relay().public_key(), kept);
     for entry in log {
-        verification.entry(Seen {
-            seq: entry.seq,
-            committed_at_ms: entry.seq * 10,
-            leaf: &entry.leaf,
-            event: entry.event.as_ref(),
-        });
+        verification.entry(
+            Seen { seq: entry.seq, committed_at_ms: entry.seq * 10, leaf: &entry.leaf, event: entry.event.as_ref() },
+            |_| (),
+        );
     }
     verification.finish(head)
 }

@@ -54,6 +54,26 @@ async fn every_path_has_its_answer() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_relay_that_serves_is_a_warning() {
+    let edge = Edge::start();
+    *edge.relay.warning.lock() = Some("it leaks".to_owned());
+    let answer = get(&edge, "GET /readyz", "").await;
+    assert_eq!(status(&answer), "200");
+    assert!(answer.ends_with("ready\nwarning: it leaks\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_relay_has_paths_of_its_own() {
+    let edge = Edge::start();
+    let answer = get(&edge, "GET /echo/x?y=1", "Authorization: Nostr abc\r\n").await;
+    assert_eq!(status(&answer), "203");
+    assert!(answer.ends_with("/echo/x?y=1 Some(\"Nostr abc\")") && answer.contains("text/x-echo"), "{answer}");
+    assert!(!answer.contains("immutable"), "{answer}");
+    let answer = get(&edge, "GET /echo/?for-ever", "").await;
+    assert!(answer.contains("immutable") && answer.ends_with("/echo/?for-ever None"), "{answer}");
+}
+
+#[tokio::test]
 async fn readiness_fails_while_draining() {
     let mut edge = Edge::start();
     let _keeps_it_open = edge.client().await;

@@ -24,6 +24,7 @@ use towpath_runtime::{Clock, SystemClock};
 pub struct Echo {
     pub peers: Mutex<Vec<Peer>>,
     pub refuse: Mutex<Option<Refused>>,
+    pub warning: Mutex<Option<String>>,
     pub shutdown: Arc<Notify>,
 }
 
@@ -86,8 +87,8 @@ impl Relay for Echo {
         self.unless_refused(Bytes::from_static(b"<title>echo</title>"))
     }
 
-    fn readiness(&self) -> Result<(), String> {
-        Ok(())
+    fn readiness(&self) -> Result<Option<String>, String> {
+        Ok(self.warning.lock().clone())
     }
 
     fn metrics(&self) -> Result<String, Refused> {

@@ -7,8 +7,8 @@ use towpath_protocol::EventId;
 use towpath_store::{Batch, Cursor, Entry, Error, EventStore, Page};
 
 use super::fixture::{Folder, accept, note, write};
-use crate::EmbeddedStore;
 use crate::log::record::{Encoder, Header, Record};
+use crate::{EmbeddedStore, Problem};
 
 fn log(store: &EmbeddedStore) -> Vec<Entry> {
     store.since(&Cursor::start(), Page { entries_max: usize::MAX, bytes_max: usize::MAX }).unwrap()
@@ -131,4 +131,20 @@ fn a_failed_commit_leaves_no_leaf() {
     let mut tree = Tree::new();
     hashes(&store).iter().for_each(|leaf| tree.append(*leaf, |_| ()));
     assert_eq!(store.heads()[0].1, tree.head());
+}
+
+#[test]
+fn a_check_compares_the_kept_hashes_with_the_leaves() {
+    let folder = Folder::new();
+    let store = folder.open();
+    for at in 0..300 {
+        accept(&store, &note(1, at));
+    }
+    drop(store);
+    let file = folder.config.tree_dir().join("1");
+    let mut hashes = std::fs::read(&file).unwrap();
+    hashes[0] ^= 1;
+    std::fs::write(&file, hashes).unwrap();
+    let report = folder.check();
+    assert_eq!(report.problems, [Problem::TreeHash { level: 1, index: 0 }]);
 }

@@ -7,3 +7,4 @@ mod concurrency;
 mod crash;
 mod failures;
 pub(crate) mod fixture;
+mod overload;

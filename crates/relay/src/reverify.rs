@@ -1,0 +1,114 @@
+//! The audit log verified again and again in the background: what was true when it was committed must still be.
+//!
+//! A round reads the log from its first entry to what was its end when the round began, so many entries a second, with their ids and
+//! signatures. What it finds is a metric and a warning of `/readyz`; the relay goes on serving, as refusing would repair nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use towpath_audit::{Checkpoint, Problem, Seen, Verification};
+use towpath_protocol::{Event, SubmittedEvent, Verifier};
+use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Seq, StreamId};
+
+use crate::node::Node;
+
+/// Between two rounds, and between two steps of one.
+const STEP: Duration = Duration::from_secs(1);
+const BYTES_AT_ONCE: usize = 4 << 20;
+
+/// What the last rounds found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Mutex<Option<String>>);
+
+impl Findings {
+    /// For people, if anything is wrong.
+    pub(crate) fn warning(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+}
+
+/// One stream's round.
+struct Round {
+    stream: StreamId,
+    verification: Verification,
+    verifier: Verifier,
+    end: u64,
+}
+
+/// Goes on until the task is dropped.
+pub(crate) async fn keep_verifying(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(STEP).await;
+        for (stream, head) in node.store.heads() {
+            // The head in memory is what the log must still come to; what was signed, too.
+            let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
+            known.extend(node.checkpoints.latest(&stream.0.to_string()).map(|signed| signed.checkpoint));
+            let verification = Verification::new(stream.0, node.own_key, &known);
+            round(&node, Round { stream, verification, verifier: Verifier::new(), end: head.size }).await;
+        }
+    }
+}
+
+async fn round(node: &Arc<Node>, mut round: Round) {
+    while round.verification.entries() < round.end {
+        let entries_max = node.config.get().audit.verify_per_second as usize;
+        if entries_max > 0 {
+            let store = Arc::clone(&node.store);
+            let before = round.verification.entries();
+            let step = tokio::task::spawn_blocking(move || (round.step(&*store, entries_max), round)).await;
+            let Ok((result, stepped)) = step else { return };
+            round = stepped;
+            if let Err(error) = result {
+                return note(node, format!("it cannot be read: {error}"));
+            }
+            node.metrics.audit_verified.inc_by(round.verification.entries() - before);
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    let report = round.verification.finish(None);
+    node.metrics.audit_problems.set(i64::try_from(report.problems_total).unwrap_or(i64::MAX));
+    match report.problems.first() {
+        Some(problem) => note(node, format!("{problem} ({} problems in all)", report.problems_total)),
+        None => *node.findings.0.lock() = None,
+    }
+}
+
+fn note(node: &Node, what: String) {
+    tracing::error!(%what, "the audit log does not verify");
+    node.metrics.audit_problems.set(node.metrics.audit_problems.get().max(1));
+    *node.findings.0.lock() = Some(format!("the audit log does not verify: {what}"));
+}
+
+impl Round {
+    /// Verifies the next entries. Blocks.
+    fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
+        let before = Cursor::at(self.stream, Seq(self.verification.entries()));
+        let left = usize::try_from(self.end - self.verification.entries()).unwrap_or(usize::MAX);
+        let page = Page { entries_max: entries_max.min(left), bytes_max: BYTES_AT_ONCE };
+        let entries = store.since(&before, page)?;
+        if entries.is_empty() {
+            return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
+        }
+        entries.iter().for_each(|entry| self.entry(entry));
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        let event = match &entry.record {
+            Record::Event { event, .. } => Some(event),
+            Record::Erased { .. } | Record::Expired { .. } | Record::Act => None,
+        };
+        let seen = Seen { seq: entry.seq.0, committed_at_ms: entry.committed_at_ms, leaf: &entry.leaf, event };
+        self.verification.entry(seen, |_| ());
+        if let Some(why) = event.and_then(|event| self.forgery(event)) {
+            self.verification.add(Problem::Forged { seq: entry.seq.0, why });
+        }
+    }
+
+    /// A wrong id is found by the verification itself.
+    fn forgery(&self, event: &Event) -> Option<String> {
+        let event = SubmittedEvent::from_canonical(event.clone()).ok()?;
+        self.verifier.verify(event).err().map(|error| error.to_string())
+    }
+}

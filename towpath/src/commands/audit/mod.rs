@@ -1,0 +1,53 @@
+//! `towpath audit`: what the relay accepted, verified, proved and exported.
+
+mod check_proof;
+mod export;
+mod prove;
+mod remote;
+mod verify;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use towpath_protocol::{PublicKey, SecretKey};
+use towpath_relay::config::Config;
+use towpath_relay::identity::Identity;
+
+use crate::args::{AuditAction, AuditArgs, AuditedArgs};
+use crate::settings::{self, Environment};
+
+pub(crate) fn run(args: &AuditArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    match &args.action {
+        AuditAction::Verify(args) => verify::run(args, environment),
+        AuditAction::Prove(args) => prove::run(args, environment),
+        AuditAction::CheckProof(args) => check_proof::run(args),
+        AuditAction::Export(args) => export::run(args, environment),
+    }
+}
+
+/// Whose log it is, for a data folder: its own key unless another one is asked for.
+fn relay_of(args: &AuditedArgs, config: &Config) -> anyhow::Result<PublicKey> {
+    if let Some(relay) = &args.relay {
+        return public_key(relay);
+    }
+    let folder = &config.store.data;
+    let identity = Identity::load(folder)?.with_context(|| format!("there is no relay key in {}", folder.display()))?;
+    Ok(identity.public_key())
+}
+
+fn public_key(text: &str) -> anyhow::Result<PublicKey> {
+    PublicKey::from_hex(text).with_context(|| format!("not a public key: {text} (64 lowercase hexadecimal characters)"))
+}
+
+fn secret_key(path: &Path) -> anyhow::Result<SecretKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut bytes = [0; 32];
+    let decoded = const_hex::decode_to_slice(text.trim(), &mut bytes).ok();
+    let secret = decoded.and_then(|()| SecretKey::from_bytes(bytes));
+    secret.with_context(|| format!("{} holds no secret key (64 hexadecimal characters)", path.display()))
+}
+
+fn config(args: &AuditedArgs, environment: &Environment) -> anyhow::Result<Config> {
+    Ok(settings::of_store(&args.store, environment)?.config)
+}

@@ -1,0 +1,215 @@
+//! `towpath audit verify`: the whole log against its leaves, its tree, and every checkpoint there is.
+//!
+//! Entries are read and hashed on one thread; signatures of events are checked on all others, some pages behind.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::available_parallelism;
+
+use anyhow::{Context, bail};
+use parking_lot::Mutex;
+use serde_json::Value;
+use towpath_audit::{Checkpoint, Hash, HashSource as _, LeafState, Node, Problem, Report, Seen, Verification};
+use towpath_protocol::{Event, Limits, PublicKey, SubmittedEvent, Verifier, wire};
+use towpath_store::{Cursor, Entry, EventStore, Record, Seq, StoredTree};
+
+use super::remote::Remote;
+use crate::args::AuditVerifyArgs;
+use crate::settings::Environment;
+use crate::{progress, store};
+
+/// Events handed to another thread at once.
+const CHUNK: usize = 512;
+/// Hashes compared with the kept tree at once.
+const HASHES: usize = 4_096;
+
+pub(crate) fn run(args: &AuditVerifyArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
+    let kept = args.from.iter().map(|path| kept_checkpoint(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let reports = match &args.audited.url {
+        Some(url) => {
+            let remote = Remote::new(url, &args.audited)?;
+            ensure_of(&kept, &remote.relay)?;
+            remote.verify(&kept, !args.no_signatures)?
+        }
+        None => {
+            let config = super::config(&args.audited, environment)?;
+            let relay = super::relay_of(&args.audited, &config)?;
+            ensure_of(&kept, &relay)?;
+            let store = store::open_existing(&config)?;
+            verify(&*store, relay, &kept, !args.no_signatures)?
+        }
+    };
+    print(&reports)
+}
+
+fn print(reports: &[(u32, Report)]) -> anyhow::Result<ExitCode> {
+    let mut output = std::io::stdout().lock();
+    for (stream, report) in reports {
+        for problem in &report.problems {
+            writeln!(output, "stream {stream}: {problem}")?;
+        }
+        writeln!(output, "stream {stream}: {report}")?;
+    }
+    let good = reports.iter().all(|(_, report)| report.is_good());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) })
+}
+
+/// A checkpoint somebody kept: the relay's event, whose signature is checked, or only its text.
+fn kept_checkpoint(path: &Path) -> anyhow::Result<Checkpoint> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = || match serde_json::from_str::<Value>(&text) {
+        Ok(event) => {
+            let event = wire::event(&event.to_string(), &Limits::default())?;
+            Ok(Checkpoint::of_signed(event, &Verifier::new())?)
+        }
+        Err(_) => anyhow::Ok(Checkpoint::parse(&text)?),
+    };
+    read().with_context(|| format!("{} holds no good checkpoint", path.display()))
+}
+
+fn ensure_of(kept: &[Checkpoint], relay: &PublicKey) -> anyhow::Result<()> {
+    match kept.iter().find(|checkpoint| checkpoint.relay != *relay) {
+        Some(other) => bail!("the checkpoint is of the relay {}, not of {relay}", other.relay),
+        None => Ok(()),
+    }
+}
+
+/// Every stream of a store that is open for us alone.
+pub(super) fn verify(
+    store: &dyn EventStore,
+    relay: PublicKey,
+    kept: &[Checkpoint],
+    signatures: bool,
+) -> anyhow::Result<Vec<(u32, Report)>> {
+    let heads = store.heads();
+    anyhow::ensure!(!heads.is_empty(), "no audit log is kept here: audit.enabled is false");
+    let bar = progress::entries(heads.iter().map(|(_, head)| head.size).sum());
+    let mut reports = Vec::new();
+    for (stream, head) in heads {
+        let tree = StoredTree { store, stream };
+        let hashes = |level, first, count| Ok(tree.hashes(level, first, count)?);
+        let verification = Verification::new(stream.0, relay, kept);
+        let verification = verify_entries(verification, &hashes, signatures, |take| {
+            store::each_entry(store, Cursor::at(stream, Seq(0)), |entry| {
+                bar.inc(1);
+                if entry.stream == stream { take(read(entry)) } else { Ok(()) }
+            })
+        })?;
+        reports.push((stream.0, verification.finish(Some(head))));
+    }
+    bar.finish_and_clear();
+    Ok(reports)
+}
+
+fn read(entry: Entry) -> ReadEntry {
+    let event = match entry.record {
+        Record::Event { event, .. } => Some(event),
+        Record::Erased { .. } | Record::Expired { .. } | Record::Act => None,
+    };
+    ReadEntry { seq: entry.seq.0, committed_at_ms: entry.committed_at_ms, leaf: entry.leaf, event }
+}
+
+/// An entry, from wherever it was read.
+pub(super) struct ReadEntry {
+    pub(super) seq: u64,
+    pub(super) committed_at_ms: u64,
+    pub(super) leaf: LeafState,
+    pub(super) event: Option<Event>,
+}
+
+/// Hashes of the tree that is kept, by level, first and count.
+pub(super) type Hashes<'a> = dyn Fn(u8, u64, usize) -> anyhow::Result<Vec<Hash>> + 'a;
+/// What is done with each entry read.
+pub(super) type Take<'a> = dyn FnMut(ReadEntry) -> anyhow::Result<()> + 'a;
+
+/// Verifies what `entries` reads, and that the tree kept of it has the same hashes. Memory is bounded by what waits for a signature.
+pub(super) fn verify_entries(
+    mut verification: Verification,
+    kept: &Hashes<'_>,
+    signatures: bool,
+    entries: impl FnOnce(&mut Take<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Verification> {
+    let threads = available_parallelism().map_or(1, usize::from);
+    let (sender, receiver) = sync_channel(2 * threads);
+    let (receiver, forged) = (Mutex::new(receiver), Mutex::new(Vec::new()));
+    let mut unsigned = Unsigned { sender, chunk: Vec::new() };
+    let mut nodes = Vec::new();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| check_signatures(&receiver, &forged));
+        }
+        entries(&mut |entry| {
+            let ReadEntry { seq, committed_at_ms, leaf, event } = entry;
+            verification
+                .entry(Seen { seq, committed_at_ms, leaf: &leaf, event: event.as_ref() }, |node| nodes.push(node));
+            if nodes.len() >= HASHES {
+                compare(&mut verification, kept, &mut nodes)?;
+            }
+            match event {
+                Some(event) if signatures => unsigned.push(seq, event),
+                _ => Ok(()),
+            }
+        })?;
+        unsigned.finish()
+    })?;
+    compare(&mut verification, kept, &mut nodes)?;
+    forged.into_inner().into_iter().for_each(|problem| verification.add(problem));
+    Ok(verification)
+}
+
+/// Events on their way to the threads that check signatures.
+struct Unsigned {
+    sender: SyncSender<Vec<(u64, Event)>>,
+    chunk: Vec<(u64, Event)>,
+}
+
+impl Unsigned {
+    fn push(&mut self, seq: u64, event: Event) -> anyhow::Result<()> {
+        self.chunk.push((seq, event));
+        if self.chunk.len() >= CHUNK { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> anyhow::Result<()> {
+        self.sender.send(std::mem::take(&mut self.chunk)).context("the threads that check signatures have ended")
+    }
+
+    /// Dropping it tells the threads that there is no more.
+    fn finish(mut self) -> anyhow::Result<()> {
+        self.send()
+    }
+}
+
+fn check_signatures(chunks: &Mutex<Receiver<Vec<(u64, Event)>>>, forged: &Mutex<Vec<Problem>>) {
+    let verifier = Verifier::new();
+    loop {
+        let chunk = chunks.lock().recv();
+        let Ok(chunk) = chunk else { return };
+        for (seq, event) in chunk {
+            // A wrong id is found where leaves are checked.
+            let Ok(event) = SubmittedEvent::from_canonical(event) else { continue };
+            if let Err(error) = verifier.verify(event) {
+                forged.lock().push(Problem::Forged { seq, why: error.to_string() });
+            }
+        }
+    }
+}
+
+/// Whether the kept tree has these hashes, which are of one run a level.
+fn compare(verification: &mut Verification, kept: &Hashes<'_>, nodes: &mut Vec<Node>) -> anyhow::Result<()> {
+    let levels = nodes.iter().map(|node| node.level).max().map_or(0, |level| level + 1);
+    for level in 0..levels {
+        let expected: Vec<&Node> = nodes.iter().filter(|node| node.level == level).collect();
+        let Some(first) = expected.first().map(|node| node.index) else { continue };
+        let found = kept(level, first, expected.len())?;
+        for (expected, found) in expected.iter().zip(found) {
+            if expected.hash != found {
+                verification.add(Problem::Tree { what: format!("hash, number {} of level {level},", expected.index) });
+            }
+        }
+    }
+    nodes.clear();
+    Ok(())
+}
