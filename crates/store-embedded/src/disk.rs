@@ -61,7 +61,7 @@ pub(crate) mod faults {
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use parking_lot::Mutex;
+    use parking_lot::{Condvar, Mutex};
 
     /// Each failure happens while its flag is set.
     #[derive(Debug, Default)]
@@ -73,8 +73,8 @@ pub(crate) mod faults {
         /// Zeroing after a short write fails as well.
         pub(crate) no_undo: AtomicBool,
         pub(crate) sync: AtomicBool,
-        /// A disk that takes for ever: no sync ends while somebody holds this.
-        pub(crate) stalled: Mutex<()>,
+        stalled: Mutex<bool>,
+        moved_on: Condvar,
     }
 
     impl Faults {
@@ -90,8 +90,14 @@ pub(crate) mod faults {
             Ok(())
         }
 
+        /// A disk that takes for ever: no sync ends before it is told to move on.
+        pub(crate) fn stall(&self, stalled: bool) {
+            *self.stalled.lock() = stalled;
+            self.moved_on.notify_all();
+        }
+
         pub(super) fn before_sync(&self) -> io::Result<()> {
-            drop(self.stalled.lock());
+            self.moved_on.wait_while(&mut self.stalled.lock(), |stalled| *stalled);
             if self.sync.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
         }
 

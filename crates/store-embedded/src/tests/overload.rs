@@ -54,7 +54,7 @@ async fn a_slow_disk_costs_refusals_at_the_queue_and_never_a_leaf() {
     let (answered, principal) = (Arc::new(Answered::default()), RwLock::new(Principal::anonymous()));
     let events: Vec<Event> = (0..60).map(|at| note(1, at).event().clone()).collect();
 
-    let stalled = store.shared().log.disk.faults.stalled.lock();
+    store.shared().log.disk.faults.stall(true);
     for (slot, event) in (0..).zip(&events) {
         let event = SubmittedEvent::from_canonical(event.clone()).unwrap();
         let reply = Reply { to: Arc::clone(&answered) as Arc<dyn Answers>, slot, received: clock.instant() };
@@ -64,7 +64,7 @@ async fn a_slow_disk_costs_refusals_at_the_queue_and_never_a_leaf() {
     let refused = answered.0.lock().len();
     assert!(refused >= events.len() - LIMITS.queue_events_max - LIMITS.batch_events_max, "{refused}");
     assert!(answered.0.lock().iter().all(|(_, answer)| matches!(answer, Answer::Overloaded)));
-    drop(stalled);
+    store.shared().log.disk.faults.stall(false);
     tokio::task::spawn_blocking(move || committer.finish()).await.unwrap();
 
     let answers = std::mem::take(&mut *answered.0.lock());

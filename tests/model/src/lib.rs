@@ -1,0 +1,1 @@
+//! The hard protocols as models, checked by looking at every state they can get into. The models are the tests, one module each.
