@@ -253,7 +253,7 @@ async fn read_with<R: AsyncRead + Unpin>(io: &mut R, mut take: impl FnMut(&[u8])
     .await
 }
 
-/// The task that writes whatever nobody wrote before it ([`Wire::send_now`]), and keeps the connection alive with pings.
+/// The task that writes whatever nobody wrote before it ([`crate::SendNow`]), and keeps the connection alive with pings.
 struct Writer<W, O> {
     wire: Arc<Wire<W, O>>,
     link: Arc<Link>,

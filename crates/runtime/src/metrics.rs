@@ -8,7 +8,7 @@ const LATENCY_BUCKETS: [f64; 18] = [
     0.5, 1.0, 2.5, 10.0,
 ];
 
-/// A histogram of seconds over [`LATENCY_BUCKETS`].
+/// A histogram of seconds over `LATENCY_BUCKETS`.
 pub fn latency_histogram() -> Histogram {
     Histogram::new(LATENCY_BUCKETS)
 }
