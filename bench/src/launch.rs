@@ -37,7 +37,8 @@ const LAUNCHERS: [(&str, Launcher); 3] =
 
 impl Contender {
     /// Reads `name=program`, or `name` alone for a program found on PATH. What the name starts
-    /// with says how to start it, so `towpath-before` and `towpath-after` can race each other.
+    /// with says how to start it, so `towpath-before` and `towpath-after` can race each other. The program
+    /// may be a command with arguments, such as `env TOWPATH_AUDIT_ENABLED=false towpath`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (name, program) = match text.split_once('=') {
             Some((name, program)) => (name, program),
@@ -66,7 +67,9 @@ impl Contender {
     }
 
     fn command(&self, folder: &Path, port: u16) -> Result<Command> {
-        let mut command = Command::new(&self.program);
+        let mut words = self.program.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         let config = folder.join("config.toml");
         match self.launcher {
             // Loopback is exempt from its limits by default.

@@ -13,8 +13,10 @@ use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Seq, StreamI
 
 use crate::node::Node;
 
-/// Between two rounds, and between two steps of one.
-const STEP: Duration = Duration::from_secs(1);
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Steps a second: small ones, as commits share the cores.
+const STEPS_PER_SECOND: u32 = 50;
 const BYTES_AT_ONCE: usize = 4 << 20;
 
 /// What the last rounds found.
@@ -39,7 +41,7 @@ struct Round {
 /// Goes on until the task is dropped.
 pub(crate) async fn keep_verifying(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(PAUSE).await;
         for (stream, head) in node.store.heads() {
             // The head in memory is what the log must still come to; what was signed, too.
             let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
@@ -52,7 +54,8 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
 
 async fn round(node: &Arc<Node>, mut round: Round) {
     while round.verification.entries() < round.end {
-        let entries_max = node.config.get().audit.verify_per_second as usize;
+        let per_second = node.config.get().audit.verify_per_second;
+        let entries_max = per_second.div_ceil(STEPS_PER_SECOND) as usize;
         if entries_max > 0 {
             let store = Arc::clone(&node.store);
             let before = round.verification.entries();
@@ -64,7 +67,7 @@ async fn round(node: &Arc<Node>, mut round: Round) {
             }
             node.metrics.audit_verified.inc_by(round.verification.entries() - before);
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(PAUSE / per_second.clamp(1, STEPS_PER_SECOND)).await;
     }
     let report = round.verification.finish(None);
     node.metrics.audit_problems.set(i64::try_from(report.problems_total).unwrap_or(i64::MAX));

@@ -4,8 +4,9 @@
 //! <dir>/index/tree/<level>    the hashes of all complete subtrees of 256^level leaves, 32 bytes each, one behind the other
 //! ```
 //! A full C2SP tile is 256 neighbouring hashes, so it is one contiguous read. The files are a fold over the log as the index is:
-//! written by the same thread, trusted and rebuilt together with it, never synced on the way of a commit. What a commit makes
-//! durable is the entries and, in its record, the root over all leaves so far; a fold that comes to another root is corruption.
+//! written by the same thread, trusted together with it, never synced on the way of a commit. They may lag behind the index, and
+//! are brought up to the log at a start. What a commit makes durable is the entries and, in its record, the root over all leaves
+//! so far; a fold that comes to another root is corruption.
 //!
 //! Must not know: how leaves are encoded, checkpoints, who asks.
 
@@ -24,8 +25,8 @@ use crate::log::record::{Body, Header, LogEntry, Record, STREAM};
 const HASH_BYTES: usize = 32;
 /// A size has 64 bits and a level eight of them.
 const LEVELS: usize = 8;
-/// Hashes gathered before they are written, while the tree is brought up to the log.
-const NODES_AT_ONCE: usize = 16_384;
+/// Hashes gathered before they are written: every write that makes a file longer is work for the file system, which commits wait for.
+const NODES_AT_ONCE: usize = 4_096;
 
 /// The leaf of an entry.
 pub(crate) fn leaf_of(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> LeafState {
@@ -46,40 +47,59 @@ pub(crate) fn leaf_of(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> LeafS
 pub(crate) struct TreeFiles {
     dir: PathBuf,
     levels: Mutex<[Option<File>; LEVELS]>,
+    unwritten: Mutex<Vec<Node>>,
 }
 
 impl TreeFiles {
     /// Those in `dir`, which need not be there yet.
     pub(crate) fn at(dir: PathBuf) -> Self {
-        Self { dir, levels: Mutex::default() }
+        Self { dir, levels: Mutex::default(), unwritten: Mutex::default() }
     }
 
-    /// Whether there is a leaf for every entry up to `seq`.
-    pub(crate) fn cover(&self, seq: Seq) -> bool {
-        let leaves = self.with(0, |file| file.metadata()).map_or(0, |metadata| metadata.len()) / HASH_BYTES as u64;
-        leaves >= seq.0
+    /// The last entry that has a leaf in the files.
+    pub(crate) fn covered(&self) -> Seq {
+        Seq(self.with(0, |file| file.metadata()).map_or(0, |metadata| metadata.len()) / HASH_BYTES as u64)
     }
 
-    /// Writes hashes, those of a level in their order and without a gap. To be written again is harmless: they never change.
-    pub(crate) fn write(&self, nodes: &[Node]) -> Result<(), Error> {
+    /// Takes hashes, those of a level in their order, without a gap and once.
+    pub(crate) fn keep(&self, nodes: impl Iterator<Item = Node>) {
+        self.unwritten.lock().extend(nodes);
+    }
+
+    /// Writes what is gathered if it is much. Before more is taken, so that a disk which refuses bounds what waits.
+    pub(crate) fn flush_if_many(&self) -> Result<(), Error> {
+        let mut unwritten = self.unwritten.lock();
+        if unwritten.len() >= NODES_AT_ONCE { self.write(&mut unwritten) } else { Ok(()) }
+    }
+
+    /// Writes what is gathered.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        self.write(&mut self.unwritten.lock())
+    }
+
+    /// Leaves last: as far as they are there, so is everything above them.
+    fn write(&self, nodes: &mut Vec<Node>) -> Result<(), Error> {
         let levels = nodes.iter().map(|node| node.level).max().map_or(0, |highest| highest + 1);
-        for level in 0..levels {
+        for level in (0..levels).rev() {
             let mut of_level = nodes.iter().filter(|node| node.level == level).peekable();
             let Some(first) = of_level.peek().map(|node| node.index) else { continue };
             let bytes: Vec<u8> = of_level.flat_map(|node| node.hash.0).collect();
             let written = self.with(level, |file| file.write_all_at(&bytes, first * HASH_BYTES as u64));
             written.map_err(|e| Error::io("write the audit tree", e))?;
         }
+        nodes.clear();
         Ok(())
     }
 
     /// Lets go of them, for somebody who has removed them.
     pub(crate) fn close(&self) {
+        self.unwritten.lock().clear();
         *self.levels.lock() = Default::default();
     }
 
     /// Waits until what was written would survive a power failure.
     pub(crate) fn sync(&self) -> Result<(), Error> {
+        self.flush()?;
         let levels = self.levels.lock();
         levels.iter().flatten().try_for_each(File::sync_data).map_err(|e| Error::io("sync the audit tree", e))
     }
@@ -103,6 +123,7 @@ impl HashSource for TreeFiles {
     type Error = Error;
 
     fn hashes(&self, level: u8, first: u64, count: usize) -> Result<Vec<Hash>, Error> {
+        self.flush()?;
         let mut bytes = vec![0; count * HASH_BYTES];
         let read = self.with(level, |file| file.read_exact_at(&mut bytes, first.saturating_mul(HASH_BYTES as u64)));
         read.map_err(|error| match error.kind() {
@@ -117,39 +138,41 @@ impl HashSource for TreeFiles {
 pub(crate) struct Growth<'a> {
     tree: Tree,
     files: &'a TreeFiles,
-    unwritten: Vec<Node>,
 }
 
 impl<'a> Growth<'a> {
-    /// From the tree that has all entries up to `applied`.
-    pub(crate) fn from(files: &'a TreeFiles, applied: Seq) -> Result<Self, Error> {
-        Ok(Self { tree: Tree::resume(applied.0, files)?, files, unwritten: Vec::new() })
+    /// From the tree over all entries up to `seq`.
+    pub(crate) fn from(files: &'a TreeFiles, seq: Seq) -> Result<Self, Error> {
+        Ok(Self { tree: Tree::resume(seq.0, files)?, files })
     }
 
-    /// Appends the leaves of a record and holds them to the root that was committed with it.
+    /// The last entry that has its leaf.
+    pub(crate) fn at(&self) -> Seq {
+        Seq(self.tree.size())
+    }
+
+    /// Appends the leaves of a record that are not in the tree yet, and holds it to the root that was committed with the record.
     pub(crate) fn take(&mut self, record: &Record) -> Result<(), Error> {
-        let Self { tree, unwritten, .. } = self;
-        for (seq, entry, _) in record.numbered() {
-            tree.append(leaf_of(seq, record.header.committed_at_ms, entry).hash(), |node| unwritten.push(node));
+        let Self { tree, files } = self;
+        if record.header.next_seq().0 <= tree.size() + 1 {
+            return Ok(());
+        }
+        let mut nodes = Vec::new();
+        let size = tree.size();
+        for (seq, entry, _) in record.numbered().filter(|(seq, _, _)| seq.0 > size) {
+            tree.append(leaf_of(seq, record.header.committed_at_ms, entry).hash(), |node| nodes.push(node));
         }
         if !has_committed_root(tree, &record.header) {
             let (first, last) = (record.header.first_seq, record.header.next_seq().0 - 1);
             let why = format!("entries {first} to {last} are not what the audit tree was committed over");
             return Err(Error::Corrupt(why));
         }
-        if self.unwritten.len() >= NODES_AT_ONCE { self.write() } else { Ok(()) }
+        files.keep(nodes.into_iter());
+        files.flush_if_many()
     }
 
-    /// Has all hashes written. Before the index says that it has the records.
-    pub(crate) fn write(&mut self) -> Result<(), Error> {
-        self.files.write(&self.unwritten)?;
-        self.unwritten.clear();
-        Ok(())
-    }
-
-    pub(crate) fn into_tree(mut self) -> Result<Tree, Error> {
-        self.write()?;
-        Ok(self.tree)
+    pub(crate) fn into_tree(self) -> Tree {
+        self.tree
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Config {
     pub erase_after_s: u64,
     /// A closed log file is rewritten once this share of it, in percent, is no longer needed.
     pub dead_percent_max: u8,
-    /// Whether an audit tree is kept over the log. If it was not, it is made for all of the log at the next start.
+    /// Whether an audit tree is kept over the log. If it was not, the next start makes it for what it lacks.
     pub audit: bool,
     /// The index is checkpointed after so many seconds without a commit.
     pub checkpoint_idle_s: u64,

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use towpath_audit::Node;
 use towpath_store::{Error, Seq};
 
 use crate::Shared;
@@ -44,9 +43,7 @@ fn run(shared: &Shared) {
 /// All of `batches` in one transaction.
 fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
     let _marker = shared.dirty_marker()?;
-    // First: an index that has a record means that the tree has its leaves.
-    let nodes: Vec<Node> = batches.iter().flat_map(|batch| &batch.nodes).copied().collect();
-    shared.tree_files.write(&nodes)?;
+    shared.tree_files.flush_if_many()?;
     let mut txn = shared.index.write()?;
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();
@@ -57,7 +54,10 @@ fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
             Logged { segment: &batch.segment, at: batch.at, record: &batch.record },
         )?;
     }
-    shared.index.commit(txn)
+    shared.index.commit(txn)?;
+    // Not before: a batch that could not be indexed comes again.
+    shared.tree_files.keep(batches.iter().flat_map(|batch| &batch.nodes).copied());
+    Ok(())
 }
 
 fn finished(shared: &Shared, batches: &[Arc<Unindexed>]) {

@@ -80,18 +80,18 @@ fn open_index(
     let failed = |e| Error::io("mark the index", e);
     let mut marker = Marker::new(&dir);
     if marker.trust() == Trust::Whole
-        && let Some((index, applied)) = open_trusted(config, tree_files)?
+        && let Some((index, applied)) = open_trusted(config)?
     {
         if applied > last {
             return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
         }
         marker.set_dirty().map_err(failed)?;
-        let mut growth = config.audit.then(|| Growth::from(tree_files, applied)).transpose()?;
+        let mut growth = config.audit.then(|| Growth::from(tree_files, tree_files.covered().min(last))).transpose()?;
         replay_tail(&index, files, (applied, last), growth.as_mut())?;
-        return Ok((index, marker, growth.map(Growth::into_tree).transpose()?));
+        return Ok((index, marker, growth.map(Growth::into_tree)));
     }
     if dir.exists() {
-        tracing::warn!("the index may be torn, incomplete or of another version: rebuilding it from the log");
+        tracing::warn!("the index may be torn or of another version: rebuilding it from the log");
         std::fs::remove_dir_all(&dir).map_err(|e| Error::io("remove the old index", e))?;
         tree_files.close();
     }
@@ -99,14 +99,13 @@ fn open_index(
     index.has_current_format()?;
     let mut growth = config.audit.then(|| Growth::from(tree_files, Seq(0))).transpose()?;
     rebuild(&index, files, last, growth.as_mut(), progress)?;
-    let tree = growth.map(Growth::into_tree).transpose()?;
     // Only now: a rebuild that is cut short starts over.
     marker.set_dirty().map_err(failed)?;
-    Ok((index, marker, tree))
+    Ok((index, marker, growth.map(Growth::into_tree)))
 }
 
-/// The index as it is and how far it is, unless LMDB refuses it, this code cannot read it or the audit tree beside it is not there.
-fn open_trusted(config: &Config, tree_files: &TreeFiles) -> Result<Option<(Index, Seq)>, Error> {
+/// The index as it is and how far it is, unless LMDB refuses it or this code cannot read it.
+fn open_trusted(config: &Config) -> Result<Option<(Index, Seq)>, Error> {
     let index = match Index::open(&config.index_dir(), config.index_bytes_max) {
         Ok(index) => index,
         Err(Error::Corrupt(why)) => {
@@ -119,5 +118,5 @@ fn open_trusted(config: &Config, tree_files: &TreeFiles) -> Result<Option<(Index
         return Ok(None);
     }
     let applied = index.applied(&*index.read()?)?;
-    Ok((!config.audit || tree_files.cover(applied)).then_some((index, applied)))
+    Ok(Some((index, applied)))
 }

@@ -78,3 +78,58 @@ fn a_long_group_is_stood_for_by_its_hash() {
     assert_eq!(Group::new(&at_most), Group::Id(at_most.into()));
     assert!(matches!(Group::new(&longer), Group::Hashed(_)));
 }
+
+/// The vectors of `docs/audit.md`, which other implementations are written against.
+#[test]
+fn the_vectors_of_the_specification_hold() {
+    let vectors = vectors();
+    let mut tree = crate::Tree::new();
+    let mut page = String::new();
+    for (name, leaf) in &vectors {
+        let bytes = leaf.to_bytes();
+        tree.append(leaf.hash(), |_| ());
+        page.push_str(&format!("{name}\n{}\n{}\n", const_hex::encode(&bytes), leaf.hash()));
+        assert_eq!(Leaf::from_bytes(&bytes).as_ref(), Ok(leaf));
+    }
+    page.push_str(&format!("root\n{}\n", tree.root()));
+    let specified = include_str!("../../../../docs/audit.md");
+    assert!(specified.contains(&page), "docs/audit.md must hold:\n{page}");
+}
+
+fn vectors() -> Vec<(&'static str, Leaf)> {
+    let (id, key) = (EventId::from_bytes([0x11; 32]), PublicKey::from_bytes([0x22; 32]));
+    let note = Leaf {
+        stream: 0,
+        seq: 1,
+        committed_at_ms: 1_795_496_060_677,
+        action: Action::Accepted,
+        source: Some(Source::Client),
+        event: Some((id, 1)),
+        actor: Some(key),
+        group: None,
+        removed: vec![],
+    };
+    let in_group =
+        Leaf { seq: 2, group: Some(Group::new("towpath-team")), source: Some(Source::Import), ..note.clone() };
+    let deletion = Leaf { seq: 3, action: Action::Deleted, event: Some((id, 5)), removed: vec![1, 2], ..note.clone() };
+    let long_group = Leaf { seq: 4, group: Some(Group::new(&"g".repeat(256))), ..note.clone() };
+    let expired = Leaf {
+        seq: 5,
+        action: Action::Expired,
+        source: None,
+        event: None,
+        actor: None,
+        removed: vec![4],
+        ..note.clone()
+    };
+    let failure =
+        Leaf { seq: 6, action: Action::AuthFailed(AuthFailure::Relay), event: Some((id, 22_242)), ..note.clone() };
+    vec![
+        ("accepted", note),
+        ("accepted in a group, by import", in_group),
+        ("deleted, two entries", deletion),
+        ("accepted in a group with an id of 256 bytes", long_group),
+        ("expired", expired),
+        ("auth-failed-relay", failure),
+    ]
+}

@@ -23,18 +23,19 @@ use crate::log::record::{Body, Extent, Filed, Lasting, Record};
 const RUN_ENTRIES: u64 = 100_000;
 const TAIL_RECORDS: usize = 1_000;
 
-/// Applies what follows `applied`.
+/// Applies what follows `applied`; the tree, which may be further behind, takes what it lacks.
 pub(crate) fn replay_tail(
     index: &Index,
     files: &Arc<Files>,
     (applied, last): (Seq, Seq),
     mut growth: Option<&mut Growth<'_>>,
 ) -> Result<(), Error> {
-    if applied >= last {
+    let behind = growth.as_ref().map_or(applied, |growth| growth.at().min(applied));
+    if behind >= last {
         return Ok(());
     }
-    tracing::info!(entries = last.0 - applied.0, "bringing the index up to the log");
-    let mut follow = Follow::from_file_of(Arc::clone(files), applied.next());
+    tracing::info!(entries = last.0 - behind.0, "bringing the index up to the log");
+    let mut follow = Follow::from_file_of(Arc::clone(files), behind.next());
     loop {
         let mut txn = index.write()?;
         let mut done = false;
@@ -43,15 +44,12 @@ pub(crate) fn replay_tail(
                 done = true;
                 break;
             };
+            if let Some(growth) = &mut growth {
+                growth.take(&record)?;
+            }
             if record.header.first_seq > applied {
-                if let Some(growth) = &mut growth {
-                    growth.take(&record)?;
-                }
                 index.apply(&mut txn, files, Logged { segment: &segment, at, record: &record })?;
             }
-        }
-        if let Some(growth) = &mut growth {
-            growth.write()?;
         }
         index.commit(txn)?;
         if done {
