@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use towpath_policy::Source;
 use towpath_protocol::{Event, EventId, PublicKey, SubmittedEvent, Verifier};
 
 use crate::checkpoint::KIND_CHECKPOINT;
@@ -206,7 +207,9 @@ impl Verification {
             Ok(submitted) => submitted,
             Err(error) => return self.report.add(Problem::Forged { seq: seen.seq, why: error.to_string() }),
         };
-        if event.kind() == KIND_CHECKPOINT && event.pubkey() == self.relay {
+        // One that came from elsewhere, such as an export of an earlier log, says nothing of this log.
+        let own = seen.leaf.leaf().is_none_or(|leaf| leaf.source == Some(Source::Relay));
+        if own && event.kind() == KIND_CHECKPOINT && event.pubkey() == self.relay {
             self.checkpoint(event, submitted);
         }
     }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use towpath_audit::{Checkpoint, Head, KIND_CHECKPOINT, NoteSigner};
+use towpath_audit::{Checkpoint, Head, KIND_CHECKPOINT, NoteSigner, root_at};
 use towpath_ingest::Answer;
 use towpath_policy::{Source, plan};
 use towpath_protocol::{Event, SecretKey, VerifiedEvent};
 use towpath_runtime::{Clock, Random};
-use towpath_store::{Batch, Committed, Error, EventStore, Outcome, StreamId};
+use towpath_store::{Batch, Committed, Error, EventStore, Outcome, StoredTree, StreamId};
 
 use crate::config::Audit;
 use crate::node::Node;
@@ -51,7 +51,8 @@ impl Signed {
 }
 
 impl Checkpoints {
-    /// Goes on from the last checkpoints in the store.
+    /// Goes on from the last checkpoints in the store, if they are of the log that is there: an export of another log may have
+    /// brought some.
     pub(crate) fn resume(
         secret: SecretKey,
         notes: Option<NoteSigner>,
@@ -59,16 +60,18 @@ impl Checkpoints {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let events = own_events::newest(store, secret.public_key(), KIND_CHECKPOINT)?;
-        let read = |event: Event| Some(Signed { checkpoint: Checkpoint::of_event(&event).ok()?, event });
-        let signed: Vec<Signed> = events.into_iter().filter_map(read).collect();
+        let created_at = events.iter().map(Event::created_at).max().unwrap_or_default();
+        let heads = store.heads();
+        let mut signed = Vec::new();
+        for event in events {
+            let Ok(checkpoint) = Checkpoint::of_event(&event) else { continue };
+            if is_of(&checkpoint, store, &heads)? {
+                signed.push(Signed { checkpoint, event });
+            }
+        }
         let streams = signed.iter().filter(|signed| is_of_stream(&signed.checkpoint));
         let covered: u64 = streams.map(|signed| signed.checkpoint.head.size).sum();
-        let last = Last {
-            at: clock.instant(),
-            entries: covered + signed.len() as u64,
-            created_at: signed.iter().map(|signed| signed.event.created_at()).max().unwrap_or_default(),
-            signed,
-        };
+        let last = Last { at: clock.instant(), entries: covered + signed.len() as u64, created_at, signed };
         Ok(Self { secret, notes, clock, last: Mutex::new(last) })
     }
 
@@ -117,6 +120,18 @@ impl Checkpoints {
 
 fn entries(heads: &[(StreamId, Head)]) -> u64 {
     heads.iter().map(|(_, head)| head.size).sum()
+}
+
+/// Whether the store's trees begin with what the checkpoint covers.
+fn is_of(checkpoint: &Checkpoint, store: &dyn EventStore, heads: &[(StreamId, Head)]) -> Result<bool, Error> {
+    for (stream, head) in heads {
+        let Some(signed) = checkpoint.head_of(stream.0) else { continue };
+        let tree = StoredTree { store, stream: *stream };
+        if signed.size > head.size || root_at(&tree, signed.size)? != signed.root {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn is_of_stream(checkpoint: &Checkpoint) -> bool {

@@ -175,3 +175,32 @@ async fn damage_done_to_a_running_relays_log_is_a_warning_and_a_metric() -> Resu
     assert!(ready.status == 200 && ready.body.contains("warning: the audit log does not verify"), "{ready:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_import_of_ones_own_export_begins_a_log_of_its_own() -> Result<()> {
+    let (_relay, data, _kept, events) = stopped(20).await?;
+    let folder = tempfile::tempdir()?;
+    let dump = folder.path().join("dump.jsonl");
+    let mut relay = Relay::builder().config_toml(QUICK).start().await?;
+    relay.terminate().await?;
+    let fresh = relay.data_dir()?;
+    std::fs::remove_dir_all(&fresh)?;
+    let run = async |arguments: &[&str]| anyhow::Ok(command()?.args(arguments).output().await?.status.success());
+    assert!(run(&["export", "--data", text(&data)?, "--output", text(&dump)?]).await?);
+    std::fs::create_dir(&fresh)?;
+    std::fs::copy(data.join("relay.key"), fresh.join("relay.key"))?;
+    assert!(run(&["import", text(&dump)?, "--data", text(&fresh)?]).await?);
+    let told = audit(&["verify", "--data", text(&fresh)?]).await?;
+    assert_eq!(told.code, 0, "{}{}", told.stdout, told.stderr);
+    relay.restart().await?;
+    Client::connect(&relay).await?.store(&note("the first of its own").sign()).await?;
+    eventually("it signs checkpoints of its own", async || {
+        let overview = http::get("/audit").send(&relay).await?.json()?;
+        Ok(overview["streams"][0]["checkpoint"].as_u64().is_some_and(|size| size > events.len() as u64))
+    })
+    .await?;
+    relay.terminate().await?;
+    let told = audit(&["verify", "--data", text(&fresh)?]).await?;
+    assert_eq!(told.code, 0, "{}{}", told.stdout, told.stderr);
+    Ok(())
+}

@@ -25,7 +25,7 @@ fn entry(seq: u64, event: Event) -> Entry {
         seq,
         committed_at_ms: seq * 10,
         action: Action::Accepted,
-        source: Some(Source::Client),
+        source: Some(if event.kind() == KIND_CHECKPOINT { Source::Relay } else { Source::Client }),
         event: Some((event.id(), event.kind())),
         actor: Some(event.pubkey()),
         group: None,
@@ -191,6 +191,17 @@ fn checkpoints_in_the_log_are_held_to_their_signature_and_their_place() {
     let early = checkpoint.to_event(&relay(), &checkpoint.text(), 1, &[0; 32]).into_event();
     let report = verify(&[entry(1, early)], &[], None);
     assert_eq!(report.problems, [Problem::Truncated { signed: 99, found: 0 }]);
+}
+
+#[test]
+fn a_checkpoint_of_an_earlier_log_says_nothing_of_this_one() {
+    let checkpoint = Checkpoint::of_stream(relay().public_key(), STREAM, Head { size: 99, root: Hash([1; 32]) });
+    let earlier = checkpoint.to_event(&relay(), &checkpoint.text(), 1, &[0; 32]).into_event();
+    let mut imported = entry(1, earlier);
+    if let LeafState::Whole(leaf) = &mut imported.leaf {
+        leaf.source = Some(Source::Import);
+    }
+    assert!(verify(&[imported], &[], None).is_good());
 }
 
 #[test]
