@@ -36,11 +36,11 @@ const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// Bounds what the pages cost.
-pub(crate) struct AuditPages(Semaphore);
+pub(crate) struct AuditPages(Arc<Semaphore>);
 
 impl Default for AuditPages {
     fn default() -> Self {
-        Self(Semaphore::new(AT_ONCE))
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 }
 
@@ -57,15 +57,26 @@ async fn answer(node: &Arc<Node>, request: &ResourceRequest, path: &str) -> Resu
     if node.store.heads().is_empty() {
         return Err(Refusal(404, "this relay keeps no audit log".into()));
     }
-    let address = counted_address(&request.peer, &node.config.get().server.trusted_addresses);
+    within_rate(node, request)?;
     let principal = principal(node, request).await?;
-    let asker = Asker { connection: 0, address, keys: principal.keys() };
-    let within = node.limiter.take(Class::Query, 1.0, &asker, &node.config.get().rates, node.clock.instant());
-    within.map_err(|wait| Refusal(429, format!("too many requests: again in {} s", wait.as_secs() + 1)))?;
-    let Ok(_slot) = node.audit_pages.0.acquire().await else { return Err(Refusal(503, "shutting down".into())) };
+    let slots = Arc::clone(&node.audit_pages.0);
+    let Ok(slot) = slots.acquire_owned().await else { return Err(Refusal(503, "shutting down".into())) };
     let (node, path, query) = (Arc::clone(node), path.to_owned(), request.query.clone());
-    let page = tokio::task::spawn_blocking(move || Asked { node: &node, principal, query: &query }.page(&path));
+    let page = tokio::task::spawn_blocking(move || {
+        // Kept to the end, even if whoever asked has gone.
+        let _slot = slot;
+        Asked { node: &node, principal, query: &query }.page(&path)
+    });
     page.await.unwrap_or_else(|_| Err(Refusal(500, "the page could not be made".into())))
+}
+
+/// By address, and before any signature is looked at.
+fn within_rate(node: &Node, request: &ResourceRequest) -> Result<(), Refusal> {
+    let config = node.config.get();
+    let Some(address) = counted_address(&request.peer, &config.server.trusted_addresses) else { return Ok(()) };
+    let asker = Asker { connection: None, address: Some(address), keys: &[] };
+    let taken = node.limiter.take(Class::Query, 1.0, &asker, &config.rates, node.clock.instant());
+    taken.map_err(|wait| Refusal(429, format!("too many requests: again in {} s", wait.as_secs() + 1)))
 }
 
 /// Who asks, by an `Authorization` header as NIP-98 has it; nobody without one.

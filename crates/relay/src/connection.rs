@@ -291,7 +291,7 @@ impl Inbound {
 
     fn take(&self, class: Class, tokens: f64) -> Result<(), Duration> {
         let principal = self.answers.auth.principal().read();
-        let asker = Asker { connection: self.id, address: self.address, keys: principal.keys() };
+        let asker = Asker { connection: Some(self.id), address: self.address, keys: principal.keys() };
         let (rates, now) = (&self.node.config.get().rates, self.node.clock.instant());
         self.node.limiter.take(class, tokens, &asker, rates, now)
     }

@@ -48,7 +48,8 @@ enum Scope {
 
 /// Who asks. Keys are those the connection proved: what an event merely claims is no ground to limit its alleged author.
 pub(crate) struct Asker<'a> {
-    pub(crate) connection: u64,
+    /// `None` for a request that is no WebSocket's.
+    pub(crate) connection: Option<u64>,
     /// `None` if exempt.
     pub(crate) address: Option<IpAddr>,
     pub(crate) keys: &'a [PublicKey],
@@ -87,7 +88,9 @@ impl Limiter {
             let rate = Rate { per_second: f64::from(rate.per_s), burst: f64::from(rate.burst) };
             self.0.take((scope, class), tokens, rate, now)
         };
-        take(Scope::Connection(asker.connection), of_class.per_connection)?;
+        if let Some(connection) = asker.connection {
+            take(Scope::Connection(connection), of_class.per_connection)?;
+        }
         if let Some(address) = asker.address {
             take(Scope::Address(address), of_class.per_address)?;
         }
@@ -132,7 +135,7 @@ mod tests {
         }
 
         fn take(&self, connection: u64, address: Option<IpAddr>, keys: &[PublicKey]) -> Result<(), Duration> {
-            self.take_of(Class::Publish, &Asker { connection, address, keys })
+            self.take_of(Class::Publish, &Asker { connection: Some(connection), address, keys })
         }
 
         fn take_of(&self, class: Class, asker: &Asker<'_>) -> Result<(), Duration> {
@@ -195,7 +198,7 @@ mod tests {
     fn each_class_of_work_has_its_own_limit() {
         let two = ClassRates { per_connection: TWO, ..UNLIMITED };
         let world = World::with(Rates { publish: two, ephemeral: two, query: two });
-        let asker = Asker { connection: 1, address: None, keys: &[] };
+        let asker = Asker { connection: Some(1), address: None, keys: &[] };
         let mut nouns = Vec::new();
         for class in [Class::Publish, Class::Ephemeral, Class::Query] {
             let taken = [(); 3].map(|()| world.take_of(class, &asker).is_ok());

@@ -89,6 +89,7 @@ impl<'a> Decider<'a> {
         self.batch.add(Placed { seq, event: event.clone(), address });
         let lasting = self.remove(write, &mut removed)?;
         removed.sort_unstable();
+        removed.dedup();
         let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
         let (action, source) = (leaves::action_of(write, &removed), write.source());
         let filed = Filed { event: event.clone(), filing: filing(write), expires_at, action, source };

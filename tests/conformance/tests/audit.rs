@@ -246,3 +246,16 @@ async fn a_relay_without_an_audit_log_says_so() -> Result<()> {
     assert!(response.body.contains("no audit log"));
     Ok(())
 }
+
+#[tokio::test]
+async fn pages_are_rationed_by_address() -> Result<()> {
+    let config = "[server]\ntrusted_proxies = [\"127.0.0.1/32\"]\ntrusted_addresses = []\n\
+                  [rates]\nquery_per_address_per_s = 1\nquery_per_address_burst = 2\nquery_per_connection_burst = 1";
+    let (relay, _client) = relay_with(config).await?;
+    let ask =
+        async |from: &str| anyhow::Ok(http::get("/audit").header("X-Forwarded-For", from).send(&relay).await?.status);
+    assert_eq!((ask("203.0.113.9").await?, ask("203.0.113.9").await?), (200, 200));
+    assert_eq!(ask("203.0.113.9").await?, 429);
+    assert_eq!(ask("203.0.113.10").await?, 200, "others are not made to wait");
+    Ok(())
+}

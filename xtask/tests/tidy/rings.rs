@@ -17,6 +17,7 @@ const RINGS: [&[&str]; 5] = [
         "towpath-bench",
         "xtask",
         "towpath-harness",
+        "towpath-model",
         "towpath-conformance",
         "towpath-clients",
         "towpath-operations",
