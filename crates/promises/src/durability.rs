@@ -30,13 +30,14 @@ impl Holdings {
         self.stored.contains(id)
     }
 
-    fn removed(&self, id: &EventId) -> bool {
+    /// Whether a stored event has removed it, or kept it out.
+    pub(crate) fn is_removed(&self, id: &EventId) -> bool {
         self.removers.get(id).is_some_and(|removers| removers.iter().any(|by| self.holds(by)))
     }
 
     /// Whether the event is stored, or one that removed it is.
     fn accounts_for(&self, id: &EventId) -> bool {
-        self.holds(id) || self.removed(id)
+        self.holds(id) || self.is_removed(id)
     }
 }
 
@@ -47,7 +48,7 @@ pub fn acked_is_durable(acked: &[EventId], holdings: &Holdings) -> Result<(), Vi
     if let Some(lost) = acked.iter().find(|id| !holdings.accounts_for(id)) {
         return Err(violation(Fault::Missing(*lost)));
     }
-    match holdings.stored.iter().find(|id| holdings.removed(id)) {
+    match holdings.stored.iter().find(|id| holdings.is_removed(id)) {
         Some(left) => Err(violation(Fault::NotRemoved(*left))),
         None => Ok(()),
     }

@@ -6,11 +6,13 @@
 //!
 //! A predicate returns the first [`Violation`] it finds. Promises about parts that do not exist yet have none.
 
+mod audit;
 mod delivery;
 mod durability;
 mod log;
 mod violation;
 
+pub use audit::acked_is_audited;
 pub use delivery::{commit_order, exact_handover, nothing_missed, ok_order};
 pub use durability::{Holdings, acked_is_durable, delivered_is_committed};
 pub use log::followers_catch_up;

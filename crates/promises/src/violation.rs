@@ -9,6 +9,8 @@ use towpath_protocol::EventId;
 pub enum Promise {
     /// `OK true` means that the event and all it changes are in one committed, synced transaction.
     AckedIsDurable,
+    /// Every acked event has a leaf in the audit tree, and every leaf its event.
+    AckedIsAudited,
     /// A stored event reaches a subscriber only after its commit.
     DeliveredIsCommitted,
     /// A committed event reaches every live subscription that matches, once.

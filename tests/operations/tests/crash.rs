@@ -9,7 +9,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use towpath_operations::promises::{Holdings, acked_is_durable, delivered_is_committed, ok_order};
+use towpath_operations::promises::{Holdings, acked_is_audited, acked_is_durable, delivered_is_committed, ok_order};
 use towpath_operations::*;
 
 const ROUNDS: usize = 20;
@@ -169,7 +169,29 @@ async fn nothing_acked_or_delivered_is_lost_to_a_crash() -> Result<()> {
     for (number, (round, seen)) in past.iter().enumerate() {
         check(seen, &round.holdings(&mut client).await?).with_context(|| format!("round {number}, at the end"))?;
     }
+    let mut audited = Vec::new();
+    for (round, seen) in &past {
+        let acked = seen.published.iter().flat_map(|published| published.acked.clone());
+        audited.push((acked.collect::<Vec<_>>(), round.holdings(&mut client).await?));
+    }
+    relay.terminate().await?;
+    let leaves = leaves(&relay).await?;
+    for (acked, holdings) in audited {
+        acked_is_audited(&acked, &leaves, &holdings)?;
+    }
     Ok(())
+}
+
+/// The events that the audit log names, once it has been verified.
+async fn leaves(relay: &Relay) -> Result<Vec<promises::EventId>> {
+    let data = relay.data_dir()?;
+    let audit = async |what: &str| anyhow::Ok(command()?.args(["audit", what, "--data"]).arg(&data).output().await?);
+    let verified = audit("verify").await?;
+    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let exported = String::from_utf8(audit("export").await?.stdout)?;
+    let entries = exported.lines().map(|line| Ok(serde_json::from_str::<Value>(line)?));
+    let entries = entries.collect::<Result<Vec<_>>>()?;
+    entries.iter().filter_map(|entry| entry["event"].as_str()).map(id).collect()
 }
 
 #[tokio::test]
