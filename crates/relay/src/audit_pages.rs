@@ -19,6 +19,7 @@ use towpath_audit::{LeafState, prove_consistency, root_at};
 use towpath_gateway::{Resource, ResourceRequest};
 use towpath_policy::{Principal, check_http_auth, may_read};
 use towpath_protocol::{Event, EventId, wire};
+use towpath_query::visible_at;
 use towpath_store::{Entry, Record, Seq, StoredTree, StreamId};
 
 use crate::checkpoints::Signed;
@@ -184,6 +185,9 @@ impl Asked<'_> {
     /// A proof up to the latest checkpoint. Who may not read the event learns no more than who asks for one that never was.
     fn inclusion(&self, id: &str) -> Result<Resource, Refusal> {
         let id = EventId::from_hex(id).map_err(|_| Refusal(400, "an event id has 64 hexadecimal characters".into()))?;
+        if self.node.policy.get().auth_to_read && !self.principal.is_authenticated() {
+            return Err(Refusal(401, "reading needs authentication (NIP-98)".into()));
+        }
         let entry = proofs::entry_of(&*self.node.store, &id)?;
         let Record::Event { event, .. } = &entry.record else { return Err(NoProof::Unknown.into()) };
         if !self.may_see(event) {
@@ -195,8 +199,10 @@ impl Asked<'_> {
         Ok(resource(200, JSON, proof.to_json().map_err(NoProof::from)?))
     }
 
+    /// As in an answer to a REQ, but for auditors.
     fn may_see(&self, event: &Event) -> bool {
-        self.is_auditor() || may_read(event, &self.principal, &self.node.policy.get())
+        let readable = || may_read(event, &self.principal, &self.node.policy.get());
+        visible_at(event, self.node.clock.unix_s()) && (self.is_auditor() || readable())
     }
 
     fn is_auditor(&self) -> bool {

@@ -23,7 +23,9 @@ pub enum NoProof {
         covered: u64,
     },
     /// The relay has signed no checkpoint.
-    #[error("there is no checkpoint yet")]
+    #[error(
+        "there is no checkpoint yet: a running relay signs one within audit.checkpoint_interval_s, and one when it ends"
+    )]
     NoCheckpoint,
     /// The store failed.
     #[error(transparent)]

@@ -174,6 +174,24 @@ async fn proofs_of_private_events_are_for_those_who_may_read_them() -> Result<()
 }
 
 #[tokio::test]
+async fn where_reading_needs_authentication_so_do_proofs() -> Result<()> {
+    let (relay, mut client) = relay_with(&format!("{QUICK}[auth]\nto_read = true\n")).await?;
+    let (event, brief) = (note("for members").sign(), note("gone soon").tag(["expiration", &(now() + 2).to_string()]));
+    let brief = brief.sign();
+    client.store_all([&event, &brief]).await?;
+    checkpoint_over(&relay, 2).await?;
+    let target = format!("/audit/inclusion/{}", event.id);
+    assert_eq!(http::get(&target).send(&relay).await?.status, 401);
+    let authorized = async |target: &str| {
+        let header = authorization(&bob(), &relay, target);
+        anyhow::Ok(http::get(target).header("Authorization", &header).send(&relay).await?.status)
+    };
+    assert_eq!(authorized(&target).await?, 200);
+    let target = format!("/audit/inclusion/{}", brief.id);
+    eventually("what has expired is not proved any more", async || Ok(authorized(&target).await? == 404)).await
+}
+
+#[tokio::test]
 async fn entries_are_for_auditors() -> Result<()> {
     let auditor = Keys::named("auditor");
     let (relay, mut client) = relay_with(&format!("{QUICK}auditors = [\"{}\"]\n", auditor.pubkey())).await?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use towpath_audit::{ProofFile, source_name};
 use towpath_protocol::Verifier;
 
@@ -26,11 +27,19 @@ pub(crate) fn run(args: &AuditCheckProofArgs) -> anyhow::Result<ExitCode> {
     }
     writeln!(output, "action     {}, from a {}", leaf.action.name(), leaf.source.map_or("clock", source_name))?;
     writeln!(output, "place      stream {}, index {}", leaf.stream, leaf.seq - 1)?;
-    writeln!(output, "committed  {} ms after 1970", leaf.committed_at_ms)?;
+    writeln!(output, "committed  {}", date(leaf.committed_at_ms / 1_000)?)?;
     writeln!(
         output,
-        "checkpoint {} entries, signed {} s after 1970, root {}",
-        proved.head.size, proved.signed_at, proved.head.root
+        "checkpoint {} entries, signed {}, root {}",
+        proved.head.size,
+        date(proved.signed_at)?,
+        proved.head.root
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// In UTC (RFC 3339).
+fn date(unix_s: u64) -> anyhow::Result<String> {
+    let date = OffsetDateTime::from_unix_timestamp(i64::try_from(unix_s)?)?;
+    Ok(date.format(&Rfc3339)?)
 }
