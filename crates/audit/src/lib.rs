@@ -7,6 +7,8 @@
 //! There is one tree a stream and one leaf an entry: the leaf of entry `seq` has the index `seq - 1`.
 
 mod checkpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hash;
 mod leaf;
 mod note;

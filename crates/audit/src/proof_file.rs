@@ -126,4 +126,4 @@ fn submitted(event: &Value) -> Result<SubmittedEvent, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -30,7 +30,7 @@ fn leaf(seq: u64, event: &Event) -> Leaf {
     }
 }
 
-fn file() -> ProofFile {
+pub(crate) fn file() -> ProofFile {
     let (mut tree, mut kept) = (Tree::new(), Kept::default());
     for seq in 1..=9 {
         tree.append(leaf(seq, &note()).hash(), |node| kept.keep(node));
