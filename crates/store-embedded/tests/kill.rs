@@ -21,6 +21,8 @@ fn config(dir: &Path) -> Config {
     Config { segment_bytes: 256 << 10, erase_after_s: 0, dead_percent_max: 20, ..Config::at(dir) }
 }
 
+const VANISHING: u8 = 20;
+
 /// Commits until it is killed, and prints each id once its commit has returned. Does nothing unless it is told where.
 #[test]
 fn commit_until_killed() {
@@ -35,10 +37,17 @@ fn commit_until_killed() {
     let mut random = StdRng::from_os_rng();
     let mut out = std::io::stdout().lock();
     loop {
-        let author = SecretKey::from_bytes([random.random_range(1..9); 32]).unwrap();
-        let kind = if random.random_bool(0.3) { 30_000 } else { 1 };
-        let size = random.random_range(1..20);
-        let event = |_| author.sign(random.random_range(0..1_000_000), kind, &[&["d", "x"]], "text", &[0; 32]);
+        // One author writes nothing but versions, and vanishes again and again.
+        let (author, kind) = match random.random_range(0..10) {
+            0 => (VANISHING, 62),
+            1 | 2 => (VANISHING, 30_000),
+            3 | 4 => (random.random_range(1..9), 30_000),
+            _ => (random.random_range(1..9), 1),
+        };
+        let author = SecretKey::from_bytes([author; 32]).unwrap();
+        let size = if kind == 62 { 1 } else { random.random_range(1..20) };
+        let tags: [&[&str]; 2] = [&["d", "x"], &["relay", "ALL_RELAYS"]];
+        let event = |_| author.sign(random.random_range(0..1_000_000), kind, &tags, "text", &[0; 32]);
         let writes: Vec<_> =
             (0..size).map(event).map(|event| plan(event, Source::Client, &Policy::default())).collect();
         let last = writes.last().unwrap().event().id();
