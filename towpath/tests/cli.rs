@@ -28,7 +28,7 @@ fn path(path: &Path) -> &str {
 fn help_teaches_by_example() {
     let (code, help, _) = run(&mut towpath(&["--help"]));
     assert_eq!(code, 0);
-    for command in ["serve", "import", "export", "query", "stats", "check", "config", "keys"] {
+    for command in ["serve", "import", "export", "query", "stats", "check", "audit", "config", "keys"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in:\n{help}");
         let (code, help, _) = run(&mut towpath(&["help", command]));
         assert_eq!(code, 0);

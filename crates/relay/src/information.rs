@@ -7,7 +7,7 @@ use towpath_protocol::PublicKey;
 use crate::config::Config;
 
 /// The NIPs this relay implements on its side of the wire. Those that can be switched off are left out when they are.
-pub const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 40, 42, 45, 59, 62, 67, 70];
+pub const SUPPORTED_NIPS: &[u16] = &[1, 9, 11, 13, 40, 42, 45, 59, 62, 67, 70, 98];
 
 const SOFTWARE: &str = "https://github.com/towpath/towpath";
 
@@ -17,6 +17,7 @@ pub(crate) fn supported_nips(config: &Config) -> Vec<u16> {
         45 => config.protocol.count,
         62 => config.protocol.vanish,
         67 => config.protocol.eose_hints,
+        98 => config.audit.enabled,
         _ => true,
     };
     SUPPORTED_NIPS.iter().copied().filter(is_on).collect()
@@ -146,6 +147,7 @@ mod tests {
             ("protocol.count = false", &[45][..]),
             ("protocol.vanish = false", &[62]),
             ("protocol.eose_hints = false", &[67]),
+            ("audit.enabled = false", &[98]),
             ("protocol.count = false\nprotocol.vanish = false\nprotocol.eose_hints = false", &[45, 62, 67]),
         ] {
             let on: Vec<u16> = SUPPORTED_NIPS.iter().copied().filter(|nip| !off.contains(nip)).collect();

@@ -147,7 +147,7 @@ async fn the_relays_own_key_is_shown_and_stays() -> Result<()> {
 async fn the_supported_nips_are_those_that_are_on() -> Result<()> {
     let relay = Relay::empty().await?;
     let nips = nips(&relay).await?;
-    for nip in [1, 9, 11, 40, 42, 45, 59, 62, 67, 70] {
+    for nip in [1, 9, 11, 40, 42, 45, 59, 62, 67, 70, 98] {
         assert!(nips.contains(&nip), "NIP-{nip} is not in {nips:?}");
     }
     assert!(nips.is_sorted());
@@ -156,10 +156,10 @@ async fn the_supported_nips_are_those_that_are_on() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_switched_off_is_not_advertised() -> Result<()> {
-    let config = "[protocol]\nvanish = false\neose_hints = false\ncount = false";
+    let config = "[protocol]\nvanish = false\neose_hints = false\ncount = false\n[audit]\nenabled = false";
     let (relay, _client) = relay_with(config).await?;
     let nips = nips(&relay).await?;
-    assert!(!nips.iter().any(|nip| [45, 62, 67].contains(nip)), "{nips:?}");
+    assert!(!nips.iter().any(|nip| [45, 62, 67, 98].contains(nip)), "{nips:?}");
     Ok(())
 }
 
