@@ -32,7 +32,9 @@ fn relay_of(args: &AuditedArgs, config: &Config) -> anyhow::Result<PublicKey> {
         return public_key(relay);
     }
     let folder = &config.store.data;
-    let identity = Identity::load(folder)?.with_context(|| format!("there is no relay key in {}", folder.display()))?;
+    let identity = Identity::load(folder)?.with_context(|| {
+        format!("there is no relay key in {}: say with --relay whose checkpoints to look for", folder.display())
+    })?;
     Ok(identity.public_key())
 }
 
