@@ -10,9 +10,11 @@ use towpath_protocol::{Event, EventId, PublicKey};
 
 use crate::Hash;
 
-/// Entries that one leaf can name as removed.
+/// Entries of its stream, and of others, that one leaf can name as removed.
 pub const REMOVED_MAX: usize = 4096;
 const VERSION: u8 = 1;
+/// Of a leaf that names entries of other streams.
+const VERSION_ELSEWHERE: u8 = 2;
 /// A longer group id is stood for by its hash.
 const GROUP_BYTES_MAX: usize = 255;
 
@@ -148,6 +150,8 @@ pub struct Leaf {
     /// The entries that went, ascending, at most [`REMOVED_MAX`]. Empty for [`Action::Vanished`]: what that reaches is the actor's,
     /// and to name it here would tie it to them for ever.
     pub removed: Vec<u64>,
+    /// Those that went of other streams, as stream and seq, ascending.
+    pub removed_elsewhere: Vec<(u32, u64)>,
 }
 
 /// These bytes are no leaf.
@@ -191,7 +195,7 @@ impl Leaf {
     /// Its one encoding.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128 + self.removed.len() * 8);
-        out.push(VERSION);
+        out.push(if self.removed_elsewhere.is_empty() { VERSION } else { VERSION_ELSEWHERE });
         out.extend_from_slice(&self.stream.to_be_bytes());
         out.extend_from_slice(&self.seq.to_be_bytes());
         out.extend_from_slice(&self.committed_at_ms.to_be_bytes());
@@ -215,13 +219,22 @@ impl Leaf {
         // At most 4 096.
         out.extend_from_slice(&(removed.len() as u16).to_be_bytes());
         out.extend(removed.iter().flat_map(|seq| seq.to_be_bytes()));
+        if !self.removed_elsewhere.is_empty() {
+            let elsewhere = &self.removed_elsewhere[..self.removed_elsewhere.len().min(REMOVED_MAX)];
+            out.extend_from_slice(&(elsewhere.len() as u16).to_be_bytes());
+            for (stream, seq) in elsewhere {
+                out.extend_from_slice(&stream.to_be_bytes());
+                out.extend_from_slice(&seq.to_be_bytes());
+            }
+        }
         out
     }
 
     /// The leaf whose encoding this is.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotALeaf> {
         let mut fields = Fields(bytes);
-        if fields.array()? != [VERSION] {
+        let version = fields.u8()?;
+        if !matches!(version, VERSION | VERSION_ELSEWHERE) {
             return Err(NotALeaf("another version"));
         }
         let (stream, seq, committed_at_ms) = (fields.u32()?, fields.u64()?, fields.u64()?);
@@ -238,10 +251,11 @@ impl Leaf {
         let actor = if actor.is_empty() { None } else { Some(PublicKey::from_bytes(key(actor)?)) };
         let group = fields.group()?;
         let removed = fields.removed()?;
+        let removed_elsewhere = if version == VERSION { Vec::new() } else { fields.removed_elsewhere(stream)? };
         if !fields.0.is_empty() {
             return Err(NotALeaf("bytes behind its end"));
         }
-        Ok(Self { stream, seq, committed_at_ms, action, source, event, actor, group, removed })
+        Ok(Self { stream, seq, committed_at_ms, action, source, event, actor, group, removed, removed_elsewhere })
     }
 
     /// Whether it is about `event`; what does not fit, if not.
@@ -329,6 +343,18 @@ impl<'a> Fields<'a> {
             return Err(NotALeaf("more removed entries than a leaf can name"));
         }
         let removed: Vec<u64> = (0..count).map(|_| self.u64()).collect::<Result<_, _>>()?;
+        if removed.is_sorted_by(|a, b| a < b) { Ok(removed) } else { Err(NotALeaf("removed entries out of order")) }
+    }
+
+    fn removed_elsewhere(&mut self, here: u32) -> Result<Vec<(u32, u64)>, NotALeaf> {
+        let count = self.u16()?;
+        if count == 0 || usize::from(count) > REMOVED_MAX {
+            return Err(NotALeaf("none or more removed entries than a leaf can name"));
+        }
+        let removed: Vec<(u32, u64)> = (0..count).map(|_| Ok((self.u32()?, self.u64()?))).collect::<Result<_, _>>()?;
+        if removed.iter().any(|(stream, _)| *stream == here) {
+            return Err(NotALeaf("an entry of the stream itself among those of others"));
+        }
         if removed.is_sorted_by(|a, b| a < b) { Ok(removed) } else { Err(NotALeaf("removed entries out of order")) }
     }
 }

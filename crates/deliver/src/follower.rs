@@ -2,6 +2,7 @@
 //!
 //! A thread of its own does, so that the committer never waits: it is handed each batch through a small queue, and when it finds a
 //! gap, because the queue was full, it reads the missing entries from the log. A slow follower costs latency, never an event.
+//! Batches of other processes come the same way, by the bus, which may lose some: what is lost is found by the same gap.
 //!
 //! But waking a thread costs more than most events do. While the follower has nothing to do, the committer delivers a lone event
 //! itself if few filters have to be looked at for it, a bound that makes it cheaper than the waking.
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::{Event, Filter};
 use towpath_runtime::Thread;
-use towpath_store::{Committed, Cursor, Delivery, Entry, EventStore, Page, Record, Stored};
+use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Record, Seq, Stored, StreamId};
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
@@ -64,11 +65,30 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// A part of one stream, without a gap.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Whose commits these are.
+    pub stream: StreamId,
+    /// The place of the first entry.
+    pub first: Seq,
+    /// The place of the last.
+    pub last: Seq,
+    /// The events among them, in order.
+    pub stored: Vec<Stored>,
+}
+
+impl Run {
+    fn bytes(&self) -> usize {
+        self.stored.iter().map(|stored| stored.event.json().len()).sum()
+    }
+}
+
 #[derive(Default)]
 struct Inbox {
-    batches: VecDeque<(Vec<Stored>, Instant)>,
+    batches: VecDeque<(Run, Instant)>,
     bytes: usize,
-    /// When the newest batch that did not fit was committed.
+    /// Since when something is in the log that is not here.
     missed: Option<Instant>,
     stopped: bool,
 }
@@ -93,10 +113,32 @@ impl Deliver {
     }
 
     /// Starts the follower behind what `store` holds. It ends after [`Deliver::stop`], when all that was committed is delivered.
-    pub fn follow(&self, store: Arc<dyn EventStore>) -> std::io::Result<Thread> {
+    pub fn follow(&self, store: Arc<dyn EventStore>) -> Result<Thread, Error> {
         let deliver = self.clone();
-        *self.0.delivered.lock() = store.snapshot();
-        Thread::start("deliver", move || deliver.run(store.as_ref()))
+        *self.0.delivered.lock() = store.snapshot()?;
+        let thread = Thread::start("deliver", move || deliver.run(store.as_ref()));
+        thread.map_err(|error| Error::io("start delivery", error))
+    }
+
+    /// Takes what another process committed. Never blocks; may come twice, late, out of order or not at all, as long as whatever is
+    /// missing is noticed in the end: by a later run of the stream or by [`Deliver::look`].
+    pub fn take(&self, run: Run, at: Instant) {
+        self.put(run, at);
+    }
+
+    /// Has the follower read the log if it is not at `end`.
+    pub fn look(&self, end: &Cursor, at: Instant) {
+        let behind = |delivered: MutexGuard<'_, Cursor>| !delivered.covers_all(end);
+        // Who holds it delivers just now, and may be at the end in a moment: then reading finds nothing.
+        if self.0.delivered.try_lock().is_none_or(behind) {
+            self.0.inbox.lock().missed.get_or_insert(at);
+            self.0.arrived.notify_one();
+        }
+    }
+
+    /// How far the log has been delivered. Waits while delivery is under way.
+    pub fn delivered(&self) -> Cursor {
+        self.0.delivered.lock().clone()
     }
 
     /// No more commits will come.
@@ -162,7 +204,7 @@ impl Deliver {
     fn run(&self, store: &dyn EventStore) {
         while let Some((work, mut delivered)) = self.next_work() {
             match work {
-                Work::Batch(stored, at) => self.batch(store, &mut delivered, stored, at),
+                Work::Run(run, at) => self.run_of(store, &mut delivered, &run, at),
                 Work::CatchUp(at) => {
                     self.catch_up(store, &mut delivered, at);
                 }
@@ -175,11 +217,11 @@ impl Deliver {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
-            if let Some((stored, at)) = inbox.batches.pop_front() {
-                let bytes = bytes_of(&stored);
+            if let Some((run, at)) = inbox.batches.pop_front() {
+                let bytes = run.bytes();
                 inbox.bytes -= bytes;
                 self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some((Work::Batch(stored, at), delivered));
+                return Some((Work::Run(run, at), delivered));
             }
             if let Some(at) = inbox.missed.take() {
                 return Some((Work::CatchUp(at), delivered));
@@ -196,7 +238,7 @@ impl Deliver {
     fn deliver_here(&self, batch: &Committed, at: Instant) -> bool {
         let [Stored { stream, seq, event }] = &batch.stored[..] else { return false };
         let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
-        let next = delivered.seq(*stream).next() == *seq && self.0.inbox.lock().is_empty();
+        let next = delivered.seq(*stream).next() == batch.first && self.0.inbox.lock().is_empty();
         if !next || event.json().len() > BYTES_HERE_MAX {
             return false;
         }
@@ -204,22 +246,25 @@ impl Deliver {
         let found = self.0.index.try_lock().and_then(|mut index| index.matching(event, LOOKS_HERE_MAX, &mut matching));
         let Some(in_vain) = found else { return false };
         self.0.metrics.false_candidates.inc_by(in_vain);
-        delivered.advance(*stream, *seq);
+        delivered.advance(*stream, batch.cursor.seq(*stream));
         self.offer(&matching, Some((*stream, *seq)), event, Some(at), Outbox::send_now);
         true
     }
 
-    fn batch(&self, store: &dyn EventStore, delivered: &mut Cursor, stored: Vec<Stored>, at: Instant) {
-        let Some(first) = stored.first() else { return };
-        if first.seq > delivered.seq(first.stream).next() && !self.catch_up(store, delivered, at) {
-            return;
+    fn run_of(&self, store: &dyn EventStore, delivered: &mut Cursor, run: &Run, at: Instant) {
+        if run.first > delivered.seq(run.stream).next() {
+            self.0.metrics.gaps.inc();
+            if !self.catch_up(store, delivered, at) {
+                return;
+            }
         }
-        for Stored { stream, seq, event } in &stored {
+        for Stored { stream, seq, event } in &run.stored {
             if !delivered.covers(*stream, *seq) {
                 self.deliver(Some((*stream, *seq)), event, Some(at));
                 delivered.advance(*stream, *seq);
             }
         }
+        delivered.advance(run.stream, run.last);
     }
 
     /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
@@ -247,6 +292,20 @@ impl Deliver {
             }
             delivered.advance(entry.stream, entry.seq);
         }
+    }
+
+    fn put(&self, run: Run, at: Instant) {
+        let mut inbox = self.0.inbox.lock();
+        if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
+            let bytes = run.bytes();
+            inbox.bytes += bytes;
+            self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+            inbox.batches.push_back((run, at));
+        } else {
+            inbox.missed = Some(at);
+        }
+        drop(inbox);
+        self.0.arrived.notify_one();
     }
 
     fn stops_within(&self, pause: Duration) -> bool {
@@ -312,31 +371,17 @@ fn cost_of(filters: &[Filter]) -> usize {
     filters.iter().map(len).sum()
 }
 
-fn bytes_of(stored: &[Stored]) -> usize {
-    stored.iter().map(|stored| stored.event.json().len()).sum()
-}
-
 enum Work {
-    Batch(Vec<Stored>, Instant),
+    Run(Run, Instant),
     CatchUp(Instant),
 }
 
 impl Delivery for Deliver {
     fn committed(&self, batch: &Committed, at: Instant) {
-        if self.deliver_here(batch, at) {
-            return;
+        if !self.deliver_here(batch, at) {
+            let Committed { stream, first, cursor, stored, .. } = batch;
+            self.put(Run { stream: *stream, first: *first, last: cursor.seq(*stream), stored: stored.clone() }, at);
         }
-        let mut inbox = self.0.inbox.lock();
-        if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
-            let bytes = bytes_of(&batch.stored);
-            inbox.bytes += bytes;
-            self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-            inbox.batches.push_back((batch.stored.clone(), at));
-        } else {
-            inbox.missed = Some(at);
-        }
-        drop(inbox);
-        self.0.arrived.notify_one();
     }
 
     fn ephemeral(&self, event: &Event) -> usize {

@@ -15,6 +15,8 @@ pub struct Metrics {
     pub slow_consumers: Counter,
     /// Times the follower fell behind the committer and read the log instead.
     pub catch_ups: Counter,
+    /// Times a batch came whose predecessors had not.
+    pub gaps: Counter,
     /// Filters in the live index.
     pub filters: Gauge,
     /// What they cost, in postings; see the limits of the index.
@@ -41,6 +43,7 @@ impl Metrics {
             "Times delivery read the log because it fell behind",
             self.catch_ups.clone(),
         );
+        registry.register("deliver_gaps", "Batches whose predecessors had to be read from the log", self.gaps.clone());
         registry.register("live_filters", "Filters in the live index", self.filters.clone());
         registry.register("live_postings", "What the filters cost in the live index", self.postings.clone());
         registry.register("deliver_inbox_bytes", "Bytes of events not delivered yet", self.inbox_bytes.clone());

@@ -185,7 +185,7 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
     let follower = deliver.follow(Arc::clone(&store) as Arc<dyn EventStore>).unwrap();
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&store.snapshot(), "EOSE".into());
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     for n in 1..=5 {
         let note = key.sign(n, 1, &[], &n.to_string(), &[0; 32]);
@@ -211,7 +211,7 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
     let deliver = Deliver::new(ROOMY, Metrics::default());
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&store.snapshot(), "EOSE".into());
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     let commit = |content: &str| {
         let note = key.sign(1, 1, &[], content, &[0; 32]);

@@ -209,8 +209,9 @@ fn run(stages: &Ingest) {
 /// because that only wakes its thread.
 fn answer(stages: &Ingest, committed: &Committed, replies: Vec<Reply>, now: Instant) {
     let way = if replies.len() <= ANSWERED_HERE_MAX { Way::Short } else { Way::Woken };
+    // Even without events, or the followers would see a gap.
     let deliver = || {
-        if !committed.stored.is_empty() {
+        if committed.cursor.covers(committed.stream, committed.first) {
             stages.delivery.committed(committed, now);
         }
     };

@@ -144,7 +144,7 @@ impl Ingest {
     async fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, Answer> {
         let start = self.clock.instant();
         let Ok(_slot) = self.cpu.acquire().await else { return Err(Answer::Overloaded) };
-        if self.store.place_of(&event.unverified().id()).map_err(Answer::Failed)?.is_some() {
+        if self.store.is_known(&event.unverified().id()).map_err(Answer::Failed)? {
             return Err(Answer::Known);
         }
         let verified = self.verifier.verify(event).map_err(|_| Answer::BadSignature);

@@ -45,14 +45,9 @@ impl Queries {
         Self { store, slots: Arc::new(Semaphore::new(parallel.max(1))), slice, clock }
     }
 
-    /// Where the log is now; what a scan opened next will see.
-    pub fn snapshot(&self) -> Cursor {
-        self.store.snapshot()
-    }
-
     /// Opens a scan.
     pub fn open(&self, query: Query) -> Result<Reading, Error> {
-        Ok(Reading { queries: self.clone(), scan: Some(self.store.scan(query)?) })
+        Ok(Reading { queries: self.clone(), scan: Some(self.store.scan(query)?), cursor: Cursor::start() })
     }
 
     /// Counts what a query matches, with the HyperLogLog of its authors if `hll_offset` is given. Every slice takes one of `turns`.
@@ -86,6 +81,7 @@ impl Queries {
 pub struct Reading {
     queries: Queries,
     scan: Option<Box<dyn Scan>>,
+    cursor: Cursor,
 }
 
 impl Reading {
@@ -98,6 +94,11 @@ impl Reading {
             Ok((events, progress))
         };
         self.slice(read).await
+    }
+
+    /// What all that was read is covered by; known after the first slice.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
     }
 
     /// Has `read` do one slice, off the runtime's workers.
@@ -118,6 +119,7 @@ impl Reading {
             Ok((scan, found, progress))
         });
         let (scan, found, progress) = step.await.map_err(|panic| Error::Closed(panic.to_string()))??;
+        self.cursor.clone_from(scan.cursor());
         if progress == Progress::More {
             self.scan = Some(scan);
         }

@@ -13,7 +13,7 @@ pub(crate) fn newest(store: &dyn EventStore, author: PublicKey, kind: u16) -> Re
     let filter =
         Filter { authors: Some(Set::new(vec![author])), kinds: Some(Set::new(vec![kind])), ..Filter::default() };
     let filters = Arc::new([(filter, FilterLimit { events_max: EVENTS_MAX })]);
-    let mut scan = store.scan(Query { filters, cursor: store.snapshot(), visible: Arc::new(|_| true) })?;
+    let mut scan = store.scan(Query { filters, cursor: None, visible: Arc::new(|_| true) })?;
     let (mut found, budget) = (Vec::new(), Budget { events_max: 1_000, bytes_max: 8 << 20, spent: &|| false });
     while scan.next(budget, &mut found)? == Progress::More {}
     Ok(found.into_iter().map(|stored| stored.event).collect())

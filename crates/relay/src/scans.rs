@@ -35,8 +35,8 @@ impl Scans {
         Arc::clone(&self.pending).acquire_owned().await.ok()
     }
 
-    /// Stored events, EOSE, then live ones. The subscription is in the live index already, so the cursor taken here splits what
-    /// the scan sends from what delivery sends, with nothing between and nothing twice.
+    /// Stored events, EOSE, then live ones. The subscription is in the live index already, so the scan's cursor splits what the scan
+    /// sends from what delivery sends, with nothing between and nothing twice.
     pub(crate) async fn stored_then_live(
         &self,
         node: &Arc<Node>,
@@ -44,12 +44,11 @@ impl Scans {
         received: Instant,
     ) -> Result<(), Error> {
         let config = node.config.get();
-        let cursor = node.queries.snapshot();
         let limits = QueryLimits {
             limit_default: config.limits.limit_default.get() as u64,
             limit_max: config.limits.limit_max.get() as u64,
         };
-        let Some(completeness) = self.stored(node, subscription, limits, &cursor).await? else { return Ok(()) };
+        let Some((completeness, cursor)) = self.stored(node, subscription, limits).await? else { return Ok(()) };
         let hint = config.protocol.eose_hints.then(|| eose_hint(completeness)).flatten();
         if !subscription.go_live(&cursor, relay_message::eose(subscription.id().as_str(), hint)) {
             node.deliver.too_slow(subscription);
@@ -64,8 +63,7 @@ impl Scans {
         node: &Arc<Node>,
         subscription: &Arc<Subscription>,
         limits: QueryLimits,
-        cursor: &Cursor,
-    ) -> Result<Option<Completeness>, Error> {
+    ) -> Result<Option<(Completeness, Cursor)>, Error> {
         let mut reading = None;
         loop {
             let _turn = self.turns.acquire().await;
@@ -77,13 +75,13 @@ impl Scans {
                 Some(reading) => reading,
                 none => {
                     let (filters, reader) = (subscription.filters(), subscription.reader().clone());
-                    none.insert(node.queries.open(query(node, filters, limits, reader, cursor.clone()))?)
+                    none.insert(node.queries.open(query(node, filters, limits, reader))?)
                 }
             };
             let (events, progress) = reading.next().await?;
             subscription.outbox().push_stored(subscription, events.into_iter().map(|stored| stored.event));
             if let Progress::Done(completeness) = progress {
-                return Ok(Some(completeness));
+                return Ok(Some((completeness, reading.cursor().clone())));
             }
         }
     }
@@ -97,7 +95,7 @@ impl Scans {
     ) -> Result<(u64, Option<HyperLogLog>), Error> {
         let unlimited = QueryLimits { limit_default: u64::MAX, limit_max: u64::MAX };
         let hll_offset = if let [filter] = filters { filter.hll_offset } else { None };
-        let query = query(node, filters, unlimited, reader, node.queries.snapshot());
+        let query = query(node, filters, unlimited, reader);
         node.queries.count(query, hll_offset, &self.turns).await
     }
 }
@@ -110,11 +108,11 @@ fn eose_hint(completeness: Completeness) -> Option<relay_message::EoseHint> {
     }
 }
 
-fn query(node: &Arc<Node>, filters: &[Filter], limits: QueryLimits, reader: Reader, cursor: Cursor) -> Query {
+fn query(node: &Arc<Node>, filters: &[Filter], limits: QueryLimits, reader: Reader) -> Query {
     let now = node.clock.unix_s();
     Query {
         filters: with_limits(filters, limits),
-        cursor,
+        cursor: None,
         visible: Arc::new(move |event| visible_at(event, now) && reader.may_read(event)),
     }
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use towpath_audit::{Hash, HashSource, LeafState, Node, Tree};
 use towpath_store::leaves::{self, Stamp};
-use towpath_store::{Error, Seq};
+use towpath_store::{Error, Seq, StreamId};
 
 use crate::log::record::{Body, Header, LogEntry, Record, STREAM};
 
@@ -33,13 +33,17 @@ pub(crate) fn leaf_of(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> LeafS
     let stamp = Stamp { stream: STREAM, seq, committed_at_ms };
     match &entry.body {
         Body::Event(filed) => {
-            let leaf = leaves::of_event(stamp, filed.action, filed.source, &filed.event, &entry.removed);
+            let leaf = leaves::of_event(stamp, filed.action, filed.source, &filed.event, places(&entry.removed));
             LeafState::Whole(leaf)
         }
-        Body::Expired => LeafState::Whole(leaves::of_expiry(stamp, &entry.removed)),
+        Body::Expired => LeafState::Whole(leaves::of_expiry(stamp, places(&entry.removed))),
         Body::Erased(leaf) => leaf.clone(),
         Body::Act(leaf) => LeafState::Whole(leaf.clone()),
     }
+}
+
+fn places(seqs: &[Seq]) -> impl Iterator<Item = (StreamId, Seq)> + '_ {
+    seqs.iter().map(|seq| (STREAM, *seq))
 }
 
 /// The files.

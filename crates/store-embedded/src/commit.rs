@@ -65,7 +65,14 @@ impl Shared {
         entries.extend(acts(batch, Seq(first_seq.0 + entries.len() as u64)));
         let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay)?;
         let cursor = Cursor::at(STREAM, last);
-        Ok(Committed { stream: STREAM, outcomes, stored, cursor, head: head_of(writer.tree.as_ref()) })
+        Ok(Committed {
+            stream: STREAM,
+            first: first_seq,
+            outcomes,
+            stored,
+            cursor,
+            head: head_of(writer.tree.as_ref()),
+        })
     }
 
     /// Records that the events at `removed` expired.

@@ -91,7 +91,7 @@ impl<'a> Decider<'a> {
         removed.sort_unstable();
         removed.dedup();
         let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
-        let (action, source) = (leaves::action_of(write, &removed), write.source());
+        let (action, source) = (leaves::action_of(write, !removed.is_empty()), write.source());
         let filed = Filed { event: event.clone(), filing: filing(write), expires_at, action, source };
         Ok((Outcome::Accepted(seq), Some(LogEntry { body: Body::Event(filed), removed, lasting })))
     }

@@ -5,6 +5,7 @@
 //! <dir>/log/<first seq>.<gen>.seg     the commit log: canonical bytes and decisions, checksummed; what a commit waits for
 //! <dir>/index/                        LMDB: every order events are asked for in; a fold over the log, never synced on a commit
 //! <dir>/index/tree/                   the hashes of the audit tree, likewise
+//! <dir>/followers/<name>              how far each follower of the log has come
 //! ```
 //!
 //! Owns: durability, recovery, the index, compaction and verification of one data folder.
@@ -17,6 +18,7 @@ mod compact;
 mod config;
 mod decide;
 mod disk;
+mod followers;
 mod index;
 mod keeper;
 mod log;
@@ -151,8 +153,20 @@ impl EventStore for EmbeddedStore {
         Ok(seq.map(|seq| (STREAM, seq)))
     }
 
-    fn snapshot(&self) -> Cursor {
-        Cursor::at(STREAM, self.shared().last())
+    fn is_known(&self, id: &EventId) -> Result<bool, Error> {
+        Ok(self.place_of(id)?.is_some())
+    }
+
+    fn snapshot(&self) -> Result<Cursor, Error> {
+        Ok(Cursor::at(STREAM, self.shared().last()))
+    }
+
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, Error> {
+        followers::load(&self.shared().config.dir, name)
+    }
+
+    fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error> {
+        followers::keep(&self.shared().config.dir, name, cursor)
     }
 
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {

@@ -56,7 +56,7 @@ fn json_bytes(entry: &LogEntry) -> usize {
 }
 
 fn published(seq: Seq, committed_at_ms: u64, entry: &LogEntry) -> Entry {
-    let removed = entry.removed.clone();
+    let removed = entry.removed.iter().map(|seq| (STREAM, *seq)).collect();
     let record = match &entry.body {
         Body::Event(filed) => Record::Event { event: filed.event.clone(), removed },
         Body::Erased(_) => Record::Erased { removed },

@@ -57,6 +57,8 @@ pub enum Outcome {
 pub struct Committed {
     /// The stream committed to.
     pub stream: StreamId,
+    /// The place of the commit's first entry, or where it would be.
+    pub first: Seq,
     /// One per write, in order.
     pub outcomes: Vec<Outcome>,
     /// The accepted events, in order of their sequence numbers.

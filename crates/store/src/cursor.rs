@@ -51,6 +51,16 @@ impl Cursor {
         seq <= self.seq(stream)
     }
 
+    /// Whether everything that `other` covers is covered.
+    pub fn covers_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|(stream, seq)| self.covers(*stream, *seq))
+    }
+
+    /// How far each stream has been read, as far as it has been.
+    pub fn places(&self) -> impl Iterator<Item = (StreamId, Seq)> + '_ {
+        self.0.iter().copied()
+    }
+
     /// Moves on; never back.
     pub fn advance(&mut self, stream: StreamId, seq: Seq) {
         match self.0.iter_mut().find(|(id, _)| *id == stream) {
@@ -79,17 +89,17 @@ pub enum Record {
         /// The event.
         event: Event,
         /// What it superseded or deleted.
-        removed: Vec<Seq>,
+        removed: Vec<(StreamId, Seq)>,
     },
     /// An event was accepted here and has since been erased.
     Erased {
         /// What it had superseded or deleted.
-        removed: Vec<Seq>,
+        removed: Vec<(StreamId, Seq)>,
     },
     /// Events expired.
     Expired {
         /// Which.
-        removed: Vec<Seq>,
+        removed: Vec<(StreamId, Seq)>,
     },
     /// Something that is no event.
     Act,
@@ -97,7 +107,7 @@ pub enum Record {
 
 impl Record {
     /// The entries that it removed.
-    pub fn removed(&self) -> &[Seq] {
+    pub fn removed(&self) -> &[(StreamId, Seq)] {
         match self {
             Self::Event { removed, .. } | Self::Erased { removed } | Self::Expired { removed } => removed,
             Self::Act => &[],

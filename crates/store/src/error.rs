@@ -22,6 +22,9 @@ pub enum Error {
         /// What came of it.
         source: Arc<std::io::Error>,
     },
+    /// Whatever keeps the events cannot be reached, or will not do it.
+    #[error("{0}")]
+    Unavailable(String),
     /// An earlier failure left it unable to commit; it must be reopened.
     #[error("the store is closed: {0}")]
     Closed(String),

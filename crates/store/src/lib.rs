@@ -38,8 +38,11 @@ use towpath_protocol::EventId;
 ///
 /// # Contract
 ///
-/// Calls block; none may be made from a runtime's worker but [`EventStore::place_of`], [`EventStore::snapshot`] and
+/// Calls block; none may be made from a runtime's worker but [`EventStore::is_known`], [`EventStore::heads`] and
 /// [`EventStore::health`], which are short.
+///
+/// *Streams.* A store that several processes share has a stream for each; [`Cursor`]s cover all of them. A process commits to
+/// its own stream, which [`Committed::stream`] names.
 ///
 /// *Commit.* One committer at a time.
 /// 1. A commit MUST be durable, whole, before it returns: the events it accepts, all they remove, and their log entries.
@@ -73,8 +76,11 @@ pub trait EventStore: Send + Sync {
     /// Where the event with this id was committed, if it is stored.
     fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error>;
 
-    /// The position of the last commit that is visible to scans opened from now on.
-    fn snapshot(&self) -> Cursor;
+    /// Whether an event with this id is stored, as far as that is known without waiting: `false` says nothing.
+    fn is_known(&self, id: &EventId) -> Result<bool, Error>;
+
+    /// The end of the log, of every stream: what a scan opened from now on returns at least.
+    fn snapshot(&self) -> Result<Cursor, Error>;
 
     /// Opens a scan; see [`Scan::next`] and [`Scan::count`].
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error>;
@@ -88,6 +94,12 @@ pub trait EventStore: Send + Sync {
     /// `count` hashes of `stream`'s audit tree: of the complete subtrees of `256^level` leaves, from number `first` on. `None` if the
     /// tree has not so many.
     fn tree_hashes(&self, stream: StreamId, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error>;
+
+    /// How far the follower called `name` has come, as it last told; `None` if it never did.
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, Error>;
+
+    /// Remembers, so that it outlasts this process, that the follower called `name` is done with all that `cursor` covers.
+    fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error>;
 
     /// Does one bounded step of upkeep (deleting what expired by `now`, checkpoints, compaction). True if there is more to do.
     fn maintain(&self, now: u64) -> Result<bool, Error>;

@@ -39,6 +39,7 @@ impl MemoryStore {
 impl EventStore for MemoryStore {
     fn commit(&self, batch: Batch) -> Result<Committed, Error> {
         let mut state = self.state.lock();
+        let first = state.last_seq().next();
         let mut outcomes = Vec::with_capacity(batch.writes.len());
         let mut stored = Vec::new();
         for write in batch.writes {
@@ -54,20 +55,35 @@ impl EventStore for MemoryStore {
             state.keep_act(act, batch.committed_at_ms);
         }
         let (cursor, head) = (Cursor::at(STREAM, state.last_seq()), state.audit.tree.head());
-        Ok(Committed { stream: STREAM, outcomes, stored, cursor, head })
+        Ok(Committed { stream: STREAM, first, outcomes, stored, cursor, head })
     }
 
     fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
         Ok(self.state.lock().by_id.get(id).map(|seq| (STREAM, *seq)))
     }
 
-    fn snapshot(&self) -> Cursor {
-        Cursor::at(STREAM, self.state.lock().last_seq())
+    fn is_known(&self, id: &EventId) -> Result<bool, Error> {
+        Ok(self.place_of(id)?.is_some())
+    }
+
+    fn snapshot(&self) -> Result<Cursor, Error> {
+        Ok(Cursor::at(STREAM, self.state.lock().last_seq()))
+    }
+
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, Error> {
+        Ok(self.state.lock().followers.get(name).cloned())
+    }
+
+    fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error> {
+        self.state.lock().followers.insert(name.to_owned(), cursor.clone());
+        Ok(())
     }
 
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
         let tally = Tally::new(&query.filters);
-        Ok(Box::new(MemoryScan { store: self.clone(), query, tally, after: Bound::Unbounded }))
+        let end = Cursor::at(STREAM, self.state.lock().last_seq());
+        let cursor = query.cursor.clone().unwrap_or(end);
+        Ok(Box::new(MemoryScan { store: self.clone(), query, cursor, tally, after: Bound::Unbounded }))
     }
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
@@ -114,6 +130,10 @@ impl EventStore for MemoryStore {
     }
 }
 
+fn places(seqs: &[Seq]) -> impl Iterator<Item = (StreamId, Seq)> + '_ {
+    seqs.iter().map(|seq| (STREAM, *seq))
+}
+
 fn event_bytes(record: &Record) -> usize {
     match record {
         Record::Event { event, .. } => event.json().len(),
@@ -140,6 +160,7 @@ struct State {
     deleted_addresses: HashMap<Address, u64>,
     /// Nothing of theirs up to this time is wanted.
     vanished: HashMap<PublicKey, u64>,
+    followers: HashMap<String, Cursor>,
     audit: Audit,
 }
 
@@ -195,7 +216,7 @@ impl State {
 
     fn entry(&self, seq: Seq) -> Option<Entry> {
         let entry = self.log_entry(seq)?;
-        let removed = entry.removed.clone();
+        let removed: Vec<(StreamId, Seq)> = entry.removed.iter().map(|seq| (STREAM, *seq)).collect();
         let record = match &entry.kept {
             Kept::Event(live) => Record::Event { event: live.event.clone(), removed },
             Kept::Erased => Record::Erased { removed },
@@ -317,8 +338,8 @@ impl State {
         if let Placement::Replaceable(address) = write.placement() {
             self.by_address.insert(address.clone(), seq);
         }
-        let action = leaves::action_of(write, &removed);
-        let leaf = leaves::of_event(self.stamp(committed_at_ms), action, write.source(), &event, &removed);
+        let action = leaves::action_of(write, !removed.is_empty());
+        let leaf = leaves::of_event(self.stamp(committed_at_ms), action, write.source(), &event, places(&removed));
         let live = Live { event, placement: write.placement().clone(), expires_at: write.expires_at() };
         self.log(removed, Kept::Event(live), leaf);
         seq
@@ -372,7 +393,7 @@ impl State {
         for seq in &removed {
             self.remove(*seq);
         }
-        let leaf = leaves::of_expiry(self.stamp(now.saturating_mul(1000)), &removed);
+        let leaf = leaves::of_expiry(self.stamp(now.saturating_mul(1000)), places(&removed));
         self.log(removed, Kept::Expired, leaf);
     }
 }
@@ -381,11 +402,16 @@ impl State {
 struct MemoryScan {
     store: MemoryStore,
     query: Query,
+    cursor: Cursor,
     tally: Tally,
     after: Bound<Place>,
 }
 
 impl Scan for MemoryScan {
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
         self.slice(budget, &mut |seq, event| out.push(Stored { stream: STREAM, seq, event: event.clone() }))
     }
@@ -422,7 +448,7 @@ impl MemoryScan {
     }
 
     fn wants(&mut self, event: &Event, seq: Seq) -> bool {
-        if !self.query.cursor.covers(STREAM, seq) || !(self.query.visible)(event) {
+        if !self.cursor.covers(STREAM, seq) || !(self.query.visible)(event) {
             return false;
         }
         let tags = IndexedTags::of(event);

@@ -19,8 +19,8 @@ pub struct FilterLimit {
 pub struct Query {
     /// Any of these; each with its limit.
     pub filters: Arc<[(Filter, FilterLimit)]>,
-    /// Nothing committed after this.
-    pub cursor: Cursor,
+    /// Nothing committed after this; `None` for the end of the log as the scan begins.
+    pub cursor: Option<Cursor>,
     /// Nothing this refuses: who reads, and what has expired.
     pub visible: Arc<dyn Fn(&Event) -> bool + Send + Sync>,
 }
@@ -62,8 +62,12 @@ pub enum Progress {
     Done(Completeness),
 }
 
-/// A scan between slices. Holds positions, no snapshot. After `Done` or an error it must not be called again.
+/// A scan between slices. Holds positions, no snapshot. After `Done` or an error no slice must be asked for.
 pub trait Scan: Send {
+    /// Everything the scan returns is covered by this, and everything this covers that matches is returned. Known after the first
+    /// slice.
+    fn cursor(&self) -> &Cursor;
+
     /// Appends the next events to `out`.
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error>;
 

@@ -67,7 +67,8 @@ macro_rules! store_suite {
                 a_slice_of_a_fruitless_scan_ends_too, what_arrives_between_slices_is_left_out,
                 what_is_removed_between_slices_is_left_out, a_limit_spans_slices;
             log: the_log_is_read_in_order_without_a_gap, a_page_has_at_least_one_entry, the_log_ends_at_the_snapshot,
-                an_entry_names_what_it_removed, removed_events_leave_their_entries, an_entry_carries_its_time;
+                an_entry_names_what_it_removed, removed_events_leave_their_entries, an_entry_carries_its_time,
+                followers_go_on_where_they_were;
             expiry: expired_events_are_removed_by_upkeep, an_entry_names_what_expired, upkeep_without_cause_changes_nothing;
             durability: reopening_keeps_events_and_positions, reopening_keeps_refusals, reopening_keeps_expirations,
                 reopening_keeps_the_log;

@@ -40,8 +40,20 @@ impl<W: Wraps> EventStore for W {
         Wraps::place_of(self, id)
     }
 
-    fn snapshot(&self) -> Cursor {
+    fn is_known(&self, id: &EventId) -> Result<bool, Error> {
+        Ok(Wraps::place_of(self, id)?.is_some())
+    }
+
+    fn snapshot(&self) -> Result<Cursor, Error> {
         self.inner().snapshot()
+    }
+
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, Error> {
+        self.inner().follower(name)
+    }
+
+    fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error> {
+        self.inner().keep_follower(name, cursor)
     }
 
     fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {

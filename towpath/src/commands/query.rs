@@ -21,7 +21,7 @@ pub(crate) fn run(args: &QueryArgs, environment: &Environment) -> anyhow::Result
     let now = SystemClock.unix_s();
     let query = Query {
         filters: filters.into_iter().map(with_limit).collect(),
-        cursor: store.snapshot(),
+        cursor: None,
         visible: Arc::new(move |event| !store::is_expired(event, now)),
     };
     let mut output = BufWriter::new(std::io::stdout().lock());

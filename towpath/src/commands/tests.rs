@@ -151,5 +151,5 @@ fn the_kinds_of_what_is_stored_are_counted() {
     let kinds = stats::by_kind(&store).expect("the store can be read");
     assert_eq!(kinds.keys().copied().collect::<Vec<_>>(), [0, 1, 5]);
     assert!(stats::report(&store.stats().expect("figures"), &kinds).contains("last sequence  5"));
-    assert!(store.snapshot() != Cursor::start());
+    assert!(store.snapshot().unwrap() != Cursor::start());
 }

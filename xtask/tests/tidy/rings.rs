@@ -10,7 +10,7 @@ const RINGS: [&[&str]; 5] = [
     &["towpath-protocol", "towpath-policy", "towpath-promises"],
     &["towpath-audit", "towpath-store", "towpath-runtime"],
     &["towpath-session", "towpath-ingest", "towpath-query", "towpath-deliver"],
-    &["towpath-store-embedded", "towpath-gateway"],
+    &["towpath-store-embedded", "towpath-store-postgres", "towpath-gateway"],
     &[
         "towpath-relay",
         "towpath",

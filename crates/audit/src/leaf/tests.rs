@@ -15,6 +15,7 @@ fn leaf() -> Leaf {
         actor: Some(PublicKey::from_bytes([0xa1; 32])),
         group: Some(Group::new("garden")),
         removed: vec![3, 257],
+        removed_elsewhere: vec![],
     }
 }
 
@@ -24,9 +25,11 @@ fn leaves() -> impl Strategy<Value = Leaf> {
     let event = proptest::option::of((any::<[u8; 32]>().prop_map(EventId::from_bytes), any::<u16>()));
     let actor = proptest::option::of(any::<[u8; 32]>().prop_map(PublicKey::from_bytes));
     let group = proptest::option::of(".{0,300}".prop_map(|id| Group::new(&id)));
-    let removed = proptest::collection::btree_set(any::<u64>(), 0..20).prop_map(|set| set.into_iter().collect());
+    let own = proptest::collection::btree_set(any::<u64>(), 0..20);
+    let elsewhere = proptest::collection::btree_set(any::<(u32, u64)>(), 0..5);
+    let removed = (own, elsewhere);
     (any::<(u32, u64, u64)>(), action, source, event, actor, group, removed).prop_map(
-        |((stream, seq, committed_at_ms), action, source, event, actor, group, removed)| Leaf {
+        |((stream, seq, committed_at_ms), action, source, event, actor, group, (removed, elsewhere))| Leaf {
             stream,
             seq,
             committed_at_ms,
@@ -35,7 +38,8 @@ fn leaves() -> impl Strategy<Value = Leaf> {
             event,
             actor,
             group,
-            removed,
+            removed: removed.into_iter().collect(),
+            removed_elsewhere: elsewhere.into_iter().filter(|(other, _)| *other != stream).collect(),
         },
     )
 }
@@ -108,6 +112,7 @@ fn vectors() -> Vec<(&'static str, Leaf)> {
         actor: Some(key),
         group: None,
         removed: vec![],
+        removed_elsewhere: vec![],
     };
     let in_group =
         Leaf { seq: 2, group: Some(Group::new("towpath-team")), source: Some(Source::Import), ..note.clone() };
@@ -120,6 +125,7 @@ fn vectors() -> Vec<(&'static str, Leaf)> {
         event: None,
         actor: None,
         removed: vec![4],
+        removed_elsewhere: vec![],
         ..note.clone()
     };
     let failure =

@@ -27,6 +27,7 @@ fn leaf(seq: u64, event: &Event) -> Leaf {
         actor: Some(event.pubkey()),
         group: Some(Group::new("team")),
         removed: vec![],
+        removed_elsewhere: vec![],
     }
 }
 

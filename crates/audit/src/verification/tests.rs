@@ -30,6 +30,7 @@ fn entry(seq: u64, event: Event) -> Entry {
         actor: Some(event.pubkey()),
         group: None,
         removed: vec![],
+        removed_elsewhere: vec![],
     };
     Entry { seq, leaf: LeafState::Whole(leaf), event: Some(event) }
 }

@@ -393,7 +393,7 @@ mod tests {
         let filed =
             |filing, expires_at| Body::Event(Filed { event: event.clone(), filing, expires_at, action, source });
         let stamp = Stamp { stream: STREAM, seq: Seq(9), committed_at_ms: 7 };
-        let leaf = leaves::of_event(stamp, action, source, &event, &[Seq(3)]);
+        let leaf = leaves::of_event(stamp, action, source, &event, [(StreamId(0), Seq(3))].into_iter());
         let deleted =
             Lasting::Deleted { by: key(1), created_at: 9, ids: vec![event.id(); 2], addresses: vec![[3; 32]] };
         vec![

@@ -21,6 +21,7 @@ pub(crate) struct Cursor {
     shared: Arc<Shared>,
     query: Query,
     last: Seq,
+    as_of: towpath_store::Cursor,
     wants: Vec<Want>,
     merge: Merge,
     tally: Tally,
@@ -38,6 +39,7 @@ impl Cursor {
         Self {
             shared,
             last,
+            as_of: towpath_store::Cursor::at(STREAM, last),
             wants: filters.iter().map(|(filter, _)| plan::want(filter)).collect(),
             merge: Merge::new(streams.collect()),
             tally: Tally::new(filters),
@@ -64,6 +66,10 @@ impl Cursor {
 }
 
 impl Scan for Cursor {
+    fn cursor(&self) -> &towpath_store::Cursor {
+        &self.as_of
+    }
+
     fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
         self.slice(budget, &mut |stored| out.push(stored))
     }

@@ -23,6 +23,7 @@ use crate::log::record::STREAM;
 
 /// Opens a scan of what is committed by now, or less if the query says so.
 pub(crate) fn open(shared: Arc<Shared>, query: Query) -> Box<dyn Scan> {
-    let last = query.cursor.seq(STREAM).min(shared.last());
+    let end = shared.last();
+    let last = query.cursor.as_ref().map_or(end, |cursor| cursor.seq(STREAM).min(end));
     Box::new(cursor::Cursor::new(shared, query, last))
 }

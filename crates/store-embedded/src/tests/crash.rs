@@ -175,11 +175,8 @@ fn damage_to_a_closed_file_is_found_by_reading_and_by_checking() {
     assert!(report.problems[0].to_string().contains(&format!("is damaged at byte {}", second.start)), "{report:?}");
     let store = folder.open();
     let filters = [(towpath_protocol::Filter::default(), towpath_store::FilterLimit { events_max: 1_000 })];
-    let query = towpath_store::Query {
-        filters: filters.to_vec().into(),
-        cursor: store.snapshot(),
-        visible: std::sync::Arc::new(|_| true),
-    };
+    let query =
+        towpath_store::Query { filters: filters.to_vec().into(), cursor: None, visible: std::sync::Arc::new(|_| true) };
     let budget = towpath_store::Budget { events_max: 1_000, bytes_max: usize::MAX, spent: &|| false };
     let failure = store.scan(query).unwrap().next(budget, &mut Vec::new()).unwrap_err();
     assert!(failure.to_string().contains("entry 2 in log file"), "{failure}");

@@ -61,9 +61,9 @@ pub(crate) fn accept(store: &EmbeddedStore, write: &Write) -> Event {
     write.event().clone()
 }
 
-pub(crate) fn query(filters: Vec<Filter>, events_max: u64, store: &EmbeddedStore) -> Query {
+pub(crate) fn query(filters: Vec<Filter>, events_max: u64) -> Query {
     let filters: Vec<_> = filters.into_iter().map(|filter| (filter, FilterLimit { events_max })).collect();
-    Query { filters: filters.into(), cursor: store.snapshot(), visible: Arc::new(|_| true) }
+    Query { filters: filters.into(), cursor: None, visible: Arc::new(|_| true) }
 }
 
 /// Everything a query returns, in slices of one event.
@@ -80,7 +80,7 @@ pub(crate) fn scan(store: &EmbeddedStore, query: Query) -> (Vec<Event>, Complete
 
 /// All events, newest first.
 pub(crate) fn everything(store: &EmbeddedStore) -> Vec<Event> {
-    scan(store, query(vec![Filter::default()], u64::MAX, store)).0
+    scan(store, query(vec![Filter::default()], u64::MAX)).0
 }
 
 /// A copy of what is on disk, as a killed process would leave it.

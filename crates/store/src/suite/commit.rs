@@ -39,11 +39,11 @@ pub fn every_write_has_its_own_outcome<F: Fixture>() {
 /// A batch may turn out to hold nothing.
 pub fn an_empty_batch_changes_nothing<F: Fixture>() {
     let world = World::<F>::with(&[&Alice.note(100, "one")]);
-    let before = world.store().snapshot();
+    let before = world.snapshot();
     let committed = world.commit(&[]);
     assert_eq!(committed.outcomes, []);
     assert_eq!(committed.stored, []);
-    assert_eq!((committed.cursor, world.store().snapshot()), (before.clone(), before));
+    assert_eq!((committed.cursor, world.snapshot()), (before.clone(), before));
 }
 
 /// 4: refusals take no number.
@@ -66,7 +66,7 @@ pub fn a_commit_hands_back_what_it_stored<F: Fixture>() {
     assert_eq!(stored, [(Seq(1), old.event().json()), (Seq(2), new.event().json())]);
     assert!(committed.stored.iter().all(|stored| stored.stream == committed.stream));
     assert_eq!(committed.cursor.seq(committed.stream), Seq(2));
-    assert_eq!(world.store().snapshot(), committed.cursor);
+    assert_eq!(world.snapshot(), committed.cursor);
 }
 
 /// 5, down to the byte.

@@ -117,7 +117,7 @@ impl<F: Fixture> Run<F> {
             let events: Vec<Event> = covered.map(|(_, _, event)| event.clone()).filter(&visible).collect();
             let expected = Answers::of(&events, &filters);
 
-            let query = Query { filters: filters.into(), cursor: subject_cursor, visible: Arc::new(visible) };
+            let query = Query { filters: filters.into(), cursor: Some(subject_cursor), visible: Arc::new(visible) };
             let (events_max, bytes_max) = (random.random_range(1..200), random.random_range(1..200_000));
             let time_is_over = random.random_bool(0.5);
             let budget = Budget { events_max, bytes_max, spent: &|| time_is_over };
@@ -145,7 +145,7 @@ impl<F: Fixture> Run<F> {
         if self.history.random.random_bool(0.2) {
             self.memory.maintain(self.now);
             self.subject.maintain(self.now);
-            self.snapshots.push((self.memory.store().snapshot(), self.subject.store().snapshot()));
+            self.snapshots.push((self.memory.snapshot(), self.subject.snapshot()));
         }
         if self.history.random.random_bool(0.1) {
             self.subject.reopen();
@@ -175,7 +175,7 @@ impl Removals {
         let mut all = Self::default();
         for (entry, seq) in log.into_iter().zip(1..) {
             assert_eq!(entry.seq, Seq(seq), "the log has no gap");
-            let names = entry.record.removed().iter().map(|seq| ids[seq]);
+            let names = entry.record.removed().iter().map(|(_, seq)| ids[seq]);
             match entry.record {
                 Record::Event { .. } | Record::Erased { .. } => all.by_event.push((ids[&entry.seq], names.collect())),
                 Record::Expired { .. } => all.by_expiry.extend(names),

@@ -9,7 +9,7 @@ pub fn reopening_keeps_events_and_positions<F: Fixture>() {
     let (old, new) = (Alice.article(100, "x", "old"), Alice.article(200, "x", "new"));
     let note = Bob.event(300, NOTE, &[&["t", "tag"]], "");
     let mut world = World::<F>::with(&[&old, &new, &note]);
-    let (snapshot, stats) = (world.store().snapshot(), world.store().stats().expect("the store answers"));
+    let (snapshot, stats) = (world.snapshot(), world.store().stats().expect("the store answers"));
     for _ in 0..2 {
         if !world.reopen() {
             return;
@@ -18,7 +18,7 @@ pub fn reopening_keeps_events_and_positions<F: Fixture>() {
     world.holds(&[&note, &new]);
     assert!(!world.has(&old));
     assert_eq!(world.read(&[r##"{"#t":["tag"]}"##]).ids(), [id(&note)]);
-    assert_eq!(world.store().snapshot(), snapshot);
+    assert_eq!(world.snapshot(), snapshot);
     let reopened = world.store().stats().expect("the store answers");
     assert_eq!((reopened.events, reopened.last_seq), (stats.events, stats.last_seq));
     assert_eq!(world.publish(&Alice.note(400, "next")), Outcome::Accepted(Seq(4)));

@@ -31,13 +31,13 @@ pub fn an_entry_names_what_expired<F: Fixture>() {
     for (entry, seq) in log.iter().zip(1..) {
         assert_eq!(entry.seq, Seq(seq));
         if let Record::Expired { removed: expired } = &entry.record {
-            removed.extend(expired.iter().copied());
+            removed.extend(expired.iter().map(|(_, seq)| *seq));
         }
     }
     removed.sort_unstable();
     assert_eq!(removed, [Seq(1), Seq(3)]);
     let last = log.last().expect("there are entries");
-    assert_eq!(world.store().snapshot().seq(last.stream), last.seq);
+    assert_eq!(world.snapshot().seq(last.stream), last.seq);
     assert_eq!(world.publish(&Alice.note(101, "next")), Outcome::Accepted(last.seq.next()));
 }
 

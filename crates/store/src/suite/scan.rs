@@ -148,7 +148,7 @@ pub fn what_is_invisible_does_not_count<F: Fixture>() {
     let world = World::<F>::with(&[&mine[0], &mine[1], &theirs[0], &theirs[1]]);
     let alice = mine[0].event().pubkey();
     let read = |filter: &str| {
-        let mut query = query(&[filter], world.store().snapshot());
+        let mut query = query(&[filter], world.snapshot());
         query.visible = Arc::new(move |event: &Event| event.pubkey() == alice);
         let answer = drain(world.open_scan(query).as_mut(), unbounded());
         (answer.ids(), answer.completeness)
@@ -183,7 +183,7 @@ pub fn values_of_any_length_are_found<F: Fixture>() {
 pub fn what_was_committed_after_the_cursor_is_left_out<F: Fixture>() {
     let (old, new) = (Alice.note(200, "old"), Alice.note(100, "new"));
     let world = World::<F>::with(&[&old]);
-    let at_old = world.store().snapshot();
+    let at_old = world.snapshot();
     assert!(world.accepts(&new));
     for filter in
         ["{}".to_owned(), format!(r#"{{"ids":["{}","{}"]}}"#, id(&old), id(&new)), r#"{"limit":1}"#.to_owned()]
@@ -207,9 +207,9 @@ pub fn a_count_is_of_what_the_scan_returns<F: Fixture>() {
     ] {
         for events_max in [1, 3, 100] {
             let budget = Budget { events_max, ..unbounded() };
-            let counted = count(world.open_scan(query(filters, world.store().snapshot())).as_mut(), budget);
+            let counted = count(world.open_scan(query(filters, world.snapshot())).as_mut(), budget);
             let mut authors = HyperLogLog::new(16);
-            let stored = drain(world.open_scan(query(filters, world.store().snapshot())).as_mut(), budget).stored;
+            let stored = drain(world.open_scan(query(filters, world.snapshot())).as_mut(), budget).stored;
             stored.iter().for_each(|stored| authors.add(&stored.event.pubkey()));
             assert_eq!(counted, Count { events: expected, authors: Some(authors) }, "{filters:?} by {events_max}");
         }

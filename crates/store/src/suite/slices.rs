@@ -40,7 +40,7 @@ pub fn small_slices_add_up_to_one_large_slice<F: Fixture>() {
     for filters in filters {
         let whole = world.read(filters);
         for (events_max, bytes_max, spent) in budgets {
-            let mut scan = world.open_scan(query(filters, world.store().snapshot()));
+            let mut scan = world.open_scan(query(filters, world.snapshot()));
             let sliced = drain(scan.as_mut(), Budget { events_max, bytes_max, spent });
             assert_eq!(sliced.ids(), whole.ids(), "{filters:?} by {events_max} events, {bytes_max} bytes");
             assert_eq!(sliced.completeness, whole.completeness, "{filters:?}");
@@ -54,7 +54,7 @@ pub fn a_slice_ends_with_its_budget<F: Fixture>() {
     let world = world_of::<F>(&writes);
     let size = writes.iter().map(|write| write.event().json().len()).min().expect("there are notes");
     for (events_max, bytes_max, most) in [(3, usize::MAX, 3), (usize::MAX, 1, 1), (usize::MAX, 4 * size, 4)] {
-        let mut scan = world.open_scan(query(&["{}"], world.store().snapshot()));
+        let mut scan = world.open_scan(query(&["{}"], world.snapshot()));
         let mut out = Vec::new();
         let budget = Budget { events_max, bytes_max, spent: &|| false };
         assert_eq!(scan.next(budget, &mut out).expect("the slice succeeds"), Progress::More);
@@ -66,7 +66,7 @@ pub fn a_slice_ends_with_its_budget<F: Fixture>() {
 pub fn a_slice_of_a_fruitless_scan_ends_too<F: Fixture>() {
     let world = world_of::<F>(&notes(3_000));
     let looked_at = Arc::new(AtomicUsize::new(0));
-    let mut query = query(&["{}", r##"{"#t":["x"]}"##], world.store().snapshot());
+    let mut query = query(&["{}", r##"{"#t":["x"]}"##], world.snapshot());
     let count = Arc::clone(&looked_at);
     query.visible = Arc::new(move |_: &Event| {
         count.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ pub fn a_slice_of_a_fruitless_scan_ends_too<F: Fixture>() {
 pub fn what_arrives_between_slices_is_left_out<F: Fixture>() {
     let kept = [Alice.note(300, ""), Alice.note(100, "")];
     let world = World::<F>::with(&[&kept[0], &kept[1]]);
-    let mut scan = world.open_scan(query(&["{}"], world.store().snapshot()));
+    let mut scan = world.open_scan(query(&["{}"], world.snapshot()));
     let mut out = Vec::new();
     let one = Budget { events_max: 1, ..unbounded() };
     assert_eq!(scan.next(one, &mut out).expect("the slice succeeds"), Progress::More);
@@ -108,7 +108,7 @@ pub fn what_is_removed_between_slices_is_left_out<F: Fixture>() {
     let (first, deleted, replaced) = (Alice.note(400, ""), Alice.note(300, ""), Alice.profile(200, ""));
     let last = Alice.note(100, "");
     let world = World::<F>::with(&[&first, &deleted, &replaced, &last]);
-    let mut scan = world.open_scan(query(&["{}"], world.store().snapshot()));
+    let mut scan = world.open_scan(query(&["{}"], world.snapshot()));
     let mut out = Vec::new();
     let one = Budget { events_max: 1, ..unbounded() };
     assert_eq!(scan.next(one, &mut out).expect("the slice succeeds"), Progress::More);
@@ -120,7 +120,7 @@ pub fn what_is_removed_between_slices_is_left_out<F: Fixture>() {
 pub fn a_limit_spans_slices<F: Fixture>() {
     let writes = notes(30);
     let world = world_of::<F>(&writes);
-    let mut scan = world.open_scan(query(&[r#"{"limit":10}"#], world.store().snapshot()));
+    let mut scan = world.open_scan(query(&[r#"{"limit":10}"#], world.snapshot()));
     let answer = drain(scan.as_mut(), Budget { events_max: 3, ..unbounded() });
     assert_eq!((answer.stored.len(), answer.completeness), (10, Completeness::Limited));
 }

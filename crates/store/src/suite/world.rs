@@ -127,6 +127,11 @@ impl<F: Fixture> World<F> {
         self.0.reopen()
     }
 
+    /// The end of the log.
+    pub(super) fn snapshot(&self) -> Cursor {
+        self.store().snapshot().expect("the store answers")
+    }
+
     pub(super) fn commit(&self, writes: &[&Write]) -> Committed {
         let writes: Vec<Write> = writes.iter().map(|write| (*write).clone()).collect();
         self.store().commit(Batch::of(writes, 1_000)).expect("the commit succeeds")
@@ -157,7 +162,7 @@ impl<F: Fixture> World<F> {
 
     /// All that matches any of these filters now, in one slice.
     pub(super) fn read(&self, filters: &[&str]) -> Answer {
-        let mut scan = self.open_scan(query(filters, self.store().snapshot()));
+        let mut scan = self.open_scan(query(filters, self.snapshot()));
         drain(scan.as_mut(), unbounded())
     }
 
@@ -193,7 +198,7 @@ impl<F: Fixture> World<F> {
 pub(super) fn query(filters: &[&str], cursor: Cursor) -> Query {
     let parse = |text: &&str| wire::filter(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let filters = filters.iter().map(parse).map(with_limit).collect();
-    Query { filters, cursor, visible: Arc::new(|_: &Event| true) }
+    Query { filters, cursor: Some(cursor), visible: Arc::new(|_: &Event| true) }
 }
 
 /// A filter and the limit it names.

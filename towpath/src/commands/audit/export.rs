@@ -38,6 +38,8 @@ struct Told<'a> {
     group: Option<&'a str>,
     #[serde(skip_serializing_if = "<[u64]>::is_empty")]
     removed: &'a [u64],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    removed_elsewhere: &'a [(u32, u64)],
     leaf: String,
 }
 
@@ -135,6 +137,7 @@ fn line(entry: &Entry) -> Line<'_> {
             Group::Hashed(_) => None,
         }),
         removed: &leaf.removed,
+        removed_elsewhere: &leaf.removed_elsewhere,
         leaf: const_hex::encode(leaf.to_bytes()),
     });
     let (stream, index) = (entry.stream.0, entry.seq.0 - 1);

@@ -1,0 +1,91 @@
+//! The thread that keeps the lease: renews it while this pod lives, seals the streams of pods that do not, and looks at the others.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use towpath_audit::{Hash, Head};
+use towpath_store::{Error, Seq, StreamId};
+
+use crate::{PodStream, Shared, upkeep};
+
+/// A third of the lease: two renewals may fail.
+const BEATS_PER_LEASE: u32 = 3;
+/// Clocks that differ by more are an operator's business.
+const SKEW_MAX_S: f64 = 2.0;
+
+/// Runs until the store is dropped.
+pub(crate) fn run(shared: &Weak<Shared>, pause: Duration) {
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        match beat(&shared) {
+            Ok(()) => shared.note_success(),
+            Err(error) => {
+                tracing::warn!(%error, "the database does not answer the heartbeat");
+                shared.note_failure(&error);
+            }
+        }
+        shared.pause(pause / BEATS_PER_LEASE);
+        if shared.is_stopping() {
+            return;
+        }
+    }
+}
+
+pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
+    let lease_s = shared.config.lease.as_secs_f64();
+    let ours = *shared.lease.lock();
+    if let Some((stream, fence)) = ours {
+        let rows = shared.pool.with(|session| {
+            session.query("renew the lease", &shared.sql.renew, &[&(stream.0 as i32), &fence, &lease_s])
+        })?;
+        if rows.is_empty() {
+            shared.lost_stream(stream);
+        }
+    }
+    shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;
+    let streams = look(shared)?;
+    let others = streams.iter().filter(|stream| ours.is_none_or(|(own, _)| own != stream.stream));
+    *shared.others.lock() = others.clone().filter_map(|other| Some((other.stream, other.head?))).collect();
+    if shared.config.audit {
+        for other in
+            others.filter(|other| other.owner.is_none() && other.head.is_none_or(|head| head.size < other.last.0))
+        {
+            upkeep::finish_tree(shared, other.stream, other.last)?;
+        }
+    }
+    Ok(())
+}
+
+/// The streams as the database has them; compares its clock with ours on the way.
+pub(crate) fn look(shared: &Shared) -> Result<Vec<PodStream>, Error> {
+    let rows = shared.pool.with(|session| session.query("look at the streams", &shared.sql.streams, &[]))?;
+    if let Some(row) = rows.first() {
+        note_clock(shared, row.get(7));
+    }
+    rows.iter().map(pod_stream).collect()
+}
+
+fn pod_stream(row: &postgres::Row) -> Result<PodStream, Error> {
+    let root: Option<&[u8]> = row.get(6);
+    let root =
+        root.map(|root| root.try_into().map(Hash).map_err(|_| crate::row::malformed("audit tree"))).transpose()?;
+    Ok(PodStream {
+        stream: StreamId(row.get::<_, i32>(0) as u32),
+        owner: row.get(1),
+        fence: row.get(2),
+        last: Seq(row.get::<_, i64>(3) as u64),
+        lease_s: row.get(4),
+        head: root.map(|root| Head { size: row.get::<_, i64>(5) as u64, root }),
+    })
+}
+
+fn note_clock(shared: &Shared, database: f64) {
+    let ahead = database - shared.clock.unix_ms() as f64 / 1e3;
+    shared.metrics.clock_ahead.set(ahead);
+    if ahead.abs() > SKEW_MAX_S {
+        tracing::warn!(
+            ahead_s = ahead,
+            "this machine's clock and the database's differ: events dated now may be refused, or expire at the wrong time"
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! The event store on PostgreSQL, shared by any number of pods.
+//!
+//! ```text
+//! commit ─▶ one call of one function: decisions, rows, log entries, the stream's last place; one transaction
+//! scan   ─▶ a query a filter and slice, each from one index; as of a cursor over all streams
+//! log    ─▶ a stream a pod; owned by lease, fenced in every commit
+//! ```
+//! PostgreSQL 15 or newer. Calls block; nothing here is kept that another pod could change, but the tree of the own stream.
+//!
+//! Owns: the tables and the statements, the lease, the pool. Must not know: sockets, subscriptions, who may read what, the bus.
+
+mod config;
+mod connect;
+mod heartbeat;
+mod metrics;
+mod migrate;
+mod parts;
+mod pool;
+mod read;
+mod row;
+mod scan;
+mod statements;
+mod terms;
+mod tree;
+mod upkeep;
+mod writer;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use std::time::Duration;
+use towpath_audit::{Hash, Head};
+use towpath_protocol::{EventId, PublicKey};
+use towpath_runtime::Clock;
+use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats, StreamId};
+
+pub use config::Config;
+pub use metrics::Metrics;
+
+use connect::Connector;
+use pool::{Pool, Session};
+use statements::Statements;
+use writer::Writer;
+
+/// One stream of the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodStream {
+    /// Which.
+    pub stream: StreamId,
+    /// The pod that commits to it; `None` if it is sealed.
+    pub owner: Option<String>,
+    /// How often it has changed hands.
+    pub fence: i64,
+    /// Its last entry.
+    pub last: Seq,
+    /// Seconds that are left of the lease.
+    pub lease_s: f64,
+    /// Its audit tree, as far as it has been written down.
+    pub head: Option<Head>,
+}
+
+/// A pod's store. Clones share it; its stream is given back with the last of them.
+#[derive(Clone)]
+pub struct PostgresStore(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    heartbeat: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Shared {
+    config: Config,
+    clock: Arc<dyn Clock>,
+    sql: Statements,
+    pool: Pool,
+    writer: Mutex<Writer>,
+    /// The stream of this pod and its fence.
+    lease: Mutex<Option<(StreamId, i64)>>,
+    own: Mutex<Option<(StreamId, Head)>>,
+    others: Mutex<Vec<(StreamId, Head)>>,
+    failure: Mutex<Option<Error>>,
+    parts_seen: Mutex<Option<Instant>>,
+    stopping: Mutex<bool>,
+    stop: Condvar,
+    metrics: Metrics,
+}
+
+impl Shared {
+    fn note_failure(&self, error: &Error) {
+        *self.failure.lock() = Some(error.clone());
+    }
+
+    fn note_success(&self) {
+        *self.failure.lock() = None;
+    }
+
+    fn note_lease(&self, lease: Option<(StreamId, i64)>) {
+        *self.lease.lock() = lease;
+    }
+
+    /// Another pod has taken the stream, or sealed it.
+    fn lost_stream(&self, stream: StreamId) {
+        let mut lease = self.lease.lock();
+        if lease.is_some_and(|(own, _)| own == stream) {
+            *lease = None;
+            self.metrics.leases_lost.inc();
+            tracing::warn!(stream = stream.0, "this pod lost its stream; it commits to another from now on");
+        }
+    }
+
+    /// Waits, but not for a store that stops.
+    fn pause(&self, pause: Duration) {
+        let mut stopping = self.stopping.lock();
+        if !*stopping {
+            self.stop.wait_for(&mut stopping, pause);
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.lock()
+    }
+
+    fn make_parts(&self, created: &[i64]) -> Result<bool, Error> {
+        upkeep::make_parts(self, created)
+    }
+}
+
+/// Brings the tables in the database up to this program's version, before pods of this version start. Returns the versions before and
+/// after. `now` in seconds since 1970.
+pub fn migrate(config: &Config, now: u64) -> Result<(i32, i32), Error> {
+    let mut client = Connector::new(config)?.connect()?;
+    migrate::migrate(&mut client, &config.schema, now)
+}
+
+impl PostgresStore {
+    /// Connects, migrates if that is needed, and takes a stream.
+    pub fn open(config: Config, clock: Arc<dyn Clock>, metrics: Metrics) -> Result<Self, Error> {
+        let connector = Connector::new(&config)?;
+        let mut client = connector.connect()?;
+        migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
+        let readers = match config.readers {
+            Some(readers) => readers,
+            None => readers_of(&mut Session::new(client))?,
+        };
+        let shared = Arc::new(Shared {
+            sql: Statements::new(&config.schema),
+            pool: Pool::new(connector, readers, Arc::clone(&clock), metrics.clone()),
+            config,
+            clock,
+            writer: Mutex::default(),
+            lease: Mutex::default(),
+            own: Mutex::default(),
+            others: Mutex::default(),
+            failure: Mutex::default(),
+            parts_seen: Mutex::default(),
+            stopping: Mutex::default(),
+            stop: Condvar::new(),
+            metrics,
+        });
+        shared.writer.lock().ensure(&shared)?;
+        heartbeat::beat(&shared)?;
+        let (weak, lease) = (Arc::downgrade(&shared), shared.config.lease);
+        let thread = std::thread::Builder::new().name("lease".into()).spawn(move || heartbeat::run(&weak, lease));
+        let heartbeat = Some(thread.map_err(|error| Error::io("start the heartbeat", error))?);
+        Ok(Self(Arc::new(Inner { shared, heartbeat })))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Ties the database to a relay's key the first time, and says whether it is that relay's. With it comes the cluster's own id.
+    pub fn claim(&self, relay: &PublicKey) -> Result<(bool, String), Error> {
+        let shared = self.shared();
+        let key = &relay.as_bytes()[..];
+        let rows = shared.pool.with(|session| session.query("claim the database", &shared.sql.claim, &[&key]))?;
+        let row = rows.first().ok_or_else(|| row::malformed("cluster"))?;
+        Ok((row.get::<_, &[u8]>(0) == key, row.get(1)))
+    }
+
+    /// The stream that this pod commits to, unless it is between two.
+    pub fn stream(&self) -> Option<StreamId> {
+        self.shared().lease.lock().map(|(stream, _)| stream)
+    }
+
+    /// All streams of the cluster.
+    pub fn streams(&self) -> Result<Vec<PodStream>, Error> {
+        heartbeat::look(self.shared())
+    }
+}
+
+/// Of what the server allows, a tenth is a pod's: ten pods and the tools of an operator fit.
+fn readers_of(session: &mut Session) -> Result<usize, Error> {
+    let rows = session.query("ask for the connection limit", "select current_setting('max_connections')::int", &[])?;
+    let max = rows.first().map_or(100, |row| row.get::<_, i32>(0));
+    Ok(usize::try_from(max / 10).unwrap_or(8).clamp(3, 16))
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        *self.shared.stopping.lock() = true;
+        self.shared.stop.notify_all();
+        if let Some(heartbeat) = self.heartbeat.take()
+            && heartbeat.join().is_err()
+        {
+            tracing::error!("the heartbeat's thread panicked");
+        }
+        let kept = upkeep::keep_tree(&self.shared);
+        let released = self.shared.writer.lock().release(&self.shared);
+        if let Err(error) = kept.and(released) {
+            tracing::warn!(%error, "the stream was not given back; it is free when its lease has run out");
+        }
+    }
+}
+
+impl EventStore for PostgresStore {
+    fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        let result = self.shared().writer.lock().commit(self.shared(), &batch);
+        match &result {
+            Ok(_) => self.shared().note_success(),
+            Err(error) => self.shared().note_failure(error),
+        }
+        result
+    }
+
+    fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
+        read::place_of(self.shared(), id)
+    }
+
+    /// Asking would cost a round trip; the commit finds out.
+    fn is_known(&self, _: &EventId) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn snapshot(&self) -> Result<Cursor, Error> {
+        read::snapshot(self.shared())
+    }
+
+    fn scan(&self, query: Query) -> Result<Box<dyn Scan>, Error> {
+        Ok(Box::new(scan::PostgresScan::new(Arc::clone(self.shared()), query)))
+    }
+
+    fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
+        read::since(self.shared(), cursor, page)
+    }
+
+    /// This pod's as of its last commit, the others' as they last wrote it down.
+    fn heads(&self) -> Vec<(StreamId, Head)> {
+        let own = *self.shared().own.lock();
+        let mut heads: Vec<_> = own.into_iter().chain(self.shared().others.lock().iter().copied()).collect();
+        heads.sort_unstable_by_key(|(stream, _)| stream.0);
+        heads
+    }
+
+    fn tree_hashes(&self, stream: StreamId, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error> {
+        let size = self.heads().iter().find(|(id, _)| *id == stream).map_or(0, |(_, head)| head.size);
+        let shared = self.shared();
+        shared.pool.with(|session| tree::hashes(shared, session, (stream, size), level, first, count))
+    }
+
+    fn follower(&self, name: &str) -> Result<Option<Cursor>, Error> {
+        let shared = self.shared();
+        let rows =
+            shared.pool.with(|session| session.query("read a follower's place", &shared.sql.follower, &[&name]))?;
+        let mut cursor = Cursor::start();
+        for row in &rows {
+            cursor.advance(StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
+        }
+        Ok((!rows.is_empty()).then_some(cursor))
+    }
+
+    fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error> {
+        let shared = self.shared();
+        let streams: Vec<i32> = cursor.places().map(|(stream, _)| stream.0 as i32).collect();
+        let seqs: Vec<i64> = cursor.places().map(|(_, seq)| seq.0 as i64).collect();
+        let kept = shared.pool.with(|session| {
+            session.query("keep a follower's place", &shared.sql.keep_follower, &[&name, &streams, &seqs])
+        });
+        kept.map(drop)
+    }
+
+    fn maintain(&self, now: u64) -> Result<bool, Error> {
+        upkeep::maintain(self.shared(), now)
+    }
+
+    fn health(&self) -> Result<(), Error> {
+        self.shared().failure.lock().clone().map_or(Ok(()), Err)
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        let shared = self.shared();
+        let stream = self.stream().map_or(-1, |stream| stream.0 as i32);
+        let rows = shared.pool.with(|session| session.query("ask for figures", &shared.sql.stats, &[&stream]))?;
+        let row = rows.first().ok_or_else(|| row::malformed("figures"))?;
+        let number = |column: usize| row.get::<_, i64>(column) as u64;
+        Ok(Stats {
+            events: number(0),
+            last_seq: Seq(number(1)),
+            log_bytes: number(2) + number(3),
+            live_bytes: number(3),
+            index_bytes: number(4),
+        })
+    }
+}

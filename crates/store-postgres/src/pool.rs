@@ -1,0 +1,151 @@
+//! Connections for reading: as many as there may be, made when they are needed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use postgres::{Client, Statement};
+use towpath_runtime::Clock;
+use towpath_store::Error;
+
+use crate::connect::{Connector, is_lost, unavailable};
+use crate::metrics::Metrics;
+
+/// Nobody waits longer for a connection.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Statements kept ready on one connection.
+const PREPARED_MAX: usize = 64;
+
+/// A connection and what is prepared on it.
+pub(crate) struct Session {
+    client: Client,
+    prepared: HashMap<String, Statement>,
+    /// Whether the next statement finds the connection as the server left it.
+    sound: bool,
+}
+
+impl Session {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, prepared: HashMap::new(), sound: true }
+    }
+
+    /// The rows of `sql`, which is prepared the first time.
+    pub(crate) fn query(
+        &mut self,
+        context: &'static str,
+        sql: &str,
+        parameters: &[&(dyn postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<postgres::Row>, Error> {
+        let rows = self.try_query(sql, parameters);
+        rows.map_err(|error| {
+            self.sound &= !is_lost(&error);
+            unavailable(context, &error)
+        })
+    }
+
+    /// The same, with the driver's error.
+    pub(crate) fn try_query(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn postgres::types::ToSql + Sync)],
+    ) -> Result<Vec<postgres::Row>, postgres::Error> {
+        let statement = match self.prepared.get(sql) {
+            Some(statement) => statement.clone(),
+            None => {
+                if self.prepared.len() >= PREPARED_MAX {
+                    self.prepared.clear();
+                }
+                let statement = self.client.prepare(sql)?;
+                self.prepared.insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        self.client.query(&statement, parameters)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}
+
+/// See the module.
+pub(crate) struct Pool {
+    connector: Connector,
+    state: Mutex<State>,
+    freed: Condvar,
+    size: usize,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Session>,
+    open: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(connector: Connector, size: usize, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        metrics.pool_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+        Self { connector, state: Mutex::default(), freed: Condvar::new(), size: size.max(1), clock, metrics }
+    }
+
+    /// Has `act` use a connection. One that the server cut is replaced, and `act` tried once more: it only reads.
+    pub(crate) fn with<T>(&self, mut act: impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+        loop {
+            let (mut session, used) = self.take()?;
+            let result = act(&mut session);
+            let lost = !session.sound || session.client.is_closed();
+            self.give_back(session, !lost);
+            if result.is_ok() || !lost || !used {
+                return result;
+            }
+        }
+    }
+
+    /// One more connection, beside the pool's.
+    pub(crate) fn connect(&self) -> Result<Session, Error> {
+        self.connector.connect().map(Session::new)
+    }
+
+    /// A session, and whether it was used before.
+    fn take(&self) -> Result<(Session, bool), Error> {
+        let mut state = self.state.lock();
+        let since = self.clock.instant();
+        loop {
+            if let Some(session) = state.idle.pop() {
+                return Ok((session, true));
+            }
+            if state.open < self.size {
+                break;
+            }
+            self.metrics.pool_waits.inc();
+            if self.freed.wait_until(&mut state, since + WAIT_MAX).timed_out() {
+                return Err(Error::Unavailable("every connection to the database is in use".into()));
+            }
+        }
+        state.open += 1;
+        drop(state);
+        self.metrics.pool_open.inc();
+        let session = self.connect();
+        if session.is_err() {
+            self.forget();
+        }
+        session.map(|session| (session, false))
+    }
+
+    fn give_back(&self, session: Session, sound: bool) {
+        if !sound {
+            return self.forget();
+        }
+        self.state.lock().idle.push(session);
+        self.freed.notify_one();
+    }
+
+    fn forget(&self) {
+        self.state.lock().open -= 1;
+        self.metrics.pool_open.dec();
+        self.freed.notify_one();
+    }
+}

@@ -1,0 +1,48 @@
+//! Reading the log: a page behind a cursor, the place of an event.
+
+use towpath_protocol::EventId;
+use towpath_store::{Cursor, Entry, Error, Page, Record, Seq, StreamId};
+
+use crate::Shared;
+use crate::row;
+
+/// Entries of one page, whatever is asked for.
+const ENTRIES_MAX: usize = 4_096;
+
+pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
+    let rows = shared.pool.with(|session| session.query("look at the streams", &shared.sql.snapshot, &[]))?;
+    let mut cursor = Cursor::start();
+    for row in rows {
+        cursor.advance(StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
+    }
+    Ok(cursor)
+}
+
+pub(crate) fn since(shared: &Shared, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
+    let streams: Vec<i32> = cursor.places().map(|(stream, _)| stream.0 as i32).collect();
+    let seqs: Vec<i64> = cursor.places().map(|(_, seq)| i64::try_from(seq.0).unwrap_or(i64::MAX)).collect();
+    let entries_max = page.entries_max.clamp(1, ENTRIES_MAX) as i64;
+    let bytes_max = i64::try_from(page.bytes_max).unwrap_or(i64::MAX);
+    let rows = shared.pool.with(|session| {
+        session.query("read the log", &shared.sql.since, &[&streams, &seqs, &entries_max, &bytes_max])
+    })?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for row in &rows {
+        let entry = row::entry(row)?;
+        if let Record::Event { event, .. } = &entry.record {
+            bytes += event.json().len();
+        }
+        entries.push(entry);
+        if entries.len() >= page.entries_max || bytes >= page.bytes_max {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+pub(crate) fn place_of(shared: &Shared, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
+    let id = &id.as_bytes()[..];
+    let rows = shared.pool.with(|session| session.query("look for an event", &shared.sql.place_of, &[&id]))?;
+    let place = |row: &postgres::Row| (StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
+    Ok(rows.first().map(place))
+}

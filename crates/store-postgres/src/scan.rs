@@ -1,0 +1,344 @@
+//! Scans: from filters to events, a slice at a time.
+//!
+//! ```text
+//! plan     each filter → the order that narrows it most, and the keys to look up in it
+//! source   one filter: the newest of each key's candidates, in one query, down to a horizon below which one may be missing
+//! merge    all sources, newest first; the same event from several is taken once
+//! ```
+//! Between slices a scan holds the place of the last event it looked at. A query looks at a bounded number of candidates, however few
+//! of them match.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use towpath_protocol::{EventId, Filter, IndexedTags};
+use towpath_store::{Budget, Count, Cursor, Error, Progress, Query, Scan, Seq, Stored, StreamId, Tally, Verdict};
+
+use crate::Shared;
+use crate::parts::kept;
+use crate::read;
+use crate::row;
+use crate::terms::term;
+
+/// Candidates of one query.
+const CANDIDATES_MAX: usize = 4_096;
+/// Of one key: the least worth a look.
+const OF_KEY_MIN: usize = 2;
+/// Keys of one query: a filter with more is read in turns.
+const KEYS_MAX: usize = 2_048;
+/// What a filter that is counted wants at once.
+const EVENTS_AT_ONCE: usize = 512;
+
+/// Newest first, ties by lowest id.
+type Place = (Reverse<i64>, [u8; 32]);
+
+/// A candidate.
+struct Found {
+    place: Place,
+    /// `None` if it does not match or is gone.
+    stored: Option<(StreamId, Seq, Vec<u8>)>,
+}
+
+/// How a filter is read.
+enum Way {
+    Ids(Vec<EventId>),
+    Terms(Vec<i64>),
+    Authors(Vec<[u8; 32]>),
+    Kinds(Vec<i32>),
+    Time,
+}
+
+/// One filter's candidates.
+struct Source {
+    number: usize,
+    way: Way,
+    since: i64,
+    until: i64,
+    kinds: Option<Vec<i32>>,
+    authors: Option<Vec<[u8; 32]>>,
+    /// Candidates in order, from behind the scan's place on.
+    found: VecDeque<Found>,
+    /// There is nothing behind `found`.
+    ended: bool,
+    /// How far the candidates were read.
+    after: Option<Place>,
+    at_once: usize,
+}
+
+impl Source {
+    fn of(number: usize, filter: &Filter) -> Self {
+        let nothing = filter.matches_nothing();
+        let kinds = filter.kinds.as_ref().map(|kinds| kinds.iter().map(|kind| i32::from(*kind)).collect());
+        let authors: Option<Vec<[u8; 32]>> =
+            filter.authors.as_ref().map(|authors| authors.iter().map(|author| *author.as_bytes()).collect());
+        Self {
+            number,
+            way: choose(filter),
+            since: kept(filter.since),
+            until: kept(filter.until.unwrap_or(0)),
+            kinds,
+            authors,
+            found: VecDeque::new(),
+            ended: nothing,
+            after: None,
+            at_once: 0,
+        }
+    }
+
+    fn keys(&self) -> usize {
+        match &self.way {
+            Way::Ids(ids) => ids.len(),
+            Way::Terms(terms) => terms.len(),
+            Way::Authors(authors) => authors.len(),
+            Way::Kinds(kinds) => kinds.len(),
+            Way::Time => 1,
+        }
+    }
+
+    /// Forgets what was read and not used, for a new slice behind `after`.
+    fn rewind(&mut self, after: Option<Place>) {
+        if !self.found.is_empty() {
+            self.found.clear();
+            self.ended = false;
+        }
+        self.after = after;
+        self.at_once = 0;
+    }
+
+    /// Reads the next candidates, about as many as are wanted.
+    fn fill(&mut self, shared: &Shared, wanted: usize) -> Result<(), Error> {
+        let keys = self.keys().max(1);
+        // What is looked at without finding enough is looked at in larger steps.
+        self.at_once = (self.at_once * 4).max(wanted.saturating_mul(2) / keys + OF_KEY_MIN).max(wanted.min(64) / keys);
+        self.at_once = self.at_once.min((CANDIDATES_MAX / keys.min(KEYS_MAX)).max(1));
+        let mut horizon: Option<Place> = None;
+        let mut all = Vec::new();
+        for from in (0..keys).step_by(KEYS_MAX) {
+            let until = keys.min(from + KEYS_MAX);
+            let rows = self.query(shared, from, until)?;
+            let mut of_key = vec![(0_usize, None); until - from];
+            for (key, found) in rows {
+                let Some(count) = of_key.get_mut(key) else { continue };
+                *count = (count.0 + 1, Some(found.place));
+                all.push(found);
+            }
+            let unfinished = of_key.iter().filter(|(count, _)| *count >= self.at_once).filter_map(|(_, last)| *last);
+            horizon = unfinished.chain(horizon).min();
+        }
+        if matches!(self.way, Way::Ids(_)) {
+            horizon = None;
+        }
+        all.sort_unstable_by_key(|found| found.place);
+        all.dedup_by_key(|found| found.place);
+        if let Some(horizon) = horizon {
+            all.retain(|found| found.place <= horizon);
+        }
+        self.ended = horizon.is_none();
+        self.after = horizon.or(self.after);
+        self.found.extend(all);
+        Ok(())
+    }
+
+    /// Rows of the keys `from..until`, with the number of the key among them; those of a key in order.
+    fn query(&self, shared: &Shared, from: usize, until: usize) -> Result<Vec<(usize, Found)>, Error> {
+        let (after_time, after_id) = match &self.after {
+            None => (self.until, [0; 32]),
+            Some((Reverse(time), id)) => (*time, *id),
+        };
+        let until_time = self.until.min(after_time);
+        // Behind an event that is later than anything of this filter, nothing has been read yet.
+        let first = self.after.is_none() || after_time > self.until;
+        let at_once = self.at_once as i64;
+        let authors = self.authors.as_ref().map(|keys| keys.iter().map(|key| &key[..]).collect::<Vec<_>>());
+        let (since, after_id) = (self.since, &after_id[..]);
+        let sql = &shared.sql;
+        let rows = shared.pool.with(|session| match &self.way {
+            Way::Ids(ids) => {
+                let ids: Vec<&[u8]> = ids[from..until].iter().map(|id| &id.as_bytes()[..]).collect();
+                session.query("read events", &sql.scan_ids, &[&ids, &since, &until_time, &after_id, &first])
+            }
+            Way::Terms(terms) => session.query(
+                "read events",
+                &sql.scan_terms,
+                &[&&terms[from..until], &since, &until_time, &after_id, &first, &at_once, &self.kinds, &authors],
+            ),
+            Way::Authors(keys) => {
+                let keys: Vec<&[u8]> = keys[from..until].iter().map(|key| &key[..]).collect();
+                let parameters: [&(dyn postgres::types::ToSql + Sync); 7] =
+                    [&keys, &since, &until_time, &after_id, &first, &at_once, &self.kinds];
+                session.query("read events", &sql.scan_authors, &parameters)
+            }
+            Way::Kinds(kinds) => session.query(
+                "read events",
+                &sql.scan_kinds,
+                &[&&kinds[from..until], &since, &until_time, &after_id, &first, &at_once, &authors],
+            ),
+            Way::Time => {
+                session.query("read events", &sql.scan_time, &[&since, &until_time, &after_id, &first, &at_once])
+            }
+        })?;
+        rows.iter().map(found).collect()
+    }
+}
+
+/// A row of a scan: key number, created_at, id, stream, seq, json.
+fn found(row: &postgres::Row) -> Result<(usize, Found), Error> {
+    let key = usize::try_from(row.get::<_, i64>(0) - 1).map_err(|_| row::malformed("answer"))?;
+    let id: [u8; 32] = row.get::<_, &[u8]>(2).try_into().map_err(|_| row::malformed("ids"))?;
+    let json: Option<&[u8]> = row.get(5);
+    let stored = json.map(|json| {
+        let (stream, seq): (i32, i64) = (row.get(3), row.get(4));
+        (StreamId(stream as u32), Seq(seq as u64), json.to_vec())
+    });
+    Ok((key, Found { place: (Reverse(row.get(1)), id), stored }))
+}
+
+/// Which order answers a filter with the least reading.
+fn choose(filter: &Filter) -> Way {
+    if let Some(ids) = &filter.ids {
+        return Way::Ids(ids.to_vec());
+    }
+    let authors = filter.authors.as_ref().map_or(usize::MAX, |authors| authors.len().saturating_mul(8));
+    let tags = filter.tags.iter().map(|tag| (tag.values.len().saturating_mul(spread(tag.name)), tag));
+    let tag = tags.min_by_key(|(cost, _)| *cost).filter(|(cost, _)| *cost <= authors);
+    match (tag, &filter.authors, &filter.kinds) {
+        (Some((_, tag)), _, _) => {
+            let mut terms: Vec<i64> = tag.values.iter().map(|value| term(tag.name, value)).collect();
+            terms.sort_unstable();
+            terms.dedup();
+            Way::Terms(terms)
+        }
+        (None, Some(authors), _) => Way::Authors(authors.iter().map(|author| *author.as_bytes()).collect()),
+        (None, None, Some(kinds)) => Way::Kinds(kinds.iter().map(|kind| i32::from(*kind)).collect()),
+        (None, None, None) => Way::Time,
+    }
+}
+
+/// How many events tend to share a value of a tag, in no unit.
+fn spread(tag: u8) -> usize {
+    match tag {
+        b'e' | b'E' | b'a' | b'A' | b'q' | b'd' | b'i' | b'I' => 1,
+        b'p' | b'P' | b'h' => 4,
+        _ => 16,
+    }
+}
+
+/// See the module.
+pub(crate) struct PostgresScan {
+    shared: Arc<Shared>,
+    query: Query,
+    cursor: Option<Cursor>,
+    start: Cursor,
+    sources: Vec<Source>,
+    tally: Tally,
+    /// The last event looked at.
+    at: Option<Place>,
+}
+
+impl PostgresScan {
+    pub(crate) fn new(shared: Arc<Shared>, query: Query) -> Self {
+        let sources =
+            query.filters.iter().enumerate().map(|(number, (filter, _))| Source::of(number, filter)).collect();
+        let tally = Tally::new(&query.filters);
+        Self { shared, cursor: query.cursor.clone(), start: Cursor::start(), query, sources, tally, at: None }
+    }
+
+    /// The cursor is read before the first event is: what it covers can be seen by every query that follows.
+    fn begin(&mut self) -> Result<(), Error> {
+        if self.cursor.is_none() {
+            self.cursor = Some(read::snapshot(&self.shared)?);
+        }
+        for source in &mut self.sources {
+            source.rewind(self.at);
+        }
+        Ok(())
+    }
+
+    fn slice(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
+        self.begin()?;
+        let (mut events, mut bytes) = (0, 0);
+        loop {
+            let wanted = budget.events_max.saturating_sub(events).clamp(1, EVENTS_AT_ONCE);
+            let Some(next) = self.next_place(wanted)? else {
+                return Ok(Progress::Done(self.tally.at_end()));
+            };
+            self.at = Some(next);
+            if let Some(stored) =
+                self.take(next).map(|(stream, seq, json)| self.admit(stream, seq, &json)).transpose()?.flatten()
+            {
+                events += 1;
+                bytes += stored.event.json().len();
+                found(stored);
+            }
+            if let Some(completeness) = self.tally.finished() {
+                return Ok(Progress::Done(completeness));
+            }
+            if events >= budget.events_max || bytes >= budget.bytes_max || (budget.spent)() {
+                return Ok(Progress::More);
+            }
+        }
+    }
+
+    /// The newest candidate of all filters.
+    fn next_place(&mut self, wanted: usize) -> Result<Option<Place>, Error> {
+        let mut next: Option<Place> = None;
+        for source in &mut self.sources {
+            while source.found.is_empty() && !source.ended {
+                let wanted = wanted.min(limit_of(&self.query, source.number));
+                source.fill(&self.shared, wanted)?;
+            }
+            next = source.found.front().map(|found| found.place).into_iter().chain(next).min();
+        }
+        Ok(next)
+    }
+
+    /// Takes the candidate at `place` from every source that has it.
+    fn take(&mut self, place: Place) -> Option<(StreamId, Seq, Vec<u8>)> {
+        let mut taken = None;
+        for source in &mut self.sources {
+            if source.found.front().is_some_and(|found| found.place == place) {
+                let found = source.found.pop_front();
+                taken = taken.or(found.and_then(|found| found.stored));
+            }
+        }
+        taken
+    }
+
+    /// The event, if the scan returns it.
+    fn admit(&mut self, stream: StreamId, seq: Seq, json: &[u8]) -> Result<Option<Stored>, Error> {
+        if !self.cursor.as_ref().is_some_and(|cursor| cursor.covers(stream, seq)) {
+            return Ok(None);
+        }
+        let event = row::event(json)?;
+        let tags = IndexedTags::of(&event);
+        let filters = self.query.filters.iter().enumerate();
+        let matching: Vec<usize> = filters.filter(|(_, (f, _))| f.matches(&event, &tags)).map(|(n, _)| n).collect();
+        if matching.is_empty() || !(self.query.visible)(&event) {
+            return Ok(None);
+        }
+        let sent = self.tally.count(matching.into_iter()) == Verdict::Send;
+        drop(tags);
+        Ok(sent.then_some(Stored { stream, seq, event }))
+    }
+}
+
+/// One more than a filter may return shows whether its limit leaves anything out.
+fn limit_of(query: &Query, filter: usize) -> usize {
+    let limit = query.filters.get(filter).map_or(0, |(_, limit)| limit.events_max);
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1)
+}
+
+impl Scan for PostgresScan {
+    fn cursor(&self) -> &Cursor {
+        self.cursor.as_ref().unwrap_or(&self.start)
+    }
+
+    fn next(&mut self, budget: Budget<'_>, out: &mut Vec<Stored>) -> Result<Progress, Error> {
+        self.slice(budget, &mut |stored| out.push(stored))
+    }
+
+    fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error> {
+        self.slice(budget, &mut |stored| count.add(&stored.event))
+    }
+}

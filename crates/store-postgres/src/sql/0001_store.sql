@@ -1,0 +1,447 @@
+-- The store's tables. `$schema` is replaced by the schema's name.
+--
+-- log      one row an entry, for ever: what the audit leaf says. One process appends to a stream, so it has no gaps.
+-- events   what can be queried, with its canonical bytes; the one place that has them. By time, so that the busy indexes stay small.
+-- tags     what events are found by beside author, kind and time: 64 bits of the hash of a tag's name and value.
+
+create table $schema.streams (
+    stream      int primary key,
+    fence       bigint not null,
+    owner       text,
+    lease_until timestamptz not null,
+    last_seq    bigint not null default 0,
+    -- Accepted less removed, by this stream's commits: the sum over the streams is what is stored.
+    events      bigint not null default 0,
+    -- The last commit and what came of it, for a process that lost the answer.
+    token       bigint,
+    outcomes    smallint[],
+    tree_size   bigint not null default 0,
+    tree_root   bytea
+) with (fillfactor = 20);
+
+create table $schema.log (
+    stream          int not null,
+    seq             bigint not null,
+    committed_at    bigint not null,
+    -- 1 an event, 2 an expiry, 3 an act
+    record          smallint not null,
+    action          smallint not null,
+    source          smallint not null,
+    event_id        bytea,
+    kind            int,
+    pubkey          bytea,
+    group_id        bytea,
+    created_at      bigint,
+    removed_streams int[],
+    removed_seqs    bigint[],
+    -- The leaf's hash, once its owner has vanished and the rest is gone.
+    leaf            bytea,
+    primary key (stream, seq)
+);
+create index log_event on $schema.log (event_id) where record = 1 and event_id is not null;
+
+create table $schema.events (
+    created_at bigint not null,
+    id         bytea not null,
+    pubkey     bytea not null,
+    kind       int not null,
+    stream     int not null,
+    seq        bigint not null,
+    expires_at bigint,
+    address    bytea,
+    terms      bigint[],
+    json       bytea not null
+) partition by range (created_at);
+create unique index events_id on $schema.events (created_at desc, id);
+create index events_author on $schema.events (pubkey, created_at desc, id, kind);
+create index events_kind on $schema.events (kind, created_at desc, id);
+create index events_expiry on $schema.events (expires_at) where expires_at is not null;
+
+create table $schema.tags (
+    term       bigint not null,
+    created_at bigint not null,
+    id         bytea not null,
+    kind       int not null
+) partition by range (created_at);
+create index tags_term on $schema.tags (term, created_at desc, id, kind);
+
+-- The version that is stored under an address.
+create table $schema.versions (
+    address    bytea primary key,
+    created_at bigint not null,
+    id         bytea not null,
+    stream     int not null,
+    seq        bigint not null
+);
+create table $schema.deleted_ids (
+    id      bytea not null,
+    deleter bytea not null,
+    primary key (id, deleter)
+);
+create table $schema.deleted_addresses (
+    address bytea primary key,
+    until   bigint not null
+);
+create table $schema.vanished (
+    pubkey bytea primary key,
+    until  bigint not null
+);
+-- Entries whose leaf must be forgotten but for its hash: their owner has vanished.
+create table $schema.graves (
+    stream int not null,
+    seq    bigint not null,
+    primary key (stream, seq)
+);
+-- Entries whose event is gone, by author: should they vanish, these become graves.
+create table $schema.gone (
+    pubkey bytea not null,
+    stream int not null,
+    seq    bigint not null,
+    primary key (pubkey, stream, seq)
+);
+-- The audit tree: 256 leaf hashes a row, and the root over them.
+create table $schema.tiles (
+    stream int not null,
+    tile   bigint not null,
+    hashes bytea not null,
+    root   bytea not null,
+    primary key (stream, tile)
+);
+create table $schema.followers (
+    name   text not null,
+    stream int not null,
+    seq    bigint not null,
+    primary key (name, stream)
+);
+-- The parts that events and tags are kept in, by the time their authors claim.
+create table $schema.parts (
+    name  text primary key,
+    since bigint not null,
+    until bigint not null
+);
+
+-- Adds the part of events and tags from `p_since` up to before `p_until`.
+create function $schema.add_part(p_name text, p_since bigint, p_until bigint) returns void language plpgsql as $$
+declare
+    v_range text := format('for values from (%s) to (%s)', p_since, p_until);
+begin
+    if exists (select 1 from $schema.parts where name = p_name) then
+        return;
+    end if;
+    execute format('create table $schema.%I partition of $schema.events %s', 'events_' || p_name, v_range);
+    execute format('alter table $schema.%I alter column json set storage external', 'events_' || p_name);
+    execute format('create table $schema.%I partition of $schema.tags %s', 'tags_' || p_name, v_range);
+    insert into $schema.parts values (p_name, p_since, p_until);
+end $$;
+
+-- Adds a part in front of the last, which is open to the future, and moves there what the last has of it.
+create function $schema.add_month(p_name text, p_since bigint, p_until bigint) returns void language plpgsql as $$
+begin
+    perform 1 from $schema.parts where name = 'rest' and since = p_since for update;
+    if not found then
+        return;
+    end if;
+    alter table $schema.events detach partition $schema.events_rest;
+    alter table $schema.tags detach partition $schema.tags_rest;
+    perform $schema.add_part(p_name, p_since, p_until);
+    with moved as (delete from $schema.events_rest where created_at < p_until returning *)
+        insert into $schema.events select * from moved;
+    with moved as (delete from $schema.tags_rest where created_at < p_until returning *)
+        insert into $schema.tags select * from moved;
+    execute format('alter table $schema.events attach partition $schema.events_rest for values from (%s) to (maxvalue)', p_until);
+    execute format('alter table $schema.tags attach partition $schema.tags_rest for values from (%s) to (maxvalue)', p_until);
+    update $schema.parts set since = p_until where name = 'rest';
+end $$;
+
+-- Drops a part that has become empty; whether it was. A late event of that time has it made again.
+create function $schema.drop_part(p_name text) returns boolean language plpgsql as $$
+declare
+    v_held boolean;
+begin
+    execute format('select exists (select 1 from $schema.%I)', 'events_' || p_name) into v_held;
+    if v_held then
+        return false;
+    end if;
+    execute format('lock table $schema.%I, $schema.%I in access exclusive mode', 'events_' || p_name, 'tags_' || p_name);
+    execute format('select exists (select 1 from $schema.%I)', 'events_' || p_name) into v_held;
+    if v_held then
+        return false;
+    end if;
+    execute format('drop table $schema.%I, $schema.%I', 'events_' || p_name, 'tags_' || p_name);
+    delete from $schema.parts where name = p_name;
+    return true;
+end $$;
+
+-- Removes one event with what it is found by; its place, or nothing if it is not there.
+create function $schema.take_out(p_created_at bigint, p_id bytea, out o_stream int, out o_seq bigint) language plpgsql as $$
+declare
+    v_terms bigint[];
+    v_address bytea;
+    v_pubkey bytea;
+begin
+    delete from $schema.events e where e.created_at = p_created_at and e.id = p_id
+        returning e.stream, e.seq, e.terms, e.address, e.pubkey into o_stream, o_seq, v_terms, v_address, v_pubkey;
+    if not found then
+        return;
+    end if;
+    insert into $schema.gone values (v_pubkey, o_stream, o_seq);
+    if v_terms is not null then
+        delete from $schema.tags t where t.term = any (v_terms) and t.created_at = p_created_at and t.id = p_id;
+    end if;
+    if v_address is not null then
+        delete from $schema.versions v where v.address = v_address and v.id = p_id;
+    end if;
+end $$;
+
+-- One commit: decides every write as if those before it had been committed, stores what is accepted, and says what came of each.
+-- Outcomes: 0 accepted, 1 duplicate, 2 superseded, 3 deleted, 4 vanished.
+--
+-- `p_token` names the commit: the same again changes nothing and answers the same. A stream that is not the caller's any more, or not
+-- where the caller left it, is `TP001`. Numbers in `p_…_of` are those of the writes, from 1 on.
+--
+-- Locks, always in this order: removals against everything else (an event must not slip in beside its deletion), addresses, rows by
+-- (created_at, id).
+create function $schema.commit(
+    p_stream int, p_fence bigint, p_last_seq bigint, p_token bigint, p_at bigint, p_lease interval,
+    p_ids bytea[], p_pubkeys bytea[], p_created bigint[], p_kinds int[], p_sources smallint[], p_actions smallint[],
+    p_groups bytea[], p_expires bigint[], p_addresses bytea[], p_jsons bytea[], p_lone boolean[],
+    p_owner_of int[], p_owners bytea[],
+    p_term_of int[], p_terms bigint[],
+    p_target_of int[], p_targets bytea[], p_target_addresses bytea[], p_wrap_term bigint[],
+    p_act_actions smallint[], p_act_sources smallint[], p_act_ids bytea[], p_act_kinds int[], p_act_actors bytea[],
+    out o_outcomes smallint[], out o_removers bigint[], out o_removed_streams int[], out o_removed_seqs bigint[]
+) language plpgsql as $$
+declare
+    v_token bigint;
+    v_count int := coalesce(array_length(p_ids, 1), 0);
+    v_seq bigint := p_last_seq;
+    v_events bigint := 0;
+    v_from int := 1;
+    v_to int;
+    v_some smallint[];
+    v_accepted int;
+    v_outcome smallint;
+    v_removed record;
+    v_address bytea;
+    v_version record;
+    v_streams int[];
+    v_seqs bigint[];
+    v_by bigint;
+begin
+    select s.token, s.outcomes into v_token, o_outcomes from $schema.streams s where s.stream = p_stream;
+    if v_token = p_token then
+        select array_agg(r.seq), array_agg(r.rs), array_agg(r.rq) into o_removers, o_removed_streams, o_removed_seqs
+        from (select l.seq, u.rs, u.rq from $schema.log l, unnest(l.removed_streams, l.removed_seqs) u(rs, rq)
+              where l.stream = p_stream and l.seq > p_last_seq order by l.seq) r;
+        return;
+    end if;
+    o_outcomes := '{}';
+    -- What removes works alone; what only adds works side by side.
+    if exists (select 1 from unnest(p_actions) a where a in (3, 6)) then
+        perform pg_advisory_xact_lock(hashtext('$schema'), 1);
+    else
+        perform pg_advisory_xact_lock_shared(hashtext('$schema'), 1);
+    end if;
+    perform pg_advisory_xact_lock(hashtext('$schema') # 1, h)
+        from (select distinct hashtext(encode(a, 'hex')) h from unnest(p_addresses) a where a is not null order by 1) locks;
+
+    while v_from <= v_count loop
+        if not p_lone[v_from] then
+            -- A run of events that only add: decided and stored together.
+            v_to := v_from;
+            while v_to < v_count and not p_lone[v_to + 1] loop
+                v_to := v_to + 1;
+            end loop;
+            loop
+                select array_agg(d.outcome order by d.i), count(*) filter (where d.outcome = 0) into v_some, v_accepted
+                from (
+                    select w.i, (case
+                        when exists (select 1 from $schema.events e where e.created_at = w.created_at and e.id = w.id) then 1
+                        when w.kind <> 62 and exists (
+                            select 1 from $schema.vanished v where v.pubkey = w.pubkey and v.until >= w.created_at) then 4
+                        when o.vanished then 4
+                        when w.kind not in (5, 62) and exists (
+                            select 1 from $schema.deleted_ids d where d.id = w.id and d.deleter = w.pubkey) then 3
+                        when o.deleted then 3
+                        else 0 end)::smallint outcome
+                    from (select i, p_ids[i] id, p_pubkeys[i] pubkey, p_created[i] created_at, p_kinds[i] kind
+                          from generate_series(v_from, v_to) i) w
+                    left join (
+                        select own.i,
+                            bool_or(exists (select 1 from $schema.vanished v
+                                where v.pubkey = own.k and v.until >= p_created[own.i])) vanished,
+                            bool_or(exists (select 1 from $schema.deleted_ids d
+                                where d.id = p_ids[own.i] and d.deleter = own.k)) deleted
+                        from unnest(p_owner_of, p_owners) own(i, k)
+                        where own.i between v_from and v_to group by own.i
+                    ) o on o.i = w.i
+                ) d;
+                begin
+                    with fresh as materialized (
+                        select w.i, v_seq + row_number() over (order by w.i) seq
+                        from unnest(v_some) with ordinality o(outcome, n)
+                        cross join lateral (select (v_from + o.n - 1)::int i) w where o.outcome = 0
+                    ), stored as (
+                        insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, terms, json)
+                        select p_created[f.i], p_ids[f.i], p_pubkeys[f.i], p_kinds[f.i], p_stream, f.seq, p_expires[f.i],
+                            t.terms, p_jsons[f.i]
+                        from fresh f left join (
+                            select of, array_agg(term) terms from unnest(p_term_of, p_terms) t(of, term)
+                            where of between v_from and v_to group by of
+                        ) t on t.of = f.i
+                        order by 1 desc, 2
+                    ), tagged as (
+                        insert into $schema.tags (term, created_at, id, kind)
+                        select t.term, p_created[f.i], p_ids[f.i], p_kinds[f.i]
+                        from unnest(p_term_of, p_terms) t(of, term) join fresh f on f.i = t.of
+                    )
+                    insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey, group_id,
+                        created_at)
+                    select p_stream, f.seq, p_at, 1, p_actions[f.i], p_sources[f.i], p_ids[f.i], p_kinds[f.i], p_pubkeys[f.i],
+                        p_groups[f.i], p_created[f.i]
+                    from fresh f order by f.seq;
+                    exit;
+                exception when unique_violation then
+                    -- Another process has just stored one of them: now it can be seen.
+                end;
+            end loop;
+            o_outcomes := o_outcomes || v_some;
+            v_seq := v_seq + v_accepted;
+            v_events := v_events + v_accepted;
+            v_from := v_to + 1;
+            continue;
+        end if;
+
+        -- An event that takes something's place or removes something.
+        v_address := p_addresses[v_from];
+        v_streams := null;
+        v_seqs := null;
+        v_outcome := (case
+            when exists (select 1 from $schema.events e where e.created_at = p_created[v_from] and e.id = p_ids[v_from]) then 1
+            when p_kinds[v_from] <> 62 and exists (select 1 from $schema.vanished v
+                where v.pubkey = p_pubkeys[v_from] and v.until >= p_created[v_from]) then 4
+            when p_kinds[v_from] not in (5, 62) and exists (select 1 from $schema.deleted_ids d
+                where d.id = p_ids[v_from] and d.deleter = p_pubkeys[v_from]) then 3
+            when v_address is not null and exists (select 1 from $schema.deleted_addresses d
+                where d.address = v_address and d.until >= p_created[v_from]) then 3
+            else 0 end)::smallint;
+        if v_outcome = 0 and v_address is not null then
+            select v.* into v_version from $schema.versions v where v.address = v_address;
+            if found then
+                if v_version.created_at > p_created[v_from]
+                    or v_version.created_at = p_created[v_from] and v_version.id < p_ids[v_from] then
+                    v_outcome := 2;
+                else
+                    select * into v_removed from $schema.take_out(v_version.created_at, v_version.id);
+                    v_streams := array[v_removed.o_stream];
+                    v_seqs := array[v_removed.o_seq];
+                end if;
+            end if;
+        end if;
+        o_outcomes := o_outcomes || v_outcome;
+        if v_outcome <> 0 then
+            v_from := v_from + 1;
+            continue;
+        end if;
+        if p_actions[v_from] = 3 then
+            insert into $schema.deleted_ids
+                select distinct t.id, p_pubkeys[v_from] from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
+                where t.of = v_from and t.id is not null on conflict do nothing;
+            insert into $schema.deleted_addresses
+                select distinct t.a, p_created[v_from] from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
+                where t.of = v_from and t.a is not null
+                on conflict (address) do update set until = greatest(deleted_addresses.until, excluded.until);
+            select array_agg(r.o_stream), array_agg(r.o_seq) into v_streams, v_seqs
+            from (
+                select e.created_at, e.id
+                from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
+                join $schema.log l on l.event_id = t.id and l.record = 1
+                join $schema.events e on e.created_at = l.created_at and e.id = l.event_id
+                where t.of = v_from and e.kind not in (5, 62)
+                    and (e.pubkey = p_pubkeys[v_from] or e.kind = 1059 and e.terms @> array[p_wrap_term[v_from]])
+                union
+                select v.created_at, v.id
+                from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
+                join $schema.versions v on v.address = t.a
+                where t.of = v_from and v.created_at <= p_created[v_from]
+            ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
+        elsif p_actions[v_from] = 6 then
+            insert into $schema.vanished values (p_pubkeys[v_from], p_created[v_from])
+                on conflict (pubkey) do update set until = greatest(vanished.until, excluded.until);
+            select array_agg(r.o_stream), array_agg(r.o_seq) into v_streams, v_seqs
+            from (
+                select e.created_at, e.id from $schema.events e
+                where e.pubkey = p_pubkeys[v_from] and e.created_at <= p_created[v_from] and e.kind <> 62
+                union
+                select t.created_at, t.id from $schema.tags t
+                where t.term = p_wrap_term[v_from] and t.created_at <= p_created[v_from] and t.kind = 1059
+            ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
+            with theirs as (
+                delete from $schema.gone g where g.pubkey = p_pubkeys[v_from] returning g.stream, g.seq
+            )
+            insert into $schema.graves
+                select * from theirs union select * from unnest(v_streams, v_seqs) on conflict do nothing;
+        end if;
+        select array_agg(u.s order by u.s, u.q), array_agg(u.q order by u.s, u.q) into v_streams, v_seqs
+            from unnest(v_streams, v_seqs) u(s, q);
+        v_seq := v_seq + 1;
+        v_events := v_events + 1 - coalesce(array_length(v_seqs, 1), 0);
+        insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, address, terms, json)
+            values (p_created[v_from], p_ids[v_from], p_pubkeys[v_from], p_kinds[v_from], p_stream, v_seq, p_expires[v_from],
+                v_address, (select array_agg(t.term) from unnest(p_term_of, p_terms) t(of, term) where t.of = v_from),
+                p_jsons[v_from]);
+        insert into $schema.tags (term, created_at, id, kind)
+            select t.term, p_created[v_from], p_ids[v_from], p_kinds[v_from]
+            from unnest(p_term_of, p_terms) t(of, term) where t.of = v_from;
+        if v_address is not null then
+            insert into $schema.versions values (v_address, p_created[v_from], p_ids[v_from], p_stream, v_seq);
+        end if;
+        insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey, group_id, created_at,
+                removed_streams, removed_seqs)
+            values (p_stream, v_seq, p_at, 1, case when p_actions[v_from] = 1 and v_seqs is not null then 2 else p_actions[v_from] end,
+                p_sources[v_from], p_ids[v_from], p_kinds[v_from], p_pubkeys[v_from], p_groups[v_from], p_created[v_from],
+                v_streams, v_seqs);
+        if v_seqs is not null then
+            v_by := v_seq;
+            o_removers := o_removers || array_fill(v_by, array[array_length(v_seqs, 1)]);
+            o_removed_streams := o_removed_streams || v_streams;
+            o_removed_seqs := o_removed_seqs || v_seqs;
+        end if;
+        v_from := v_from + 1;
+    end loop;
+
+    insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey)
+        select p_stream, v_seq + a.n, p_at, 3, a.action, a.source, a.id, a.kind, a.actor
+        from unnest(p_act_actions, p_act_sources, p_act_ids, p_act_kinds, p_act_actors) with ordinality
+            a(action, source, id, kind, actor, n);
+    v_seq := v_seq + coalesce(array_length(p_act_actions, 1), 0);
+
+    update $schema.streams s set last_seq = v_seq, events = s.events + v_events, token = p_token, outcomes = o_outcomes,
+            lease_until = clock_timestamp() + p_lease
+        where s.stream = p_stream and s.fence = p_fence and s.last_seq = p_last_seq;
+    if not found then
+        raise exception 'stream % is not this process''s any more', p_stream using errcode = 'TP001';
+    end if;
+end $$;
+
+-- Removes events that expired by `p_now`, at most `p_max`, in an entry of their own; how many.
+create function $schema.expire(p_stream int, p_fence bigint, p_last_seq bigint, p_now bigint, p_max int,
+    out o_removed_streams int[], out o_removed_seqs bigint[]
+) language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock(hashtext('$schema'), 1);
+    select array_agg(r.o_stream order by r.o_stream, r.o_seq), array_agg(r.o_seq order by r.o_stream, r.o_seq)
+        into o_removed_streams, o_removed_seqs
+    from (select e.created_at, e.id from $schema.events e where e.expires_at <= p_now order by e.expires_at limit p_max) due
+        cross join lateral $schema.take_out(due.created_at, due.id) r where r.o_seq is not null;
+    if o_removed_seqs is null then
+        return;
+    end if;
+    insert into $schema.log (stream, seq, committed_at, record, action, source, removed_streams, removed_seqs)
+        values (p_stream, p_last_seq + 1, p_now * 1000, 2, 5, 0, o_removed_streams, o_removed_seqs);
+    update $schema.streams s set last_seq = p_last_seq + 1, events = s.events - array_length(o_removed_seqs, 1)
+        where s.stream = p_stream and s.fence = p_fence and s.last_seq = p_last_seq;
+    if not found then
+        raise exception 'stream % is not this process''s any more', p_stream using errcode = 'TP001';
+    end if;
+end $$;

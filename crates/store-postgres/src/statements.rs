@@ -1,0 +1,168 @@
+//! Every statement the store sends, written out once for its schema.
+
+use crate::migrate::in_schema;
+use crate::row::{COLUMNS, JOIN};
+
+/// See the module.
+pub(crate) struct Statements {
+    pub(crate) commit: String,
+    pub(crate) expire: String,
+    pub(crate) due: String,
+    pub(crate) take_stream: String,
+    pub(crate) seal_streams: String,
+    pub(crate) stream: String,
+    pub(crate) streams: String,
+    pub(crate) renew: String,
+    pub(crate) release: String,
+    pub(crate) head: String,
+    pub(crate) snapshot: String,
+    pub(crate) since: String,
+    pub(crate) leaves: String,
+    pub(crate) place_of: String,
+    pub(crate) tiles_count: String,
+    pub(crate) tiles: String,
+    pub(crate) roots: String,
+    pub(crate) keep_tile: String,
+    pub(crate) follower: String,
+    pub(crate) keep_follower: String,
+    pub(crate) graves: String,
+    pub(crate) forget: String,
+    pub(crate) stats: String,
+    pub(crate) parts: String,
+    pub(crate) add_part: String,
+    pub(crate) add_month: String,
+    pub(crate) drop_part: String,
+    pub(crate) claim: String,
+    pub(crate) scan_ids: String,
+    pub(crate) scan_terms: String,
+    pub(crate) scan_authors: String,
+    pub(crate) scan_kinds: String,
+    pub(crate) scan_time: String,
+}
+
+/// What is read of a range: within the times, and behind an event unless it is the first read.
+fn range(table: &str, since: u8, until: u8, after: u8, first: u8) -> String {
+    format!(
+        "{table}.created_at >= ${since} and {table}.created_at <= ${until} \
+         and (${first} or {table}.created_at < ${until} or {table}.id > ${after})"
+    )
+}
+
+impl Statements {
+    pub(crate) fn new(schema: &str) -> Self {
+        let arguments: Vec<String> =
+            (1..=30).map(|n| if n == 6 { "make_interval(secs => $6)".into() } else { format!("${n}") }).collect();
+        let sql = |text: &str| in_schema(text, schema);
+        let order = "order by created_at desc, id";
+        Self {
+            commit: sql(&format!("select * from $schema.commit({})", arguments.join(", "))),
+            expire: sql("select * from $schema.expire($1, $2, $3, $4, $5)"),
+            due: sql("select exists (select 1 from $schema.events where expires_at <= $1)"),
+            take_stream: sql("select * from $schema.take_stream($1, make_interval(secs => $2))"),
+            seal_streams: sql("select * from $schema.seal_streams()"),
+            stream: sql("select last_seq from $schema.streams where stream = $1 and fence = $2"),
+            streams: sql(
+                "select stream, owner, fence, last_seq, extract(epoch from lease_until - clock_timestamp())::float8, tree_size, \
+                 tree_root, extract(epoch from clock_timestamp())::float8 from $schema.streams order by stream",
+            ),
+            renew: sql("update $schema.streams set lease_until = clock_timestamp() + make_interval(secs => $3) \
+                 where stream = $1 and fence = $2 returning last_seq"),
+            release: sql("update $schema.streams set lease_until = clock_timestamp() - interval '1 ms', owner = null \
+                 where stream = $1 and fence = $2"),
+            head: sql("update $schema.streams set tree_size = $2, tree_root = $3 where stream = $1 and tree_size < $2"),
+            snapshot: sql("select stream, last_seq from $schema.streams"),
+            since: sql(&format!(
+                "select * from (
+                    select {COLUMNS}, e.json,
+                        sum(coalesce(octet_length(e.json), 0)) over (order by l.stream, l.seq)
+                            - coalesce(octet_length(e.json), 0) before
+                    from (
+                        select s.stream, coalesce(c.seq, 0) seq from $schema.streams s
+                        left join unnest($1::int[], $2::bigint[]) c(stream, seq) on c.stream = s.stream
+                        where s.last_seq > coalesce(c.seq, 0)
+                    ) c cross join lateral (
+                        select * from $schema.log l where l.stream = c.stream and l.seq > c.seq order by l.seq limit $3
+                    ) l {JOIN}
+                ) page where before <= $4::bigint order by stream, seq limit $3"
+            )),
+            leaves: sql(&format!(
+                "select {COLUMNS} from $schema.log l where l.stream = $1 and l.seq > $2 order by l.seq limit $3"
+            )),
+            place_of: sql("select e.stream, e.seq from $schema.log l join $schema.events e \
+                 on e.created_at = l.created_at and e.id = l.event_id where l.event_id = $1 and l.record = 1 limit 1"),
+            tiles_count: sql("select coalesce(max(tile) + 1, 0) from $schema.tiles where stream = $1"),
+            tiles: sql(
+                "select tile, hashes from $schema.tiles where stream = $1 and tile between $2 and $3 order by tile",
+            ),
+            roots: sql(
+                "select tile, root from $schema.tiles where stream = $1 and tile between $2 and $3 order by tile",
+            ),
+            keep_tile: sql("insert into $schema.tiles values ($1, $2, $3, $4) on conflict do nothing"),
+            follower: sql("select stream, seq from $schema.followers where name = $1"),
+            keep_follower: sql("insert into $schema.followers select $1, * from unnest($2::int[], $3::bigint[]) \
+                 on conflict (name, stream) do update set seq = excluded.seq"),
+            graves: sql(&format!(
+                "select {COLUMNS} from $schema.graves g join $schema.log l on l.stream = g.stream and l.seq = g.seq limit $1"
+            )),
+            forget: sql(
+                "with dead as (select * from unnest($1::int[], $2::bigint[], $3::bytea[]) d(stream, seq, leaf)), \
+                 forgotten as (update $schema.log l set leaf = d.leaf, event_id = null, kind = null, pubkey = null, \
+                 group_id = null, created_at = null from dead d where l.stream = d.stream and l.seq = d.seq and l.leaf is null) \
+                 delete from $schema.graves g using dead d where g.stream = d.stream and g.seq = d.seq",
+            ),
+            stats: sql(
+                "select coalesce(sum(events), 0)::bigint, coalesce((select last_seq from $schema.streams where stream = $1), 0), \
+                 pg_total_relation_size('$schema.log')::bigint, \
+                 (select coalesce(sum(pg_table_size(inhrelid)), 0)::bigint from pg_inherits \
+                     where inhparent = '$schema.events'::regclass), \
+                 (select coalesce(sum(pg_indexes_size(inhrelid)), 0)::bigint from pg_inherits \
+                     where inhparent = any (array['$schema.events', '$schema.tags']::regclass[])) \
+                 from $schema.streams",
+            ),
+            parts: sql("select name, since, until from $schema.parts order by since"),
+            add_part: sql("select $schema.add_part($1, $2, $3)"),
+            add_month: sql("select $schema.add_month($1, $2, $3)"),
+            drop_part: sql("select $schema.drop_part($1)"),
+            claim: sql(
+                "update $schema.meta set relay_key = coalesce(relay_key, $1) returning relay_key, cluster::text",
+            ),
+            scan_ids: sql(&format!(
+                "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
+                 from (select distinct l.created_at, l.event_id from $schema.log l \
+                       where l.event_id = any ($1) and l.record = 1) l \
+                 join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
+                range("e", 2, 3, 4, 5)
+            )),
+            scan_terms: sql(&format!(
+                "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
+                 from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
+                     select t.created_at, t.id from $schema.tags t \
+                     where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {order} limit $6 \
+                 ) x left join $schema.events e on e.created_at = x.created_at and e.id = x.id \
+                     and ($8::bytea[] is null or e.pubkey = any ($8)) order by 1, 2 desc, 3",
+                range("t", 2, 3, 4, 5)
+            )),
+            scan_authors: sql(&format!(
+                "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
+                     select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
+                     where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {order} limit $6 \
+                 ) x order by 1, 2 desc, 3",
+                range("e", 2, 3, 4, 5)
+            )),
+            scan_kinds: sql(&format!(
+                "select k.n, x.created_at, x.id, x.stream, x.seq, \
+                     case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
+                 from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
+                     select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.events e \
+                     where e.kind = k.key and {} {order} limit $6 \
+                 ) x order by 1, 2 desc, 3",
+                range("e", 2, 3, 4, 5)
+            )),
+            scan_time: sql(&format!(
+                "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
+                 where {} {order} limit $5",
+                range("e", 1, 2, 3, 4)
+            )),
+        }
+    }
+}
