@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::{Event, Filter};
 use towpath_runtime::Thread;
-use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Record, Seq, Stored, StreamId};
+use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Record, Run, Stored};
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
@@ -63,25 +63,6 @@ struct Shared {
     inbox: Mutex<Inbox>,
     arrived: Condvar,
     metrics: Metrics,
-}
-
-/// A part of one stream, without a gap.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// Whose commits these are.
-    pub stream: StreamId,
-    /// The place of the first entry.
-    pub first: Seq,
-    /// The place of the last.
-    pub last: Seq,
-    /// The events among them, in order.
-    pub stored: Vec<Stored>,
-}
-
-impl Run {
-    fn bytes(&self) -> usize {
-        self.stored.iter().map(|stored| stored.event.json().len()).sum()
-    }
 }
 
 #[derive(Default)]
@@ -379,8 +360,7 @@ enum Work {
 impl Delivery for Deliver {
     fn committed(&self, batch: &Committed, at: Instant) {
         if !self.deliver_here(batch, at) {
-            let Committed { stream, first, cursor, stored, .. } = batch;
-            self.put(Run { stream: *stream, first: *first, last: cursor.seq(*stream), stored: stored.clone() }, at);
+            self.put(batch.run(), at);
         }
     }
 

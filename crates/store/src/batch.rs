@@ -4,7 +4,7 @@ use towpath_audit::{Action, Head};
 use towpath_policy::{Source, Write};
 use towpath_protocol::{EventId, PublicKey};
 
-use crate::cursor::{Cursor, Seq, Stored, StreamId};
+use crate::cursor::{Cursor, Run, Seq, Stored, StreamId};
 
 /// One transaction.
 #[derive(Debug, Clone, Default)]
@@ -67,4 +67,12 @@ pub struct Committed {
     pub cursor: Cursor,
     /// The stream's audit tree with this commit's leaves; without leaves if the store is told to keep none.
     pub head: Head,
+}
+
+impl Committed {
+    /// What followers are handed of it.
+    pub fn run(&self) -> Run {
+        let Self { stream, first, cursor, stored, .. } = self;
+        Run { stream: *stream, first: *first, last: cursor.seq(*stream), stored: stored.clone() }
+    }
 }

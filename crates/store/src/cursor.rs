@@ -81,6 +81,26 @@ pub struct Stored {
     pub event: Event,
 }
 
+/// A part of one stream, without a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Whose commits these are.
+    pub stream: StreamId,
+    /// The place of the first entry.
+    pub first: Seq,
+    /// The place of the last.
+    pub last: Seq,
+    /// The events among them, in order.
+    pub stored: Vec<Stored>,
+}
+
+impl Run {
+    /// Of its events.
+    pub fn bytes(&self) -> usize {
+        self.stored.iter().map(|stored| stored.event.json().len()).sum()
+    }
+}
+
 /// What one log entry records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {

@@ -18,7 +18,7 @@ mod tree;
 mod wraps;
 
 pub use batch::{Act, Batch, Committed, Outcome};
-pub use cursor::{Cursor, Entry, Page, Record, Seq, Stored, StreamId};
+pub use cursor::{Cursor, Entry, Page, Record, Run, Seq, Stored, StreamId};
 pub use error::Error;
 pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, Verdict};
 pub use tree::StoredTree;

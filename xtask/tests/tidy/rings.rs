@@ -8,9 +8,9 @@ use super::{assert_none, output};
 
 const RINGS: [&[&str]; 5] = [
     &["towpath-protocol", "towpath-policy", "towpath-promises"],
-    &["towpath-audit", "towpath-store", "towpath-runtime"],
-    &["towpath-session", "towpath-ingest", "towpath-query", "towpath-deliver"],
-    &["towpath-store-embedded", "towpath-store-postgres", "towpath-gateway"],
+    &["towpath-audit", "towpath-store", "towpath-bus", "towpath-runtime"],
+    &["towpath-session", "towpath-ingest", "towpath-query", "towpath-deliver", "towpath-followers"],
+    &["towpath-store-embedded", "towpath-store-postgres", "towpath-bus-redis", "towpath-gateway"],
     &[
         "towpath-relay",
         "towpath",
@@ -27,7 +27,7 @@ const RINGS: [&[&str]; 5] = [
 /// Crates of the outside world that start at a ring: an inner one must not know them.
 const OUTSIDE: [(usize, &[&str]); 3] = [
     (1, &["tokio", "tracing", "prometheus-client", "parking_lot"]),
-    (3, &["heed", "tokio-tungstenite", "tokio-websockets", "yawc", "hyper", "axum", "rustls", "tokio-rustls"]),
+    (3, &["heed", "postgres", "redis", "tokio-tungstenite", "tokio-websockets", "yawc", "hyper", "axum", "rustls", "tokio-rustls"]),
     (4, &["anyhow", "clap", "toml", "tracing-subscriber"]),
 ];
 

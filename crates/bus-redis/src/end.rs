@@ -1,0 +1,207 @@
+//! The two ends: one that sends, one that hears.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use redis::{Connection, RedisError};
+use towpath_bus::{Bus, Listener, Message, Metrics, PodId, Unreachable};
+use towpath_runtime::{Clock, Thread};
+
+use crate::Server;
+
+/// A bus that takes longer is not there.
+const SEND_TIMEOUT: Duration = Duration::from_millis(500);
+/// Between two tries to reach a bus that is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// A silent connection is asked whether it lives, so that one that died without a word is noticed.
+const PING_AFTER: Duration = Duration::from_secs(2);
+/// How often the hearing end looks whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+fn unreachable(error: &RedisError) -> Unreachable {
+    Unreachable(error.to_string())
+}
+
+/// The sending end of one pod. Blocks its caller for as long as [`SEND_TIMEOUT`] at most.
+pub struct RedisBus {
+    server: Server,
+    topic: String,
+    pod: PodId,
+    connection: Option<Connection>,
+    /// Not tried again before.
+    not_before: Option<Instant>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+}
+
+impl RedisBus {
+    /// Sends to `topic` as `pod`. Connects when there is something to send.
+    pub fn new(server: Server, topic: String, pod: PodId, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        Self { server, topic, pod, connection: None, not_before: None, clock, metrics }
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, Unreachable> {
+        if self.connection.is_none() {
+            let now = self.clock.instant();
+            if self.not_before.is_some_and(|at| now < at) {
+                return Err(Unreachable("it was away a moment ago".into()));
+            }
+            self.not_before = Some(now + RETRY_PAUSE);
+            self.connection = Some(connect(&self.server).map_err(|error| unreachable(&error))?);
+        }
+        self.connection.as_mut().ok_or_else(|| Unreachable("there is no connection".into()))
+    }
+}
+
+fn connect(server: &Server) -> Result<Connection, RedisError> {
+    let connection = server.connect()?;
+    connection.set_write_timeout(Some(SEND_TIMEOUT))?;
+    connection.set_read_timeout(Some(SEND_TIMEOUT))?;
+    Ok(connection)
+}
+
+impl Bus for RedisBus {
+    fn send(&mut self, message: &Message) -> Result<(), Unreachable> {
+        let bytes = message.to_bytes(&self.pod);
+        let (topic, length) = (self.topic.clone(), bytes.len() as u64);
+        let sent = self.connection().and_then(|connection| {
+            redis::cmd("PUBLISH").arg(topic).arg(bytes).exec(connection).map_err(|error| unreachable(&error))
+        });
+        match &sent {
+            Ok(()) => {
+                self.metrics.sent.inc();
+                self.metrics.sent_bytes.inc_by(length);
+            }
+            Err(_) => {
+                self.metrics.unsent.inc();
+                self.connection = None;
+            }
+        }
+        sent
+    }
+}
+
+/// The hearing end of one pod: a thread of its own, until it is dropped.
+pub struct RedisEar {
+    stop: Arc<Stop>,
+    thread: Option<Thread>,
+}
+
+#[derive(Default)]
+struct Stop {
+    stopping: AtomicBool,
+    lock: Mutex<()>,
+    stopped: Condvar,
+}
+
+impl Stop {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn wait(&self, pause: Duration) {
+        let mut lock = self.lock.lock();
+        if !self.is_stopping() {
+            self.stopped.wait_for(&mut lock, pause);
+        }
+    }
+}
+
+impl RedisEar {
+    /// Hears what others than `pod` send to `topic`.
+    pub fn start(
+        server: Server,
+        topic: String,
+        pod: PodId,
+        listener: Arc<dyn Listener>,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let ear = Ear { server, topic, pod, listener, clock, metrics, stop: Arc::clone(&stop) };
+        let thread = Some(Thread::start("bus", move || ear.run())?);
+        Ok(Self { stop, thread })
+    }
+}
+
+impl Drop for RedisEar {
+    fn drop(&mut self) {
+        {
+            let _lock = self.stop.lock.lock();
+            self.stop.stopping.store(true, Ordering::Release);
+        }
+        self.stop.stopped.notify_all();
+        if let Some(thread) = self.thread.take() {
+            thread.join();
+        }
+    }
+}
+
+struct Ear {
+    server: Server,
+    topic: String,
+    pod: PodId,
+    listener: Arc<dyn Listener>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    stop: Arc<Stop>,
+}
+
+impl Ear {
+    fn run(&self) {
+        while !self.stop.is_stopping() {
+            if let Err(error) = self.listen() {
+                self.metrics.up.set(0);
+                self.listener.lost(&unreachable(&error));
+                self.stop.wait(RETRY_PAUSE);
+            }
+        }
+        self.metrics.up.set(0);
+    }
+
+    /// Until the connection is lost.
+    fn listen(&self) -> Result<(), RedisError> {
+        let mut connection = connect(&self.server)?;
+        let mut topic = connection.as_pubsub();
+        topic.subscribe(&self.topic)?;
+        topic.set_read_timeout(Some(LOOK_EVERY))?;
+        // The server has said that the topic is heard from here on.
+        self.metrics.up.set(1);
+        self.metrics.resumed.inc();
+        self.listener.resumed();
+        let mut last_heard = self.clock.instant();
+        while !self.stop.is_stopping() {
+            match topic.get_message() {
+                Ok(message) => {
+                    last_heard = self.clock.instant();
+                    self.take(Bytes::from(message.get_payload::<Vec<u8>>()?));
+                }
+                Err(error) if error.is_timeout() => {
+                    if self.clock.instant().saturating_duration_since(last_heard) >= PING_AFTER {
+                        // Subscribing again is answered, and changes nothing.
+                        topic.set_read_timeout(Some(SEND_TIMEOUT))?;
+                        topic.subscribe(&self.topic)?;
+                        topic.set_read_timeout(Some(LOOK_EVERY))?;
+                        last_heard = self.clock.instant();
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, bytes: Bytes) {
+        match Message::from_bytes(&bytes) {
+            Ok((pod, _)) if pod == self.pod => {}
+            Ok((_, message)) => {
+                self.metrics.heard.inc();
+                self.listener.heard(message);
+            }
+            Err(_) => drop(self.metrics.malformed.inc()),
+        }
+    }
+}
