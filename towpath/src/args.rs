@@ -129,6 +129,10 @@ pub(crate) struct StoreArgs {
     /// Data folder [default: ./towpath-data]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<String>,
+
+    /// PostgreSQL database instead of the data folder: postgres://user@host/database
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -139,6 +143,10 @@ pub(crate) struct ServeArgs {
     /// Address and port [default: 127.0.0.1:7777]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,
+
+    /// Redis or Valkey, where the pods of a cluster hear of each other: redis://host:port
+    #[arg(long, value_name = "URL")]
+    pub(crate) bus: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -45,6 +45,9 @@ pub(crate) fn of_relay(args: &ServeArgs, environment: &Environment) -> Result<Re
     if let Some(listen) = &args.listen {
         sources = sources.flag("--listen", "server.listen", listen);
     }
+    if let Some(bus) = &args.bus {
+        sources = sources.flag("--bus", "cluster.bus", bus);
+    }
     Ok(resolve(&sources)?)
 }
 
@@ -56,6 +59,9 @@ fn store_sources(args: &StoreArgs, environment: &Environment) -> Sources {
     sources = sources.environment(environment.variables.clone());
     if let Some(data) = &args.data {
         sources = sources.flag("--data", "store.data", data);
+    }
+    if let Some(url) = &args.store {
+        sources = sources.flag("--store", "store.url", url);
     }
     sources
 }

@@ -107,14 +107,15 @@ impl Deliver {
         self.put(run, at);
     }
 
-    /// Has the follower read the log if it is not at `end`.
-    pub fn look(&self, end: &Cursor, at: Instant) {
-        let behind = |delivered: MutexGuard<'_, Cursor>| !delivered.covers_all(end);
-        // Who holds it delivers just now, and may be at the end in a moment: then reading finds nothing.
-        if self.0.delivered.try_lock().is_none_or(behind) {
+    /// Has the follower read the log if it is not at `end`; whether it is behind.
+    pub fn look(&self, end: &Cursor, at: Instant) -> bool {
+        // Waits for an event or a page that is being delivered: then its place counts.
+        let behind = !self.0.delivered.lock().covers_all(end);
+        if behind {
             self.0.inbox.lock().missed.get_or_insert(at);
             self.0.arrived.notify_one();
         }
+        behind
     }
 
     /// How far the log has been delivered. Waits while delivery is under way.

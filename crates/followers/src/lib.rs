@@ -98,10 +98,10 @@ struct Inbox {
 }
 
 /// Which entries a follower gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of one stream.
-    Stream(StreamId),
+    /// Those of these streams, and of all that are handed over here.
+    Streams(Vec<StreamId>),
     /// All.
     Everything,
 }
@@ -178,14 +178,14 @@ impl<F: Follow> Runner<F> {
         while let Some(work) = self.next_work(was_idle) {
             was_idle = matches!(work, Work::Idle);
             match work {
-                Work::Run(run) if self.is_wanted(run.stream) => {
+                Work::Run(run) => {
+                    self.adopt(run.stream);
                     let gap = run.first > self.cursor.seq(run.stream).next();
                     let done = if gap { self.catch_up() } else { self.take(&run) };
                     if !done {
                         break;
                     }
                 }
-                Work::Run(_) => {}
                 Work::CatchUp => {
                     if !self.catch_up() {
                         break;
@@ -201,9 +201,18 @@ impl<F: Follow> Runner<F> {
         self.keep();
     }
 
+    /// What is handed over here is wanted from now on.
+    fn adopt(&mut self, stream: StreamId) {
+        if let Scope::Streams(streams) = &mut self.scope
+            && !streams.contains(&stream)
+        {
+            streams.push(stream);
+        }
+    }
+
     fn is_wanted(&self, stream: StreamId) -> bool {
-        match self.scope {
-            Scope::Stream(own) => own == stream,
+        match &self.scope {
+            Scope::Streams(streams) => streams.contains(&stream),
             Scope::Everything => true,
         }
     }

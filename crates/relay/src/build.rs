@@ -11,7 +11,10 @@ use towpath_ingest::CommitLimits;
 use towpath_policy::{Policy, RelayUrl};
 use towpath_query::Slice;
 use towpath_store::{Error, EventStore};
+use towpath_bus_redis::Server;
+use towpath_runtime::{Clock, SystemClock};
 use towpath_store_embedded::{CheckReport, EmbeddedStore};
+use towpath_store_postgres::{Metrics as PostgresMetrics, PostgresStore};
 
 use crate::config::{Audit, Config};
 use crate::handover;
@@ -24,9 +27,63 @@ const ANSWERS_MAX: usize = 8192;
 /// The live index of one relay: 2 million postings are some 160 MiB; one connection may hold a client's usual needs many times over.
 const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connection_postings_max: 200_000 };
 
-/// Opens the store the configuration names. One process at a time.
+/// Opens the store the configuration names, for a tool. An embedded one is open in one process at a time.
 pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
-    Ok(Arc::new(EmbeddedStore::open(embedded(config))?))
+    match open_database(config, false, PostgresMetrics::default(), Arc::new(SystemClock))? {
+        Some(store) => Ok(Arc::new(store)),
+        None => Ok(Arc::new(EmbeddedStore::open(embedded(config))?)),
+    }
+}
+
+/// The database the configuration names, if it does.
+pub(crate) fn open_database(
+    config: &Config,
+    takes_stream: bool,
+    metrics: PostgresMetrics,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<PostgresStore>, Error> {
+    let Some(settings) = postgres(config) else { return Ok(None) };
+    let settings = towpath_store_postgres::Config { takes_stream, ..settings };
+    PostgresStore::open(settings, clock, metrics).map(Some)
+}
+
+/// Brings the database's tables up to this program's version; the versions before and after, if there is a database.
+pub fn migrate_database(config: &Config) -> Result<Option<(i32, i32)>, Error> {
+    let now = SystemClock.unix_s();
+    postgres(config).map(|settings| towpath_store_postgres::migrate(&settings, now)).transpose()
+}
+
+fn postgres(config: &Config) -> Option<towpath_store_postgres::Config> {
+    let settings = &config.postgres;
+    Some(towpath_store_postgres::Config {
+        password_file: settings.password_file.clone(),
+        schema: settings.schema.clone().unwrap_or_else(|| "towpath".into()),
+        pod: pod_name(config),
+        lease: settings.lease,
+        readers: settings.readers.map(usize::from),
+        statement_timeout: settings.statement_timeout,
+        commit_patience: settings.commit_patience,
+        pooler: settings.pooler,
+        audit: config.audit.enabled,
+        ..towpath_store_postgres::Config::new(config.store.url.clone()?)
+    })
+}
+
+/// As configured, or where and as what it runs.
+pub(crate) fn pod_name(config: &Config) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "pod".into());
+    config.cluster.pod.clone().unwrap_or_else(|| format!("{}-{}", host().trim_end(), std::process::id()))
+}
+
+/// The bus the configuration names, if it does.
+pub(crate) fn bus(config: &Config) -> anyhow::Result<Option<Server>> {
+    let Some(url) = &config.cluster.bus else { return Ok(None) };
+    let password = match &config.cluster.bus_password_file {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => None,
+    };
+    let password = password.as_deref().map(|text| text.trim_end_matches(['\r', '\n']));
+    Ok(Some(Server::parse(url, password)?))
 }
 
 /// The same, telling `opening` of a rebuild.
@@ -124,7 +181,8 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
     let tls = server.tls_certificate.clone().zip(server.tls_key.clone());
     towpath_gateway::Config {
         listen: server.listen,
-        share_port: handover::is_being_left(&config.store.data),
+        // Pods of a cluster do not take a folder over.
+        share_port: config.store.url.is_none() && handover::is_being_left(&config.store.data),
         message_bytes_max: config.limits.message_bytes_max,
         inbound_total_bytes_max: config.queues.inbound_total_bytes_max,
         connections_max: server.connections_max.get(),

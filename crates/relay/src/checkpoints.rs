@@ -1,5 +1,7 @@
 //! Checkpoints of the audit log: when one is due, its signatures, its publication.
 //!
+//! In a cluster each pod signs for the stream it commits to, and whoever finds the one over all streams too old signs that.
+//!
 //! A checkpoint is an event of the relay's own and becomes part of the log it is about, behind what it covers; entries that are
 //! nothing but checkpoints make none due, or the log would never rest.
 //! Must not know: how trees are kept, or who reads.
@@ -69,8 +71,9 @@ impl Checkpoints {
                 signed.push(Signed { checkpoint, event });
             }
         }
-        let streams = signed.iter().filter(|signed| is_of_stream(&signed.checkpoint));
-        let covered: u64 = streams.map(|signed| signed.checkpoint.head.size).sum();
+        let own = store.own_stream().map(|stream| stream.0.to_string());
+        let of_own = signed.iter().filter(|signed| Some(signed.checkpoint.name()) == own);
+        let covered: u64 = of_own.map(|signed| signed.checkpoint.head.size).sum();
         let last = Last { at: clock.instant(), entries: covered + signed.len() as u64, created_at, signed };
         Ok(Self { secret, notes, clock, last: Mutex::new(last) })
     }
@@ -85,6 +88,7 @@ impl Checkpoints {
         self.notes.as_ref().map(|notes| notes.verifier_key(&checkpoint.origin()))
     }
 
+    /// `heads` are those of the streams this process commits to.
     fn is_due(&self, heads: &[(StreamId, Head)], config: &Audit) -> bool {
         let last = self.last.lock();
         let waited = self.clock.instant().saturating_duration_since(last.at);
@@ -92,11 +96,12 @@ impl Checkpoints {
         uncovered >= u64::from(config.checkpoint_leaves) || uncovered > 0 && waited >= config.checkpoint_interval
     }
 
-    /// One checkpoint a stream and one of all.
-    fn sign(&self, heads: &[(StreamId, Head)], random: &Random) -> Vec<(Checkpoint, VerifiedEvent)> {
+    /// One checkpoint for each of `own`, and one of all if that is wanted.
+    fn sign(&self, own: &[(StreamId, Head)], all: Option<&[(StreamId, Head)]>, random: &Random) -> Vec<(Checkpoint, VerifiedEvent)> {
         let relay = self.secret.public_key();
-        let all = heads.iter().map(|(stream, head)| (stream.0, *head)).collect();
-        let streams = heads.iter().map(|(stream, head)| Checkpoint::of_stream(relay, stream.0, *head));
+        let streams = own.iter().map(|(stream, head)| Checkpoint::of_stream(relay, stream.0, *head));
+        let all = all.map(|all| all.iter().map(|(stream, head)| (stream.0, *head)).collect());
+        let all = all.map(|all| Checkpoint::of_cluster(relay, all));
         // Later than the last, or it would not replace it.
         let created_at = self.clock.unix_s().max(self.last.lock().created_at + 1);
         let sign = |checkpoint: Checkpoint| {
@@ -104,17 +109,40 @@ impl Checkpoints {
             let event = checkpoint.to_event(&self.secret, &text, created_at, &random.bytes());
             (checkpoint, event)
         };
-        streams.chain([Checkpoint::of_cluster(relay, all)]).map(sign).collect()
+        streams.chain(all).map(sign).collect()
     }
 
     /// These were published.
     fn note(&self, heads: &[(StreamId, Head)], signed: Vec<Signed>) {
-        *self.last.lock() = Last {
-            at: self.clock.instant(),
-            entries: entries(heads) + signed.len() as u64,
-            created_at: signed.iter().map(|signed| signed.event.created_at()).max().unwrap_or_default(),
-            signed,
-        };
+        let mut last = self.last.lock();
+        last.at = self.clock.instant();
+        last.entries = entries(heads) + signed.len() as u64;
+        last.created_at = signed.iter().map(|signed| signed.event.created_at()).chain([last.created_at]).max().unwrap_or_default();
+        for signed in signed {
+            last.signed.retain(|old| old.checkpoint.name() != signed.checkpoint.name());
+            last.signed.push(signed);
+        }
+    }
+
+    /// Of other pods, newer than those known.
+    fn adopt(&self, events: Vec<Event>) {
+        let mut last = self.last.lock();
+        for event in events {
+            let Ok(checkpoint) = Checkpoint::of_event(&event) else { continue };
+            let known = last.signed.iter().find(|old| old.checkpoint.name() == checkpoint.name());
+            if known.is_none_or(|old| old.event.created_at() < event.created_at()) {
+                last.created_at = last.created_at.max(event.created_at());
+                last.signed.retain(|old| old.checkpoint.name() != checkpoint.name());
+                last.signed.push(Signed { checkpoint, event });
+            }
+        }
+    }
+
+    /// Whether the checkpoint over all streams is too old.
+    fn wants_all(&self, config: &Audit) -> bool {
+        let latest = self.latest("cluster");
+        let age = |signed: Signed| self.clock.unix_s().saturating_sub(signed.event.created_at());
+        latest.is_none_or(|signed| age(signed) >= config.checkpoint_interval.as_secs())
     }
 }
 
@@ -134,35 +162,52 @@ fn is_of(checkpoint: &Checkpoint, store: &dyn EventStore, heads: &[(StreamId, He
     Ok(true)
 }
 
-fn is_of_stream(checkpoint: &Checkpoint) -> bool {
-    matches!(checkpoint.scope, towpath_audit::Scope::Stream(_))
-}
-
 /// Publishes checkpoints if they are due.
 pub(crate) async fn publish_due(node: &Node) {
-    let heads = node.store.heads();
-    if heads.is_empty() || !node.checkpoints.is_due(&heads, &node.config.get().audit) {
+    let (heads, own) = (node.store.heads(), own_heads(&*node.store));
+    let config = node.config.get().audit.clone();
+    if own.is_empty() || !node.checkpoints.is_due(&own, &config) {
         return;
     }
+    // Alone, both are signed together.
+    let all = if heads.len() > 1 { wants_all(node, &config).await } else { true };
     let mut published = Vec::new();
-    for (checkpoint, event) in node.checkpoints.sign(&heads, &node.random) {
+    for (checkpoint, event) in node.checkpoints.sign(&own, all.then_some(&heads[..]), &node.random) {
         let signed = Signed { checkpoint, event: event.event().clone() };
         match node.ingest.publish_own(event).await {
             Answer::Committed(_, Outcome::Accepted(_)) => published.push(signed),
             refused => return tracing::warn!(?refused, "a checkpoint of the audit log could not be published"),
         }
     }
-    node.checkpoints.note(&heads, published);
+    node.checkpoints.note(&own, published);
+}
+
+/// Looks what other pods have signed, and whether the checkpoint over all streams is too old.
+async fn wants_all(node: &Node, config: &Audit) -> bool {
+    let (store, key) = (Arc::clone(&node.store), node.own_key);
+    let read = tokio::task::spawn_blocking(move || own_events::newest(&*store, key, KIND_CHECKPOINT)).await;
+    match read {
+        Ok(Ok(events)) => node.checkpoints.adopt(events),
+        Ok(Err(error)) => tracing::warn!(%error, "the checkpoints of other pods cannot be read"),
+        Err(_) => {}
+    }
+    node.checkpoints.wants_all(config)
+}
+
+/// Of the stream this process commits to.
+fn own_heads(store: &dyn EventStore) -> Vec<(StreamId, Head)> {
+    let own = store.own_stream();
+    store.heads().into_iter().filter(|(stream, _)| Some(*stream) == own).collect()
 }
 
 /// The checkpoints over everything, for a relay whose committer has ended.
 pub(crate) fn publish_last(node: &Node) -> Result<Option<Committed>, Error> {
-    let heads = node.store.heads();
-    if entries(&heads) <= node.checkpoints.last.lock().entries {
+    let (heads, own) = (node.store.heads(), own_heads(&*node.store));
+    if entries(&own) <= node.checkpoints.last.lock().entries {
         return Ok(None);
     }
     let policy = node.policy.get();
-    let events = node.checkpoints.sign(&heads, &node.random);
+    let events = node.checkpoints.sign(&own, Some(&heads), &node.random);
     let writes = events.into_iter().map(|(_, event)| plan(event, Source::Relay, &policy)).collect();
     node.store.commit(Batch::of(writes, node.clock.unix_ms())).map(Some)
 }

@@ -62,7 +62,9 @@ impl towpath_gateway::Relay for Edge {
     fn readiness(&self) -> Result<Option<String>, String> {
         let node = self.node().map_err(|refused| refused.reason.into_owned())?;
         node.store.health().map_err(|error| error.to_string())?;
-        Ok(node.findings.warning())
+        let warnings = [node.findings.warning(), node.watch.as_ref().and_then(|watch| watch.warning())];
+        let warnings: Vec<String> = warnings.into_iter().flatten().collect();
+        Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
     }
 
     fn metrics(&self) -> Result<String, Refused> {

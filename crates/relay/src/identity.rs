@@ -41,9 +41,13 @@ pub struct Identity(SecretKey);
 impl Identity {
     /// The key in `folder`, if there is one.
     pub fn load(folder: &Path) -> Result<Option<Self>, Error> {
-        let path = folder.join(FILE_NAME);
-        let Some(secret) = read_secret(&path)? else { return Ok(None) };
-        SecretKey::from_bytes(secret).map(|secret| Some(Self(secret))).ok_or(Error::Malformed(path))
+        Self::at(&folder.join(FILE_NAME))
+    }
+
+    /// The key in the file at `path`, if it is there.
+    pub fn at(path: &Path) -> Result<Option<Self>, Error> {
+        let Some(secret) = read_secret(path)? else { return Ok(None) };
+        SecretKey::from_bytes(secret).map(|secret| Some(Self(secret))).ok_or_else(|| Error::Malformed(path.to_owned()))
     }
 
     /// Makes the key of `seed` and keeps it in `folder`. The caller has seen that there is none.

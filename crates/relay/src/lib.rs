@@ -6,6 +6,7 @@
 mod audit_pages;
 mod build;
 mod checkpoints;
+mod cluster;
 pub mod config;
 mod connection;
 mod edge;
@@ -18,6 +19,7 @@ mod logging;
 mod metrics;
 mod node;
 mod opening;
+mod outlets;
 mod own_events;
 mod proofs;
 mod reverify;
@@ -25,7 +27,7 @@ mod run;
 mod scans;
 mod start;
 
-pub use build::{check_store, open_store};
+pub use build::{check_store, migrate_database, open_store};
 pub use information::SUPPORTED_NIPS;
 pub use proofs::{NoProof, prove};
 pub use run::{Reread, serve};

@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     pub(crate) gateway: towpath_gateway::Metrics,
     pub(crate) ingest: towpath_ingest::Metrics,
     pub(crate) deliver: towpath_deliver::Metrics,
+    pub(crate) postgres: towpath_store_postgres::Metrics,
+    pub(crate) bus: towpath_bus::Metrics,
+    pub(crate) followers: towpath_followers::Metrics,
     /// Parsing one message.
     pub(crate) parse: Histogram,
     /// From a REQ to its EOSE.
@@ -41,6 +44,9 @@ impl Metrics {
             gateway: towpath_gateway::Metrics::default(),
             ingest: towpath_ingest::Metrics::default(),
             deliver: towpath_deliver::Metrics::default(),
+            postgres: towpath_store_postgres::Metrics::default(),
+            bus: towpath_bus::Metrics::default(),
+            followers: towpath_followers::Metrics::default(),
             parse: latency_histogram(),
             stored: latency_histogram(),
             refusals: Family::default(),
@@ -54,6 +60,9 @@ impl Metrics {
         metrics.gateway.register(registry);
         metrics.ingest.register(registry);
         metrics.deliver.register(registry);
+        metrics.postgres.register(registry);
+        metrics.bus.register(registry);
+        metrics.followers.register(registry);
         registry.register("parse_seconds", "Parsing one message", metrics.parse.clone());
         registry.register("query_stored_seconds", "From a REQ to its EOSE", metrics.stored.clone());
         registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());

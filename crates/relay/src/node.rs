@@ -16,9 +16,11 @@ use towpath_store::EventStore;
 
 use crate::audit_pages::AuditPages;
 use crate::checkpoints::Checkpoints;
+use crate::cluster::Watch;
 use crate::config::Config;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::outlets::Outlets;
 use crate::reverify::Findings;
 
 /// What all connections of a relay share.
@@ -28,6 +30,10 @@ pub(crate) struct Node {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) ingest: Ingest,
     pub(crate) deliver: Deliver,
+    /// The same, and the other pods.
+    pub(crate) outlets: Arc<Outlets>,
+    /// `None` for a relay of one pod.
+    pub(crate) watch: Option<Arc<Watch>>,
     pub(crate) queries: Queries,
     pub(crate) limiter: Limiter,
     pub(crate) outboxes: Arc<Budget>,

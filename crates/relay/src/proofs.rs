@@ -4,7 +4,7 @@
 
 use towpath_audit::{Checkpoint, Head, KIND_CHECKPOINT, Lie, ProofFile, prove_inclusion};
 use towpath_protocol::{Event, EventId, PublicKey};
-use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Seq, StoredTree, StreamId};
+use towpath_store::{Entry, Error, EventStore, Page, Record, Seq, StoredTree, StreamId};
 
 use crate::own_events;
 
@@ -62,8 +62,7 @@ pub(crate) fn entries_from(
     first: Seq,
     count: usize,
 ) -> Result<Vec<Entry>, Error> {
-    let before = Cursor::at(stream, Seq(first.0.saturating_sub(1)));
-    store.since(&before, Page { entries_max: count, bytes_max: 4 << 20 })
+    store.since_in(stream, Seq(first.0.saturating_sub(1)), Page { entries_max: count, bytes_max: 4 << 20 })
 }
 
 /// That `entry` is in the tree that a checkpoint's event stands for.

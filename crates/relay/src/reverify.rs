@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use towpath_audit::{Checkpoint, Problem, Seen, Verification};
 use towpath_protocol::{Event, SubmittedEvent, Verifier};
-use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Seq, StreamId};
+use towpath_store::{Entry, Error, EventStore, Page, Record, Seq, StreamId};
 
 use crate::node::Node;
 
@@ -86,10 +86,10 @@ fn note(node: &Node, what: String) {
 impl Round {
     /// Verifies the next entries. Blocks.
     fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
-        let before = Cursor::at(self.stream, Seq(self.verification.entries()));
+        let before = Seq(self.verification.entries());
         let left = usize::try_from(self.end - self.verification.entries()).unwrap_or(usize::MAX);
         let page = Page { entries_max: entries_max.min(left), bytes_max: BYTES_AT_ONCE };
-        let entries = store.since(&before, page)?;
+        let entries = store.since_in(self.stream, before, page)?;
         if entries.is_empty() {
             return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
         }

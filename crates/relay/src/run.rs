@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use towpath_gateway::Gateway;
 use towpath_runtime::{Clock, Random, SystemClock};
-use towpath_store::{Delivery as _, Error, EventStore};
+use towpath_store::{Delivery as _, Error};
 
 use crate::config::Config;
 use crate::edge::Edge;
@@ -18,7 +18,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::opening::Opening;
-use crate::start::{Parts, Start, start};
+use crate::start::{Opened, Parts, Start, start};
 use crate::{build, checkpoints, handover, logging};
 
 /// Workers beyond the cores: they keep sockets served while every core checks signatures.
@@ -61,11 +61,11 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
 
     // Completes when the relay is told to stop, so that accepting stops at once.
     let mut life = pin!(async {
-        let Some(store) = open(&config, &opening, Arc::clone(&clock), &mut stop).await? else {
+        let Some(store) = open(&config, &opening, Arc::clone(&clock), &metrics, &mut stop).await? else {
             return Ok(None);
         };
         let all = Start { config, identity, metrics, clock, random, local, handle, reread, hangups };
-        let parts = start(all, store, &edge)?;
+        let parts = tokio::task::block_in_place(|| start(all, store, &edge))?;
         stop.asked().await;
         anyhow::Ok(Some(drain(parts)))
     });
@@ -85,6 +85,9 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
 
 fn own_identity(config: &Config, random: &Random) -> anyhow::Result<Identity> {
     let folder = &config.store.data;
+    if let Some(path) = &config.relay.key_file {
+        return Identity::at(path)?.with_context(|| format!("{} is not there: relay.key_file names the relay's key", path.display()));
+    }
     match Identity::load(folder)? {
         Some(identity) => Ok(identity),
         None => Ok(Identity::create(folder, random.bytes())?),
@@ -96,8 +99,12 @@ async fn open(
     config: &Config,
     opening: &Arc<Opening>,
     clock: Arc<dyn Clock>,
+    metrics: &Metrics,
     stop: &mut Stop,
-) -> anyhow::Result<Option<Arc<dyn EventStore>>> {
+) -> anyhow::Result<Option<Opened>> {
+    if config.store.url.is_some() {
+        return open_database(config, clock, metrics).await.map(Some);
+    }
     let (patience, data) = (config.server.drain_deadline, config.store.data.clone());
     let mut opened = tokio::task::spawn_blocking({
         let (config, opening, data) = (config.clone(), Arc::clone(opening), data.clone());
@@ -117,7 +124,15 @@ async fn open(
             return opened.await.map(|_| None).context("the store was not closed in order");
         }
     };
-    opened?.map(Some).with_context(|| format!("cannot open the store in {}", data.display()))
+    let store = opened?.with_context(|| format!("cannot open the store in {}", data.display()))?;
+    Ok(Some(Opened { store, database: None }))
+}
+
+async fn open_database(config: &Config, clock: Arc<dyn Clock>, metrics: &Metrics) -> anyhow::Result<Opened> {
+    let (config, metrics) = (config.clone(), metrics.postgres.clone());
+    let opened = tokio::task::spawn_blocking(move || build::open_database(&config, true, metrics, clock)).await?;
+    let database = opened.context("cannot open the database")?.context("no database is configured")?;
+    Ok(Opened { store: Arc::new(database.clone()), database: Some(database) })
 }
 
 /// What tells a process to end.
@@ -142,7 +157,7 @@ impl Stop {
 /// Has the last checkpoints cover everything, and delivers them as any event.
 fn sign_the_end(node: &Node) {
     match checkpoints::publish_last(node) {
-        Ok(Some(committed)) => node.deliver.committed(&committed, node.clock.instant()),
+        Ok(Some(committed)) => node.outlets.committed(&committed, node.clock.instant()),
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "the end of the audit log is not covered by a checkpoint"),
     }
@@ -152,9 +167,11 @@ fn sign_the_end(node: &Node) {
 /// closed behind its last frame.
 fn drain(parts: Parts) -> Arc<Node> {
     tracing::info!("draining");
-    let Parts { node, committer, follower } = parts;
+    let Parts { node, committer, follower, membership } = parts;
     node.open.start_draining();
-    handover::announce_leaving(&node.config.get().store.data);
+    if membership.is_none() {
+        handover::announce_leaving(&node.config.get().store.data);
+    }
     let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
     let draining = Arc::clone(&node);
     node.tasks.spawn(async move {
@@ -164,6 +181,9 @@ fn drain(parts: Parts) -> Arc<Node> {
             sign_the_end(&node);
             node.deliver.stop();
             follower.join();
+            if let Some(membership) = membership {
+                membership.leave();
+            }
         });
         if let Err(error) = finished.await {
             tracing::error!(%error, "the pipeline did not end in order");

@@ -14,22 +14,32 @@ use towpath_ingest::Committer;
 use towpath_policy::Policy;
 use towpath_query::Queries;
 use towpath_runtime::{Clock, Live, Random, TaskGroup, Thread};
-use towpath_store::EventStore;
+use towpath_store::{Delivery, EventStore};
+use towpath_store_postgres::PostgresStore;
 
 use crate::audit_pages::AuditPages;
 use crate::build;
 use crate::checkpoints::{self, Checkpoints};
+use crate::cluster::{self, Join, Membership};
 use crate::config::Config;
 use crate::edge::Edge;
 use crate::identity::Identity;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
+use crate::outlets::Outlets;
 use crate::node::{Connections, Node};
 use crate::reverify::{Findings, keep_verifying};
 use crate::run::Reread;
 
 /// Pause between upkeep steps when there is nothing to do.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// A store that is open.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn EventStore>,
+    /// The same, if it is one that pods share.
+    pub(crate) database: Option<PostgresStore>,
+}
 
 /// All of a relay but its store.
 pub(crate) struct Start {
@@ -51,10 +61,12 @@ pub(crate) struct Parts {
     pub(crate) node: Arc<Node>,
     pub(crate) committer: Committer,
     pub(crate) follower: Thread,
+    pub(crate) membership: Option<Membership>,
 }
 
 /// Makes the relay and hands it to the edge; then says where it is, because whoever reads that may connect or signal at once.
-pub(crate) fn start(start: Start, store: Arc<dyn EventStore>, edge: &Edge) -> anyhow::Result<Parts> {
+/// Blocks while it reads the store.
+pub(crate) fn start(start: Start, store: Opened, edge: &Edge) -> anyhow::Result<Parts> {
     let Start { config, identity, metrics, clock, random, local, handle, reread, hangups } = start;
     let folder = config.store.data.clone();
     let parts = wire(config, store, metrics, clock, random, &identity, local)?;
@@ -69,7 +81,7 @@ pub(crate) fn start(start: Start, store: Arc<dyn EventStore>, edge: &Edge) -> an
 
 fn wire(
     config: Config,
-    store: Arc<dyn EventStore>,
+    opened: Opened,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -78,10 +90,18 @@ fn wire(
 ) -> anyhow::Result<Parts> {
     let policy = Live::new(build::policy(&config, &names(local)));
     let deliver = build::deliver(&metrics);
+    let Opened { store, database } = opened;
     let follower = deliver.follow(Arc::clone(&store))?;
+    let joined = database.map(|store| {
+        let (bus, relay) = (build::bus(&config)?, identity.public_key());
+        let (deliver, clock) = (deliver.clone(), Arc::clone(&clock));
+        cluster::join(Join { store: &store, relay, bus, deliver, clock, random: &random, metrics: &metrics })
+    });
+    let (others, membership) = joined.transpose()?.unzip();
+    let outlets = Arc::new(Outlets { deliver: deliver.clone(), others });
     let (committer, ingest) = Committer::start(
         Arc::clone(&store),
-        Arc::new(deliver.clone()),
+        Arc::clone(&outlets) as Arc<dyn Delivery>,
         build::commit_limits(&config),
         policy.clone(),
         Arc::clone(&clock),
@@ -100,6 +120,8 @@ fn wire(
         store,
         ingest,
         deliver,
+        outlets,
+        watch: membership.as_ref().map(Membership::watch),
         queries,
         limiter: Limiter::new(),
         metrics,
@@ -112,7 +134,7 @@ fn wire(
         findings: Findings::default(),
         open: Connections::default(),
     };
-    Ok(Parts { node: Arc::new(node), committer, follower })
+    Ok(Parts { node: Arc::new(node), committer, follower, membership })
 }
 
 /// What this relay may be called when the configuration gives it no URL: only names that cannot be somebody else's.
@@ -131,7 +153,10 @@ fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()
     let public = &node.address;
     let scheme = if node.config.get().server.tls_certificate.is_some() { "wss" } else { "ws" };
     writeln!(out, "listening on {scheme}://{local}")?;
-    writeln!(out, "data folder  {}", folder.display())?;
+    match &node.config.get().store.url {
+        Some(_) => writeln!(out, "pod          {}", build::pod_name(&node.config.get()))?,
+        None => writeln!(out, "data folder  {}", folder.display())?,
+    }
     writeln!(out, "relay key    {}", node.own_key)?;
     if node.config.get().relay.url.is_none() && !local.ip().is_loopback() {
         tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");

@@ -8,6 +8,11 @@ pub trait Clock: Send + Sync {
     /// Milliseconds since 1970.
     fn unix_ms(&self) -> u64;
 
+    /// Microseconds since 1970.
+    fn unix_us(&self) -> u64 {
+        self.unix_ms() * 1000
+    }
+
     /// A steady reading, for measuring spans.
     fn instant(&self) -> Instant;
 
@@ -26,6 +31,11 @@ impl Clock for SystemClock {
     fn unix_ms(&self) -> u64 {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn unix_us(&self) -> u64 {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn instant(&self) -> Instant {

@@ -177,6 +177,10 @@ impl EventStore for EmbeddedStore {
         self.shared().since(cursor.seq(STREAM), page)
     }
 
+    fn own_stream(&self) -> Option<StreamId> {
+        Some(STREAM)
+    }
+
     fn heads(&self) -> Vec<(StreamId, Head)> {
         if self.shared().config.audit { vec![(STREAM, *self.shared().head.lock())] } else { Vec::new() }
     }

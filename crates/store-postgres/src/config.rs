@@ -26,6 +26,8 @@ pub struct Config {
     pub pooler: bool,
     /// Whether to keep an audit tree.
     pub audit: bool,
+    /// Whether to take a stream at once, as a pod does; a tool takes one only if it commits.
+    pub takes_stream: bool,
 }
 
 impl Config {
@@ -42,6 +44,7 @@ impl Config {
             commit_patience: Duration::from_secs(10),
             pooler: false,
             audit: true,
+            takes_stream: true,
         }
     }
 }

@@ -159,7 +159,9 @@ impl PostgresStore {
             stop: Condvar::new(),
             metrics,
         });
-        shared.writer.lock().ensure(&shared)?;
+        if shared.config.takes_stream {
+            shared.writer.lock().ensure(&shared)?;
+        }
         heartbeat::beat(&shared)?;
         let (weak, lease) = (Arc::downgrade(&shared), shared.config.lease);
         let thread = std::thread::Builder::new().name("lease".into()).spawn(move || heartbeat::run(&weak, lease));
@@ -180,11 +182,6 @@ impl PostgresStore {
         Ok((row.get::<_, &[u8]>(0) == key, row.get(1)))
     }
 
-    /// The stream that this pod commits to, unless it is between two.
-    pub fn stream(&self) -> Option<StreamId> {
-        self.shared().lease.lock().map(|(stream, _)| stream)
-    }
-
     /// All streams of the cluster.
     pub fn streams(&self) -> Result<Vec<PodStream>, Error> {
         heartbeat::look(self.shared())
@@ -198,8 +195,8 @@ fn readers_of(session: &mut Session) -> Result<usize, Error> {
     Ok(usize::try_from(max / 10).unwrap_or(8).clamp(3, 16))
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
+impl Inner {
+    fn close(&mut self) {
         *self.shared.stopping.lock() = true;
         self.shared.stop.notify_all();
         if let Some(heartbeat) = self.heartbeat.take()
@@ -213,6 +210,26 @@ impl Drop for Inner {
             tracing::warn!(%error, "the stream was not given back; it is free when its lease has run out");
         }
     }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        outside(|| self.close());
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        outside(|| {
+            self.pool.close();
+            *self.writer.lock() = Writer::default();
+        });
+    }
+}
+
+/// On a thread of its own: the driver blocks, and the last owner of a store may be a task.
+fn outside(act: impl FnOnce() + Send) {
+    std::thread::scope(|scope| drop(scope.spawn(act).join()));
 }
 
 impl EventStore for PostgresStore {
@@ -243,7 +260,15 @@ impl EventStore for PostgresStore {
     }
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
-        read::since(self.shared(), cursor, page)
+        read::page(self.shared(), cursor, page, None)
+    }
+
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
+        read::page(self.shared(), &Cursor::at(stream, after), page, Some(stream))
+    }
+
+    fn own_stream(&self) -> Option<StreamId> {
+        self.shared().lease.lock().map(|(stream, _)| stream)
     }
 
     /// This pod's as of its last commit, the others' as they last wrote it down.
@@ -291,7 +316,7 @@ impl EventStore for PostgresStore {
 
     fn stats(&self) -> Result<Stats, Error> {
         let shared = self.shared();
-        let stream = self.stream().map_or(-1, |stream| stream.0 as i32);
+        let stream = self.own_stream().map_or(-1, |stream| stream.0 as i32);
         let rows = shared.pool.with(|session| session.query("ask for figures", &shared.sql.stats, &[&stream]))?;
         let row = rows.first().ok_or_else(|| row::malformed("figures"))?;
         let number = |column: usize| row.get::<_, i64>(column) as u64;

@@ -104,6 +104,11 @@ impl Pool {
         }
     }
 
+    /// Drops the connections that nobody uses.
+    pub(crate) fn close(&self) {
+        self.state.lock().idle.clear();
+    }
+
     /// One more connection, beside the pool's.
     pub(crate) fn connect(&self) -> Result<Session, Error> {
         self.connector.connect().map(Session::new)

@@ -18,13 +18,20 @@ pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
     Ok(cursor)
 }
 
-pub(crate) fn since(shared: &Shared, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
+/// Of all streams, or of `only` one.
+pub(crate) fn page(
+    shared: &Shared,
+    cursor: &Cursor,
+    page: Page,
+    only: Option<StreamId>,
+) -> Result<Vec<Entry>, Error> {
+    let only = only.map(|stream| stream.0 as i32);
     let streams: Vec<i32> = cursor.places().map(|(stream, _)| stream.0 as i32).collect();
     let seqs: Vec<i64> = cursor.places().map(|(_, seq)| i64::try_from(seq.0).unwrap_or(i64::MAX)).collect();
     let entries_max = page.entries_max.clamp(1, ENTRIES_MAX) as i64;
     let bytes_max = i64::try_from(page.bytes_max).unwrap_or(i64::MAX);
     let rows = shared.pool.with(|session| {
-        session.query("read the log", &shared.sql.since, &[&streams, &seqs, &entries_max, &bytes_max])
+        session.query("read the log", &shared.sql.since, &[&streams, &seqs, &entries_max, &bytes_max, &only])
     })?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
     for row in &rows {

@@ -79,7 +79,7 @@ impl Statements {
                     from (
                         select s.stream, coalesce(c.seq, 0) seq from $schema.streams s
                         left join unnest($1::int[], $2::bigint[]) c(stream, seq) on c.stream = s.stream
-                        where s.last_seq > coalesce(c.seq, 0)
+                        where s.last_seq > coalesce(c.seq, 0) and ($5::int is null or s.stream = $5)
                     ) c cross join lateral (
                         select * from $schema.log l where l.stream = c.stream and l.seq > c.seq order by l.seq limit $3
                     ) l {JOIN}

@@ -88,6 +88,16 @@ pub trait EventStore: Send + Sync {
     /// Log entries behind `cursor`, oldest first, at most a page. Empty when there are none.
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error>;
 
+    /// The same of one stream alone, behind `after`.
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.since(&Cursor::at(stream, after), page)?;
+        entries.retain(|entry| entry.stream == stream);
+        Ok(entries)
+    }
+
+    /// The stream that this process commits to; `None` while it has none.
+    fn own_stream(&self) -> Option<StreamId>;
+
     /// The audit trees, as of the last commit. None if this store is told to keep none.
     fn heads(&self) -> Vec<(StreamId, Head)>;
 

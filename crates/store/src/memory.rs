@@ -102,6 +102,10 @@ impl EventStore for MemoryStore {
         Ok(entries)
     }
 
+    fn own_stream(&self) -> Option<StreamId> {
+        Some(STREAM)
+    }
+
     fn heads(&self) -> Vec<(StreamId, Head)> {
         vec![(STREAM, self.state.lock().audit.tree.head())]
     }

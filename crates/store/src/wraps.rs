@@ -64,6 +64,10 @@ impl<W: Wraps> EventStore for W {
         Wraps::since(self, cursor, page)
     }
 
+    fn own_stream(&self) -> Option<StreamId> {
+        self.inner().own_stream()
+    }
+
     fn heads(&self) -> Vec<(StreamId, Head)> {
         self.inner().heads()
     }

@@ -296,6 +296,52 @@ impl Form for RelayUrl {
     }
 }
 
+/// Where a database is.
+pub(super) struct StoreUrl;
+
+impl Form for StoreUrl {
+    const WHAT: &'static str = "a URL that starts with postgres://";
+
+    fn fits(text: &str) -> bool {
+        has_host_after(text, &["postgres://", "postgresql://"])
+    }
+}
+
+/// Where a bus is.
+pub(super) struct BusUrl;
+
+impl Form for BusUrl {
+    const WHAT: &'static str = "a URL that starts with redis://, rediss:// or redis+sentinel://";
+
+    fn fits(text: &str) -> bool {
+        has_host_after(text, &["redis://", "rediss://", "redis+sentinel://"])
+    }
+}
+
+/// A schema that needs no quotes.
+pub(super) struct SchemaName;
+
+impl Form for SchemaName {
+    const WHAT: &'static str = "a name of lowercase letters, digits and _ that starts with a letter, at most 48";
+
+    fn fits(text: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        text.len() <= 48 && text.bytes().all(plain) && text.starts_with(|first: char| first.is_ascii_lowercase())
+    }
+}
+
+/// What people call a process.
+pub(super) struct PodName;
+
+impl Form for PodName {
+    const WHAT: &'static str = "a name of letters, digits, . - and _, at most 48";
+
+    fn fits(text: &str) -> bool {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        text.len() <= 48 && text.bytes().all(plain)
+    }
+}
+
 fn has_host_after(text: &str, schemes: &[&str]) -> bool {
     let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     rest.is_some_and(|rest| {

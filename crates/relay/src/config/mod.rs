@@ -21,7 +21,7 @@ use std::collections::HashMap;
 
 pub use place::{Place, Problem, Problems};
 pub use sections::{
-    Audit, Auth, ClassRates, Format, Level, Limits, Log, Protocol, Queues, Rate, Rates, Relay, Server, Store,
+    Audit, Auth, ClassRates, Cluster, Format, Level, Limits, Log, Postgres, Protocol, Queues, Rate, Rates, Relay, Server, Store,
 };
 pub use setting::{Reload, Section, Setting};
 pub use source::Sources;
@@ -37,6 +37,10 @@ pub struct Config {
     pub server: Server,
     /// Where events are kept.
     pub store: Store,
+    /// How the database is used.
+    pub postgres: Postgres,
+    /// Other pods.
+    pub cluster: Cluster,
     /// What can be proved.
     pub audit: Audit,
     /// Who has to authenticate.

@@ -2,8 +2,10 @@
 
 mod audit;
 mod auth;
+mod cluster;
 mod limits;
 mod log;
+mod postgres;
 mod protocol;
 mod queues;
 mod rates;
@@ -13,8 +15,10 @@ mod store;
 
 pub use audit::Audit;
 pub use auth::Auth;
+pub use cluster::Cluster;
 pub use limits::Limits;
 pub use log::{Format, Level, Log};
+pub use postgres::Postgres;
 pub use protocol::Protocol;
 pub use queues::Queues;
 pub use rates::{ClassRates, Rate, Rates};
@@ -37,6 +41,8 @@ pub(super) const SECTIONS: &[Section] = &[
     relay::SECTION,
     server::SECTION,
     store::SECTION,
+    postgres::SECTION,
+    cluster::SECTION,
     audit::SECTION,
     auth::SECTION,
     limits::SECTION,

@@ -1,8 +1,10 @@
 //! What the relay tells people and clients about itself.
 
+use std::path::PathBuf;
+
 use towpath_protocol::PublicKey;
 
-use crate::config::codec::{Optional, OptionalKey, Prose, RelayUrl, Text, WebUrl};
+use crate::config::codec::{Optional, OptionalFile, OptionalKey, Prose, RelayUrl, Text, WebUrl};
 use crate::config::setting::{Section, setting};
 
 /// `[relay]`.
@@ -24,6 +26,8 @@ pub struct Relay {
     pub terms_of_service: Option<String>,
     /// The URL clients use.
     pub url: Option<String>,
+    /// Where the relay's own key is.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Relay {
@@ -37,6 +41,7 @@ impl Default for Relay {
             icon: None,
             terms_of_service: None,
             url: None,
+            key_file: None,
         }
     }
 }
@@ -111,6 +116,14 @@ pub(super) const SECTION: Section = Section {
              event (NIP-42) and of a request to vanish (NIP-62) must name it.",
             "Not set: only localhost and the address listened on are accepted, whatever host a client says it \
              connected to, so that nobody can replay an AUTH meant for another host. Set it before others connect.",
+        ),
+        setting!(
+            relay.key_file,
+            OptionalFile,
+            "key_file",
+            Restart,
+            "A file with the relay's own secret key, 64 hexadecimal characters, for you alone. All pods of a cluster have the same.",
+            "Empty: `relay.key` in the data folder, made at the first start.",
         ),
     ],
 };

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::codec::{Bytes, DiskBytes, Folder, Number, Seconds, Switch};
+use crate::config::codec::{Bytes, DiskBytes, Folder, Number, Optional, Seconds, StoreUrl, Switch};
 use crate::config::setting::{Section, setting};
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
+    /// The database, if there is one.
+    pub url: Option<String>,
     /// The data folder.
     pub data: PathBuf,
     /// The most the index may grow to.
@@ -30,6 +32,7 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         Self {
+            url: None,
             data: PathBuf::from("./towpath-data"),
             index_bytes_max: 1 << 40,
             segment_bytes: 64 << 20,
@@ -46,6 +49,16 @@ pub(super) const SECTION: Section = Section {
     name: "store",
     what: "Where events are kept and how safely.",
     settings: &[
+        setting!(
+            store.url,
+            Optional<StoreUrl>,
+            "url",
+            Restart,
+            "A PostgreSQL database (15 or newer) that holds the events, shared by all pods: \
+             postgres://user@host/database?sslmode=verify-full. Also `--store`. The settings below are for the \
+             embedded store and have no effect then, but for `data`, which still holds the relay's key.",
+            "One process needs no database: the data folder is the store.",
+        ),
         setting!(
             store.data,
             Folder,

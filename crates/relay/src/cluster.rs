@@ -1,0 +1,276 @@
+//! This pod among others: says what it commits, hears what they do, and looks into the log for what the bus lost.
+//!
+//! ```text
+//! commit ─▶ announcer (a follower of the own stream) ─▶ bus ─▶ ear ─▶ delivery
+//!                                                              watch: the log's end, now and then ─▶ delivery reads what is missing
+//! ```
+//! The bus is trusted with nothing: every gap is found by its numbers, and the end of the log is looked at once a second, or every
+//! few milliseconds while the bus is away. Must not know: which store or bus it is beyond their ports.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use parking_lot::{Condvar, Mutex};
+use towpath_bus::{Bus, Listener, Message, PodId, Unreachable};
+use towpath_bus_redis::{RedisBus, RedisEar, Server};
+use towpath_deliver::Deliver;
+use towpath_followers::{Follow, Follower, Scope};
+use towpath_protocol::{Event, PublicKey};
+use towpath_runtime::{Clock, Random, Thread};
+use towpath_store::{Committed, Cursor, Delivery as _, Error, EventStore, Run, Seq, StreamId};
+use towpath_store_postgres::PostgresStore;
+
+use crate::metrics::Metrics;
+
+/// The end of the log is looked at this often while the bus is up.
+const LOOK_CALM: Duration = Duration::from_secs(1);
+/// And while it is away: soon again after something was found, later and later after nothing was.
+const LOOK_SOON: Duration = Duration::from_millis(10);
+const LOOK_LATE: Duration = Duration::from_millis(200);
+/// After the last commit the others are told where the stream ends, in case the last message was lost.
+const PLACE_AFTER: Duration = Duration::from_millis(50);
+/// Ephemeral events on their way to the bus; more are dropped.
+const EPHEMERAL_MAX: usize = 1_024;
+/// Nothing is taken to be older: clocks differ.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Tells the others.
+pub(crate) struct Announcer {
+    follower: Follower,
+    ephemeral: Ephemeral,
+}
+
+/// The queue of ephemeral events; taken away when the pod leaves.
+type Ephemeral = Arc<Mutex<Option<SyncSender<Event>>>>;
+
+impl Announcer {
+    pub(crate) fn committed(&self, batch: &Committed) {
+        self.follower.offer(batch.run());
+    }
+
+    /// Whether it is on its way.
+    pub(crate) fn ephemeral(&self, event: &Event) -> bool {
+        self.ephemeral.lock().as_ref().is_some_and(|queue| queue.try_send(event.clone()).is_ok())
+    }
+}
+
+/// What ends with the relay, in this order.
+pub(crate) struct Membership {
+    follower: Follower,
+    ephemeral: Ephemeral,
+    threads: Vec<Thread>,
+    ear: Option<RedisEar>,
+    watch: Arc<Watch>,
+    watching: Thread,
+}
+
+impl Membership {
+    /// Has the others told everything that was committed, then hears no more. Blocks.
+    pub(crate) fn leave(self) {
+        self.follower.stop();
+        *self.ephemeral.lock() = None;
+        self.threads.into_iter().for_each(Thread::join);
+        drop(self.ear);
+        self.watch.stop();
+        self.watching.join();
+    }
+
+    /// Knows whether the bus is up.
+    pub(crate) fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.watch)
+    }
+}
+
+/// What joining needs.
+pub(crate) struct Join<'a> {
+    pub(crate) store: &'a PostgresStore,
+    pub(crate) relay: PublicKey,
+    pub(crate) bus: Option<Server>,
+    pub(crate) deliver: Deliver,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: &'a Random,
+    pub(crate) metrics: &'a Metrics,
+}
+
+/// Joins the cluster whose database `store` is. Blocks.
+pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
+    let Join { store, relay, bus, deliver, clock, random, metrics } = join;
+    let (ours, cluster) = store.claim(&relay)?;
+    ensure!(
+        ours,
+        "the database belongs to a relay with another key: pods of one relay share relay.key_file, and two relays need two \
+         schemas (postgres.schema)"
+    );
+    let pod: PodId = random.bytes();
+    let topic = format!("towpath:{cluster}");
+    let watch = Arc::new(Watch::new(bus.is_some()));
+    let ears = Arc::new(Ears { deliver: deliver.clone(), clock: Arc::clone(&clock), watch: Arc::clone(&watch) });
+    let end = |server: &Server| {
+        RedisBus::new(server.clone(), topic.clone(), pod, Arc::clone(&clock), metrics.bus.clone())
+    };
+    let mut threads = Vec::new();
+    let own = store.own_stream().unwrap_or_default();
+    let speaker = Speaker { bus: bus.as_ref().map(end), clock: Arc::clone(&clock), last: None };
+    let (follower, thread) = Follower::start(
+        &format!("bus-{}", own.0),
+        Scope::Streams(vec![own]),
+        Arc::new(store.clone()),
+        speaker,
+        Arc::clone(&clock),
+        metrics.followers.clone(),
+    )?;
+    threads.push(thread);
+    let ephemeral = match &bus {
+        Some(server) => {
+            let (queue, events) = sync_channel(EPHEMERAL_MAX);
+            let end = end(server);
+            threads.push(Thread::start("ephemeral", move || speak_ephemeral(end, &events))?);
+            Some(queue)
+        }
+        None => None,
+    };
+    let ear = bus.map(|server| RedisEar::start(server, topic, pod, ears, Arc::clone(&clock), metrics.bus.clone()));
+    let ear = ear.transpose().context("cannot start the bus")?;
+    let watching = {
+        let (watch, store) = (Arc::clone(&watch), store.clone());
+        Thread::start("watch", move || watch.run(&store, &deliver, &*clock))?
+    };
+    let ephemeral = Arc::new(Mutex::new(ephemeral));
+    let announcer = Announcer { follower: follower.clone(), ephemeral: Arc::clone(&ephemeral) };
+    Ok((announcer, Membership { follower, ephemeral, threads, ear, watch, watching }))
+}
+
+/// Says what was committed.
+struct Speaker<B> {
+    bus: Option<B>,
+    clock: Arc<dyn Clock>,
+    last: Option<(StreamId, Seq)>,
+}
+
+impl<B: Bus + 'static> Follow for Speaker<B> {
+    /// What cannot be said is found in the log by those who miss it.
+    fn take(&mut self, run: &Run) -> Result<(), Error> {
+        if let Some(bus) = &mut self.bus {
+            let message = Message::Run { run: run.clone(), sent_at_us: self.clock.unix_us() };
+            let _ = bus.send(&message);
+            self.last = Some((run.stream, run.last));
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) {
+        if let (Some(bus), Some((stream, last))) = (&mut self.bus, self.last.take()) {
+            let _ = bus.send(&Message::Place { stream, last });
+        }
+    }
+
+    fn idle_after(&self) -> Duration {
+        PLACE_AFTER
+    }
+}
+
+fn speak_ephemeral(mut bus: RedisBus, events: &Receiver<Event>) {
+    while let Ok(event) = events.recv() {
+        let _ = bus.send(&Message::Ephemeral(event));
+    }
+}
+
+/// Hears the others.
+struct Ears {
+    deliver: Deliver,
+    clock: Arc<dyn Clock>,
+    watch: Arc<Watch>,
+}
+
+impl Listener for Ears {
+    fn heard(&self, message: Message) {
+        let now = self.clock.instant();
+        match message {
+            Message::Run { run, sent_at_us } => {
+                let age = Duration::from_micros(self.clock.unix_us().saturating_sub(sent_at_us)).min(AGE_MAX);
+                self.deliver.take(run, now.checked_sub(age).unwrap_or(now));
+            }
+            Message::Place { stream, last } => drop(self.deliver.look(&Cursor::at(stream, last), now)),
+            Message::Ephemeral(event) => drop(self.deliver.ephemeral(&event)),
+        }
+    }
+
+    fn resumed(&self) {
+        tracing::info!("the bus can be heard");
+        self.watch.set_bus(true);
+    }
+
+    fn lost(&self, why: &Unreachable) {
+        if self.watch.set_bus(false) {
+            tracing::warn!(%why, "events of other pods are read from the database until the bus is back");
+        }
+    }
+}
+
+/// Looks at the end of the log.
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    bus_configured: bool,
+    bus_up: bool,
+    look_now: bool,
+    stopped: bool,
+}
+
+impl Watch {
+    fn new(bus_configured: bool) -> Self {
+        let state = State { bus_configured, bus_up: false, look_now: true, stopped: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// For `/readyz`, if something costs latency.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let state = self.state.lock();
+        (state.bus_configured && !state.bus_up)
+            .then(|| "degraded: the bus is away, events of other pods are read from the database".to_owned())
+    }
+
+    /// Whether that is news.
+    fn set_bus(&self, up: bool) -> bool {
+        let mut state = self.state.lock();
+        state.look_now = true;
+        self.changed.notify_all();
+        std::mem::replace(&mut state.bus_up, up) != up
+    }
+
+    fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    fn run(&self, store: &PostgresStore, deliver: &Deliver, clock: &dyn Clock) {
+        let mut pause = LOOK_SOON;
+        while self.wait(pause) {
+            let at = clock.instant();
+            let behind = match store.snapshot() {
+                Ok(end) => deliver.look(&end, at),
+                Err(error) => {
+                    tracing::debug!(%error, "the end of the log cannot be seen");
+                    false
+                }
+            };
+            pause = if behind { LOOK_SOON } else { (pause * 2).min(LOOK_LATE) };
+        }
+    }
+
+    /// Until it is time to look, at most `pause` while the bus is away. False if it is time to end.
+    fn wait(&self, pause: Duration) -> bool {
+        let mut state = self.state.lock();
+        let pause = if state.bus_up { LOOK_CALM } else { pause };
+        if !state.look_now && !state.stopped {
+            self.changed.wait_for(&mut state, pause);
+        }
+        state.look_now = false;
+        !state.stopped
+    }
+}

@@ -1,0 +1,34 @@
+//! Where a commit leaves: to the subscriptions of this pod at once, and then to the other pods.
+
+use std::time::Instant;
+
+use towpath_deliver::Deliver;
+use towpath_protocol::Event;
+use towpath_store::{Committed, Delivery};
+
+use crate::cluster::Announcer;
+
+/// See the module.
+pub(crate) struct Outlets {
+    pub(crate) deliver: Deliver,
+    /// `None` for a relay of one pod.
+    pub(crate) others: Option<Announcer>,
+}
+
+impl Delivery for Outlets {
+    fn committed(&self, batch: &Committed, at: Instant) {
+        self.deliver.committed(batch, at);
+        if let Some(others) = &self.others {
+            others.committed(batch);
+        }
+    }
+
+    /// Whether somebody listens on another pod is not known: with others, somebody may.
+    fn ephemeral(&self, event: &Event) -> usize {
+        let here = self.deliver.ephemeral(event);
+        match &self.others {
+            Some(others) if others.ephemeral(event) => here.max(1),
+            _ => here,
+        }
+    }
+}
