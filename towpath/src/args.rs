@@ -96,6 +96,24 @@ Keep a checkpoint now and then (`curl <relay>/audit/0/checkpoint.json`): whoever
 whether the log was cut or rewritten, whatever the relay says.")]
     Audit(AuditArgs),
 
+    /// Look at the pods of a cluster.
+    #[command(after_help = "\
+Examples:
+  towpath cluster status --store postgres://towpath@db/towpath
+  towpath cluster status --config towpath.toml
+
+One line a stream: the pod that commits to it, how often it changed hands, its last entry, how far its audit
+tree has been written down, and what is left of its lease. A stream without a pod is sealed.")]
+    Cluster(ClusterArgs),
+
+    /// Bring a database's tables up to this program's version, before its pods start.
+    #[command(after_help = "\
+Examples:
+  towpath migrate --store postgres://towpath@db/towpath
+
+Pods do it themselves at their start. A program that is older than the tables refuses them and says so.")]
+    Migrate(StoreArgs),
+
     /// Explain, check and show the configuration.
     #[command(after_help = "\
 Examples:
@@ -313,6 +331,18 @@ pub(crate) enum ConfigAction {
     Check(ServeArgs),
     /// Print the values in force and where each was set
     Show(ServeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    #[command(subcommand)]
+    pub(crate) action: ClusterAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterAction {
+    /// Print every stream, its pod and its lease
+    Status(StoreArgs),
 }
 
 #[derive(Debug, clap::Args)]

@@ -46,6 +46,8 @@ fn run(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> 
         Command::Stats(args) => commands::stats::run(&args, environment),
         Command::Check(args) => commands::check::run(&args, environment),
         Command::Audit(args) => commands::audit::run(&args, environment),
+        Command::Cluster(args) => commands::cluster::run(&args, environment),
+        Command::Migrate(args) => commands::migrate::run(&args, environment),
         Command::Config(args) => commands::config::run(&args, environment),
         Command::Keys(args) => commands::keys::run(&args, environment),
     }

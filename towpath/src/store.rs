@@ -5,21 +5,24 @@ use std::sync::Arc;
 use anyhow::Context;
 use towpath_protocol::Event;
 use towpath_relay::config::Config;
-use towpath_store::{Budget, Cursor, Entry, EventStore, Page, Progress, Query, Record, Stored};
+use towpath_store::{Budget, Cursor, Entry, EventStore, Page, Progress, Query, Record, Seq, Stored, StreamId};
 
 /// What is read from the log or a scan at once; bounds the memory of every command.
 const PAGE: Page = Page { entries_max: 4096, bytes_max: 8 << 20 };
 
 /// Opens the store of the data folder. One process at a time: a running relay has it.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
-    let folder = config.store.data.display();
-    towpath_relay::open_store(config).with_context(|| format!("cannot open the store in {folder}"))
+    let place = match &config.store.url {
+        Some(_) => "cannot open the database".to_owned(),
+        None => format!("cannot open the store in {}", config.store.data.display()),
+    };
+    towpath_relay::open_store(config).context(place)
 }
 
 /// Opens the store to read it; a folder without one is a slip of the pen, not an empty store.
 pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     let folder = &config.store.data;
-    anyhow::ensure!(folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
+    anyhow::ensure!(config.store.url.is_some() || folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
     open(config)
 }
 
@@ -45,6 +48,23 @@ pub(crate) fn each_entry(
             take(entry)?;
         }
     }
+}
+
+/// Hands the entries of one stream up to `last` to `take`, oldest first.
+pub(crate) fn each_entry_of(
+    store: &dyn EventStore,
+    stream: StreamId,
+    last: Seq,
+    mut take: impl FnMut(Entry) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut at = Seq(0);
+    while at < last {
+        let entries = store.since_in(stream, at, PAGE)?;
+        let Some(end) = entries.last() else { return Ok(()) };
+        at = end.seq;
+        entries.into_iter().filter(|entry| entry.seq <= last).try_for_each(&mut take)?;
+    }
+    Ok(())
 }
 
 /// Hands every event that is still stored to `take`, in the order they were stored.

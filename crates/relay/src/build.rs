@@ -14,7 +14,7 @@ use towpath_store::{Error, EventStore};
 use towpath_bus_redis::Server;
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store_embedded::{CheckReport, EmbeddedStore};
-use towpath_store_postgres::{Metrics as PostgresMetrics, PostgresStore};
+use towpath_store_postgres::{Metrics as PostgresMetrics, PodStream, PostgresStore};
 
 use crate::config::{Audit, Config};
 use crate::handover;
@@ -51,6 +51,12 @@ pub(crate) fn open_database(
 pub fn migrate_database(config: &Config) -> Result<Option<(i32, i32)>, Error> {
     let now = SystemClock.unix_s();
     postgres(config).map(|settings| towpath_store_postgres::migrate(&settings, now)).transpose()
+}
+
+/// The streams of the cluster, if there is a database.
+pub fn cluster_streams(config: &Config) -> Result<Option<Vec<PodStream>>, Error> {
+    let store = open_database(config, false, PostgresMetrics::default(), Arc::new(SystemClock))?;
+    store.map(|store| store.streams()).transpose()
 }
 
 fn postgres(config: &Config) -> Option<towpath_store_postgres::Config> {

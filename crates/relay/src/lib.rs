@@ -27,7 +27,9 @@ mod run;
 mod scans;
 mod start;
 
-pub use build::{check_store, migrate_database, open_store};
+pub use towpath_store_postgres::PodStream;
+
+pub use build::{check_store, cluster_streams, migrate_database, open_store};
 pub use information::SUPPORTED_NIPS;
 pub use proofs::{NoProof, prove};
 pub use run::{Reread, serve};

@@ -45,6 +45,11 @@ impl Keys {
         const_hex::encode(self.pair.x_only_public_key().0.serialize())
     }
 
+    /// The secret key as key files have it.
+    pub fn secret_hex(&self) -> String {
+        const_hex::encode(self.pair.secret_bytes())
+    }
+
     /// A BIP-340 signature, the same for the same message.
     pub(crate) fn sign(&self, message: &[u8; 32]) -> String {
         const_hex::encode(CURVE.sign_schnorr_no_aux_rand(message, &self.pair).to_byte_array())

@@ -21,6 +21,6 @@ pub use actors::{Keys, alice, bob, carol};
 pub use client::{Ack, Answer, Client, CloseFrame, End, is_about};
 pub use event::{Controls, Event, EventBuilder, note, now};
 pub use relay::{Relay, RelayBuilder, command};
-pub use serde_json::{Value, json};
+pub use serde_json::{Value, from_value, json};
 pub use tokio_tungstenite::tungstenite;
 pub use wait::{DEADLINE, eventually, within};

@@ -150,6 +150,11 @@ impl Relay {
         process.signal("HUP").await
     }
 
+    /// Sends a signal by name, such as `STOP`.
+    pub async fn signal(&self, signal: &str) -> Result<()> {
+        self.own()?.signal(signal).await
+    }
+
     /// Starts the relay again on the same data folder and port, killing it first if it still runs.
     pub async fn restart(&mut self) -> Result<()> {
         let address = self.authority().to_owned();

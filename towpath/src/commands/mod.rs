@@ -2,10 +2,12 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod keys;
+pub(crate) mod migrate;
 pub(crate) mod query;
 pub(crate) mod serve;
 pub(crate) mod stats;

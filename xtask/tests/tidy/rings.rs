@@ -18,6 +18,8 @@ const RINGS: [&[&str]; 5] = [
         "xtask",
         "towpath-harness",
         "towpath-model",
+        "towpath-servers",
+        "towpath-cluster",
         "towpath-conformance",
         "towpath-clients",
         "towpath-operations",

@@ -201,6 +201,8 @@ end $$;
 --
 -- Locks, always in this order: removals against everything else (an event must not slip in beside its deletion), addresses, rows by
 -- (created_at, id).
+--
+-- Generic plans: every statement has one index to go by, and planning anew would cost more than all else.
 create function $schema.commit(
     p_stream int, p_fence bigint, p_last_seq bigint, p_token bigint, p_at bigint, p_lease interval,
     p_ids bytea[], p_pubkeys bytea[], p_created bigint[], p_kinds int[], p_sources smallint[], p_actions smallint[],
@@ -210,7 +212,7 @@ create function $schema.commit(
     p_target_of int[], p_targets bytea[], p_target_addresses bytea[], p_wrap_term bigint[],
     p_act_actions smallint[], p_act_sources smallint[], p_act_ids bytea[], p_act_kinds int[], p_act_actors bytea[],
     out o_outcomes smallint[], out o_removers bigint[], out o_removed_streams int[], out o_removed_seqs bigint[]
-) language plpgsql as $$
+) language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     v_token bigint;
     v_count int := coalesce(array_length(p_ids, 1), 0);

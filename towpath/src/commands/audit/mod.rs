@@ -31,6 +31,10 @@ fn relay_of(args: &AuditedArgs, config: &Config) -> anyhow::Result<PublicKey> {
     if let Some(relay) = &args.relay {
         return public_key(relay);
     }
+    if let Some(path) = &config.relay.key_file {
+        let identity = Identity::at(path)?.with_context(|| format!("{} is not there", path.display()))?;
+        return Ok(identity.public_key());
+    }
     let folder = &config.store.data;
     let identity = Identity::load(folder)?.with_context(|| {
         format!("there is no relay key in {}: say with --relay whose checkpoints to look for", folder.display())

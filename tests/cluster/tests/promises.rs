@@ -1,0 +1,212 @@
+//! What the cluster promises, through the failure of each of its parts.
+//!
+//! Each test runs publishers and subscribers on all pods while something fails. Afterwards every acknowledged event is stored once, is
+//! in the audit log, and reached every subscription that stayed, once and in its stream's order.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use towpath_cluster::*;
+
+/// Acknowledgements between two blows: enough that every one falls into the middle of something.
+const SOME: usize = 60;
+
+fn urls(cluster: &Cluster, pods: &[usize]) -> Vec<String> {
+    pods.iter().map(|pod| cluster.pods[*pod].url().to_owned()).collect()
+}
+
+/// Ends the load and checks everything there is to check.
+async fn finish(cluster: &Cluster, load: Load) -> Result<()> {
+    let filter = load.filter().clone();
+    let report = load.stop().await?;
+    let stored = everything(cluster, &filter).await?;
+    report.check(&stored)?;
+    let places = places(cluster).await?;
+    for id in report.acked.iter().flatten() {
+        ensure!(places.contains_key(id), "{id} was acknowledged and is in no audit log");
+    }
+    report.check_order(&places)
+}
+
+/// All that is stored of a load, as any pod that answers has it.
+async fn everything(cluster: &Cluster, filter: &Value) -> Result<Vec<Event>> {
+    let output = cluster.tool(&["query", &filter.to_string()]).await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)?.lines().map(|line| Ok(from_value(line.parse()?)?)).collect()
+}
+
+/// Where the verified audit log has each event.
+async fn places(cluster: &Cluster) -> Result<HashMap<String, (u64, u64)>> {
+    let verified = cluster.tool(&["audit", "verify"]).await?;
+    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let exported = cluster.tool(&["audit", "export"]).await?;
+    let mut places = HashMap::new();
+    for line in String::from_utf8(exported.stdout)?.lines() {
+        let entry: Value = line.parse()?;
+        let (Some(id), Some(stream), Some(index)) = (entry["event"].as_str(), entry["stream"].as_u64(), entry["index"].as_u64())
+        else {
+            continue;
+        };
+        places.insert(id.to_owned(), (stream, index + 1));
+    }
+    Ok(places)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn events_of_every_pod_reach_the_subscriptions_of_all() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0, 1, 2]), 0).await?;
+    load.advance(5 * SOME).await?;
+    finish(&cluster, load).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_bus_that_is_killed_cut_held_and_full_of_holes_costs_time_only() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0, 1, 2]), 0).await?;
+    load.advance(SOME).await?;
+    cluster.redis.crash()?;
+    load.advance(SOME).await?;
+    tokio::task::block_in_place(|| cluster.redis.restart())?;
+    load.advance(SOME).await?;
+    for proxy in &cluster.to_redis {
+        proxy.cut();
+    }
+    cluster.to_redis[1].set(Fault::BlackHole);
+    cluster.to_redis[2].set(Fault::CutAfter(2_000));
+    load.advance(SOME).await?;
+    cluster.to_redis[1].set(Fault::None);
+    cluster.to_redis[2].set(Fault::Delay(Duration::from_millis(30)));
+    load.advance(SOME).await?;
+    finish(&cluster, load).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_restarts_and_is_cut_off_in_mid_commit_loses_nothing() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0, 1, 2]), 0).await?;
+    load.advance(SOME).await?;
+    for _ in 0..10 {
+        cluster.to_postgres.iter().for_each(Proxy::cut);
+        load.advance(SOME / 3).await?;
+    }
+    cluster.to_postgres[0].set(Fault::CutAfter(5_000));
+    load.advance(SOME).await?;
+    cluster.to_postgres[0].set(Fault::None);
+    cluster.postgres.crash()?;
+    tokio::task::block_in_place(|| cluster.postgres.restart())?;
+    load.advance(SOME).await?;
+    finish(&cluster, load).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pods_that_are_killed_and_come_back_lose_nothing_and_disturb_nobody() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0]), 0).await?;
+    for pod in [1, 2, 1] {
+        load.advance(SOME).await?;
+        cluster.pods[pod].kill().await?;
+        load.advance(SOME).await?;
+        cluster.pods[pod].restart().await?;
+    }
+    load.advance(SOME).await?;
+    finish(&cluster, load).await
+}
+
+/// Its lease runs out while it sleeps; another pod seals its stream. What it had not been told was committed it says was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pod_that_slept_through_its_lease_commits_to_another_stream() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0, 2]), 0).await?;
+    load.advance(SOME).await?;
+    cluster.pods[1].signal("STOP").await?;
+    eventually("the sleeper's stream is sealed", async || {
+        let status = cluster.tool(&["cluster", "status"]).await?;
+        Ok(String::from_utf8(status.stdout)?.contains("sealed"))
+    })
+    .await?;
+    cluster.pods[1].signal("CONT").await?;
+    load.advance(SOME).await?;
+    // It serves as before, from a stream that is its own.
+    let mut client = Client::connect(&cluster.pods[1]).await?;
+    eventually("the sleeper takes events again", async || {
+        Ok(client.publish(&note("awake").by(&Keys::numbered(99)).sign()).await?.accepted)
+    })
+    .await?;
+    finish(&cluster, load).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rolling_restart_under_load_loses_and_repeats_nothing() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    // The last pod is restarted as the others are, so nobody subscribes there.
+    for pod in 0..3 {
+        let stays: Vec<usize> = (0..3).filter(|other| *other != pod).collect();
+        let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &stays), pod).await?;
+        load.advance(SOME).await?;
+        cluster.pods[pod].terminate().await?;
+        load.advance(SOME).await?;
+        cluster.pods[pod].restart().await?;
+        load.advance(SOME).await?;
+        finish(&cluster, load).await?;
+    }
+    Ok(())
+}
+
+/// Blows at random; `TOWPATH_SEED` repeats them and `TOWPATH_ROUNDS` has more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_order_of_failures_breaks_a_promise() -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>()).transpose();
+    let seed = number("TOWPATH_SEED")?.unwrap_or_else(rand::random);
+    let rounds = number("TOWPATH_ROUNDS")?.unwrap_or(3);
+    println!("TOWPATH_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut cluster = Cluster::start(3).await?;
+    for round in 0..rounds {
+        // Pod 0 is never killed: its subscription must stay.
+        let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0]), round as usize).await?;
+        for _ in 0..random.random_range(3..8) {
+            load.advance(random.random_range(5..SOME)).await?;
+            blow(&mut cluster, &mut random).await?;
+        }
+        heal(&mut cluster).await?;
+        load.advance(SOME).await?;
+        finish(&cluster, load).await.with_context(|| format!("round {round} of TOWPATH_SEED={seed}"))?;
+    }
+    Ok(())
+}
+
+async fn blow(cluster: &mut Cluster, random: &mut StdRng) -> Result<()> {
+    let pod = random.random_range(0..3);
+    let faults = [Fault::None, Fault::Delay(Duration::from_millis(15)), Fault::CutAfter(random.random_range(1..40_000))];
+    let fault = faults[random.random_range(0..faults.len())];
+    match random.random_range(0..9) {
+        0 => cluster.to_postgres[pod].cut(),
+        1 => cluster.to_redis[pod].cut(),
+        2 => cluster.to_redis[pod].set([fault, Fault::BlackHole, Fault::Refuse][random.random_range(0..3)]),
+        3 => cluster.to_postgres[pod].set(fault),
+        4 => {
+            cluster.redis.crash()?;
+            tokio::task::block_in_place(|| cluster.redis.restart())?;
+        }
+        5 => {
+            cluster.postgres.crash()?;
+            tokio::task::block_in_place(|| cluster.postgres.restart())?;
+        }
+        6 | 7 if pod > 0 => cluster.pods[pod].restart().await?,
+        8 if pod > 0 => {
+            cluster.pods[pod].signal("STOP").await?;
+            tokio::time::sleep(Duration::from_millis(random.random_range(10..500))).await;
+            cluster.pods[pod].signal("CONT").await?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn heal(cluster: &mut Cluster) -> Result<()> {
+    cluster.to_postgres.iter().chain(&cluster.to_redis).for_each(|proxy| proxy.set(Fault::None));
+    Ok(())
+}

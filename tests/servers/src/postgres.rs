@@ -1,0 +1,117 @@
+//! A PostgreSQL server.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::process::{Process, command, find, free_port, hand_over};
+
+/// Fast, and as safe against crashes of its processes as ever; only a power failure could hurt, and there is none in a test.
+const SETTINGS: &[&str] = &[
+    "fsync=off",
+    "full_page_writes=off",
+    "shared_buffers=64MB",
+    "max_connections=300",
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+];
+
+/// A running server with an empty database `towpath` of the user `towpath`, who needs no password.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Option<Process>,
+    home: TempDir,
+    port: u16,
+    durable: bool,
+}
+
+impl Postgres {
+    /// Starts a new one.
+    pub fn start() -> Result<Self> {
+        Self::with(false)
+    }
+
+    /// One that waits for the disk as PostgreSQL does by default, for measurements.
+    pub fn durable() -> Result<Self> {
+        Self::with(true)
+    }
+
+    fn with(durable: bool) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        hand_over(home.path())?;
+        let mut init = command(&program("initdb")?);
+        init.arg("-D").arg(home.path().join("data"));
+        init.args(["-U", "towpath", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
+        ensure!(init.status().context("cannot run initdb")?.success(), "initdb failed");
+        let mut server = Self { process: None, home, port: free_port()?, durable };
+        server.run()?;
+        let created = server.psql("postgres", "create database towpath")?;
+        ensure!(created, "the database was not created");
+        Ok(server)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut serve = command(&program("postgres")?);
+        serve.arg("-D").arg(self.home.path().join("data")).args(["-p", &self.port.to_string()]);
+        let settings = if self.durable { &SETTINGS[2..] } else { SETTINGS };
+        for setting in settings {
+            serve.args(["-c", setting]);
+        }
+        let mut process = Process::start(serve)?;
+        process.wait_until("PostgreSQL", || self.psql("postgres", "select 1").is_ok_and(|ready| ready))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Whether `sql` succeeds.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<bool> {
+        let mut psql = Command::new(program("psql")?);
+        psql.args(["-X", "-q", "-h", "127.0.0.1", "-U", "towpath", "-p", &self.port.to_string(), "-d", database, "-c", sql]);
+        Ok(psql.output().context("cannot run psql")?.status.success())
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `postgres://…` of the empty database.
+    pub fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// Kills all its processes at once, as a crash of the machine's programs would; what was committed is in its files.
+    pub fn crash(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("it does not run")?;
+        process.signal("QUIT")?;
+        process.wait()
+    }
+
+    /// Starts it again after a crash.
+    pub fn restart(&mut self) -> Result<()> {
+        self.run()
+    }
+}
+
+/// `postgres://…` of a server, or of a proxy before it.
+pub(crate) fn url(port: u16) -> String {
+    format!("postgres://towpath@127.0.0.1:{port}/towpath?sslmode=disable")
+}
+
+impl Postgres {
+    /// The same database through a proxy that listens on `port`.
+    pub fn url_by(port: u16) -> String {
+        url(port)
+    }
+}
+
+/// Debian keeps the server's programs of each version in a folder of its own.
+fn program(name: &str) -> Result<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    folders.reverse();
+    find(name, &folders)
+}
