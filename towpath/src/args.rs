@@ -96,6 +96,32 @@ Keep a checkpoint now and then (`curl <relay>/audit/0/checkpoint.json`): whoever
 whether the log was cut or rewritten, whatever the relay says.")]
     Audit(AuditArgs),
 
+    /// Copy the data folder while the relay runs, or bring an earlier copy up to date.
+    #[command(after_help = "\
+Examples:
+  towpath backup --to /backups/towpath
+  towpath backup --data /var/lib/towpath --to /backups/towpath     again: only what is new is copied
+
+The copy is the store as of one commit; the relay's key is in it. Of a database, use its own tools (docs/cluster.md).")]
+    Backup(BackupArgs),
+
+    /// Make a data folder from a backup.
+    #[command(after_help = "\
+Examples:
+  towpath restore --from /backups/towpath --data ./towpath-data
+  towpath check --data ./towpath-data                              every id, signature and index entry")]
+    Restore(RestoreArgs),
+
+    /// Copy everything that is stored from one store to another: between a data folder and a database, either way.
+    #[command(after_help = "\
+Examples:
+  towpath copy --from ./towpath-data --to postgres://towpath@db/towpath
+  towpath copy --from postgres://towpath@db/towpath --to ./towpath-data
+
+Run it again to copy what came since; it goes on where it was. At the end every event of the source is looked for
+in the target, the numbers are compared, and the target's audit log is verified. Exit code 1: something differs.")]
+    Copy(CopyArgs),
+
     /// Look at the pods of a cluster.
     #[command(after_help = "\
 Examples:
@@ -331,6 +357,41 @@ pub(crate) enum ConfigAction {
     Check(ServeArgs),
     /// Print the values in force and where each was set
     Show(ServeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackupArgs {
+    /// Folder of the backup; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestoreArgs {
+    /// Folder of the backup
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CopyArgs {
+    /// Data folder or postgres:// URL to read
+    #[arg(long, value_name = "STORE")]
+    pub(crate) from: String,
+
+    /// Data folder or postgres:// URL to write
+    #[arg(long, value_name = "STORE")]
+    pub(crate) to: String,
+
+    /// Configuration file for everything else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

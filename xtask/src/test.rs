@@ -1,6 +1,7 @@
 //! `cargo xtask test`: from a fresh clone to every test, in the order that fails soonest.
 
 use anyhow::Result;
+use towpath_servers::{Postgres, Redis};
 
 use crate::step::{self, cargo, command};
 use crate::tools::{self, NEXTEST};
@@ -18,7 +19,9 @@ pub(crate) fn run() -> Result<()> {
     let build = ["build", "--workspace", "--bins", "--tests"];
     step::run("build", cargo(&build))?;
     step::run("test the documentation", cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    // Those that many tests share, each in a schema or a topic of its own; tests that break servers start their own.
+    let (postgres, redis) = (Postgres::start()?, Redis::start()?);
     let mut test = cargo(&["nextest", "run", "--workspace"]);
-    test.env("PATH", path);
+    test.env("PATH", path).env("TOWPATH_TEST_POSTGRES", postgres.url()).env("TOWPATH_TEST_REDIS", redis.url());
     step::run("test", test)
 }

@@ -16,7 +16,13 @@ const SYSTEM: &[(&str, &str)] = &[
     ("curl", "curl"),          // the tour of the README
     ("node", "nodejs"),        // the nostr-tools client lane
     ("npm", "npm"),
+    ("redis-server", "redis-server"),
+    ("psql", "postgresql-client"),
+    ("setpriv", "util-linux"), // ends the servers with the tests
 ];
+
+/// Debian keeps the server's programs off the path, in a folder for each version.
+const POSTGRES: (&str, &str) = ("/usr/lib/postgresql", "postgresql");
 
 /// A cargo subcommand, pinned so that a new release cannot change what passes.
 pub(crate) struct CargoTool {
@@ -45,8 +51,11 @@ impl CargoTool {
 
 /// Installs every system package whose binary is missing.
 pub(crate) fn ensure_system() -> Result<()> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         SYSTEM.iter().filter(|(binary, _)| !on_path(binary)).map(|(_, package)| *package).collect();
+    if !on_path("initdb") && !has_postgres() {
+        missing.push(POSTGRES.1);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -87,6 +96,11 @@ fn is_node_recent() -> bool {
     let version = String::from_utf8_lossy(&output.stdout);
     let mut numbers = version.trim().trim_start_matches('v').split('.').map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= NODE_MIN
+}
+
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir(POSTGRES.0).into_iter().flatten().flatten();
+    versions.map(|version| version.path().join("bin/initdb")).any(|initdb| initdb.is_file())
 }
 
 fn on_path(binary: &str) -> bool {

@@ -1,5 +1,6 @@
 //! From the configuration to wired pieces. The only place that names a concrete backend.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -13,7 +14,7 @@ use towpath_query::Slice;
 use towpath_store::{Error, EventStore};
 use towpath_bus_redis::Server;
 use towpath_runtime::{Clock, SystemClock};
-use towpath_store_embedded::{CheckReport, EmbeddedStore};
+use towpath_store_embedded::{BackupReport, CheckReport, EmbeddedStore};
 use towpath_store_postgres::{Metrics as PostgresMetrics, PodStream, PostgresStore};
 
 use crate::config::{Audit, Config};
@@ -96,6 +97,21 @@ pub(crate) fn bus(config: &Config) -> anyhow::Result<Option<Server>> {
 pub(crate) fn open_store_telling(config: &Config, opening: &Opening) -> Result<Arc<dyn EventStore>, Error> {
     let store = EmbeddedStore::open_reporting(embedded(config), &mut |done, of| opening.note(done, of))?;
     Ok(Arc::new(store))
+}
+
+/// Brings the backup in `to` up to the embedded store the configuration names, which a running relay may have open; the relay's key
+/// goes with it.
+pub fn backup_store(config: &Config, to: &Path) -> anyhow::Result<BackupReport> {
+    let report = towpath_store_embedded::backup(&config.store.data, to)?;
+    identity::copy(&config.store.data, to)?;
+    Ok(report)
+}
+
+/// Makes the data folder the configuration names from a backup.
+pub fn restore_store(config: &Config, from: &Path) -> anyhow::Result<BackupReport> {
+    let report = towpath_store_embedded::restore(from, &config.store.data)?;
+    identity::copy(from, &config.store.data)?;
+    Ok(report)
 }
 
 /// Verifies the whole store the configuration names: every log entry, signature and index entry. `progress` is told entries done

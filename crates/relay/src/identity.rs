@@ -74,6 +74,14 @@ impl Identity {
     }
 }
 
+/// Copies the key from one folder to another that has none; nothing if the first has none.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    match (Identity::load(from)?, Identity::load(to)?) {
+        (Some(identity), None) => Identity::create(to, identity.secret().to_bytes()).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// The 32 bytes in a file that nobody else can read, if it is there.
 pub(crate) fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {
     let text = match fs::read_to_string(path) {

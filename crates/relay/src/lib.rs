@@ -29,7 +29,9 @@ mod start;
 
 pub use towpath_store_postgres::PodStream;
 
-pub use build::{check_store, cluster_streams, migrate_database, open_store};
+pub use towpath_store_embedded::BackupReport;
+
+pub use build::{backup_store, check_store, cluster_streams, migrate_database, open_store, restore_store};
 pub use information::SUPPORTED_NIPS;
 pub use proofs::{NoProof, prove};
 pub use run::{Reread, serve};

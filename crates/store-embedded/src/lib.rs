@@ -12,6 +12,7 @@
 //! Must not know: sockets, subscriptions, who may read what, wall clocks (times are arguments).
 
 mod audit;
+mod backup;
 mod check;
 mod commit;
 mod compact;
@@ -44,6 +45,7 @@ use towpath_audit::{Hash, HashSource as _, Head};
 use towpath_protocol::EventId;
 use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Query, Scan, Seq, Stats, StreamId};
 
+pub use backup::{BackupReport, backup, restore};
 pub use check::{CheckReport, Problem, check};
 pub use config::Config;
 pub use index::rebuild::Progress;

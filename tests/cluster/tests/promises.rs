@@ -42,6 +42,7 @@ async fn places(cluster: &Cluster) -> Result<HashMap<String, (u64, u64)>> {
     let verified = cluster.tool(&["audit", "verify"]).await?;
     ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
     let exported = cluster.tool(&["audit", "export"]).await?;
+    ensure!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     let mut places = HashMap::new();
     for line in String::from_utf8(exported.stdout)?.lines() {
         let entry: Value = line.parse()?;

@@ -13,6 +13,7 @@ use anyhow::Context;
 use towpath_protocol::{PublicKey, SecretKey};
 use towpath_relay::config::Config;
 use towpath_relay::identity::Identity;
+use towpath_store::EventStore;
 
 use crate::args::{AuditAction, AuditArgs, AuditedArgs};
 use crate::settings::{self, Environment};
@@ -24,6 +25,17 @@ pub(crate) fn run(args: &AuditArgs, environment: &Environment) -> anyhow::Result
         AuditAction::CheckProof(args) => check_proof::run(args),
         AuditAction::Export(args) => export::run(args, environment),
     }
+}
+
+/// Whether the log of every stream comes to its tree; problems are printed.
+pub(super) fn is_whole(store: &dyn EventStore) -> anyhow::Result<bool> {
+    // Checkpoints are not asked for: the log has just begun.
+    let nobody = PublicKey::from_bytes([0; 32]);
+    let reports = verify::verify(store, nobody, &[], false)?;
+    for (stream, report) in &reports {
+        report.problems.iter().for_each(|problem| eprintln!("audit log, stream {stream}: {problem}"));
+    }
+    Ok(reports.iter().all(|(_, report)| report.problems_total == 0))
 }
 
 /// Whose log it is, for a data folder: its own key unless another one is asked for.
