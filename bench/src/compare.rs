@@ -151,6 +151,7 @@ fn run_one(options: &Options, contender: &Contender, relay: &mut Option<RunningR
     };
     workload::run(&Plan {
         target: &relay.target,
+        heard_at: &relay.target,
         relay_pid: Some(relay.pid()),
         notes: &load.notes,
         since: load.recipe.created_at,

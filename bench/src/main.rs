@@ -61,6 +61,9 @@ enum Command {
         /// Connections with one subscription each.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         subscribers: u32,
+        /// The address subscribers connect to, if it is another pod's.
+        #[arg(long)]
+        subscribe_url: Option<String>,
     },
     /// Measure the floors of this machine: signature check, synced append, WebSocket echo.
     Floors {
@@ -164,11 +167,13 @@ fn main() -> ExitCode {
 /// True when the figures can be used and no promise was broken.
 fn execute(command: Command) -> Result<bool> {
     match command {
-        Command::Publish { load, in_flight: None, .. } => publish(&load, None, 0),
+        Command::Publish { load, in_flight: None, .. } => publish(&load, None, 0, None),
         Command::Publish { load, in_flight: Some(in_flight), events } => {
-            publish(&load, Some((in_flight as usize, events)), 0)
+            publish(&load, Some((in_flight as usize, events)), 0, None)
         }
-        Command::Fanout { load, subscribers } => publish(&load, None, subscribers as usize),
+        Command::Fanout { load, subscribers, subscribe_url } => {
+            publish(&load, None, subscribers as usize, subscribe_url.as_deref())
+        }
         Command::Floors { data, rate } => {
             let common = Common { seed: 1, warm_up_seconds: 0, lag_max_us: 0, drain_seconds: 0, json: None };
             let (notes, _) = common.sign("floors", AUTHORS)?;
@@ -179,8 +184,14 @@ fn execute(command: Command) -> Result<bool> {
     }
 }
 
-fn publish(load: &Load, closed: Option<(usize, usize)>, subscribers: usize) -> Result<bool> {
+fn publish(
+    load: &Load,
+    closed: Option<(usize, usize)>,
+    subscribers: usize,
+    subscribe_url: Option<&str>,
+) -> Result<bool> {
     let target = Target::parse(&load.url, load.allow_remote)?;
+    let heard_at = Target::parse(subscribe_url.unwrap_or(&load.url), load.allow_remote)?;
     let common = &load.common;
     ensure!(common.warm_up_seconds < load.seconds, "nothing is left to measure after the warm-up");
     let schedule = Schedule::new(load.rate, load.seconds);
@@ -192,6 +203,7 @@ fn publish(load: &Load, closed: Option<(usize, usize)>, subscribers: usize) -> R
     let (notes, recipe) = common.sign("publish", count)?;
     let outcome = workload::run(&Plan {
         target: &target,
+        heard_at: &heard_at,
         relay_pid: load.pid,
         notes: &notes,
         since: recipe.created_at,

@@ -33,6 +33,8 @@ pub(crate) enum Pacing {
 /// Everything a run needs to know.
 pub(crate) struct Plan<'a> {
     pub(crate) target: &'a Target,
+    /// Where the subscribers are.
+    pub(crate) heard_at: &'a Target,
     /// Whose processor time and memory are the relay's.
     pub(crate) relay_pid: Option<u32>,
     pub(crate) notes: &'a Notes,

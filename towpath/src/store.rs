@@ -22,7 +22,11 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
 /// Opens the store to read it; a folder without one is a slip of the pen, not an empty store.
 pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     let folder = &config.store.data;
-    anyhow::ensure!(config.store.url.is_some() || folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
+    anyhow::ensure!(
+        config.store.url.is_some() || folder.is_dir(),
+        "there is no data folder {}: name it with --data",
+        folder.display()
+    );
     open(config)
 }
 

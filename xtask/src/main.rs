@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod fuzz;
 mod metrics;
 mod step;
@@ -39,6 +40,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Start PostgreSQL, Redis and two pods, and measure them: the figures of docs/cluster.md.
+    ClusterFigures {
+        /// How long each load lasts.
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+    },
     /// Fuzz one target, or each in turn, with cargo-fuzz on a nightly toolchain.
     Fuzz {
         /// The target's name; every target without it.
@@ -67,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Bench { arguments } => bench::run(&arguments),
         Command::Figures { arguments } => bench::figures(&arguments),
+        Command::ClusterFigures { seconds } => cluster::run(seconds),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Metrics => metrics::run(),
     }

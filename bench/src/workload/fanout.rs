@@ -43,7 +43,7 @@ impl Watch {
 
 /// Subscribes on every connection, says so, and records deliveries until told to stop.
 pub(super) fn listen(plan: &Plan<'_>, clock: Clock, watch: &Watch, ready: &SyncSender<()>) -> Result<Deliveries> {
-    let mut pool = Pool::open(plan.target, plan.subscribers)?;
+    let mut pool = Pool::open(plan.heard_at, plan.subscribers)?;
     subscribe(&mut pool, plan.since, clock)?;
     let mut deliveries = Deliveries::new(plan.subscribers, plan.notes.len());
     let _ = ready.send(());

@@ -119,8 +119,10 @@ fn start(fault: Fault) -> Target {
 
 fn run_against(fault: Fault, pacing: Pacing, events: usize, subscribers: usize) -> Outcome {
     let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3 };
+    let target = start(fault);
     run(&Plan {
-        target: &start(fault),
+        target: &target,
+        heard_at: &target,
         relay_pid: None,
         notes: &Notes::sign(&recipe, events).expect("signed"),
         since: recipe.created_at,
@@ -194,6 +196,7 @@ fn a_generator_that_lags_voids_the_run() {
     let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 1 };
     let plan = |lag_max| Plan {
         target: &target,
+        heard_at: &target,
         relay_pid: None,
         notes: Box::leak(Box::new(Notes::sign(&recipe, 1).expect("signed"))),
         since: 0,

@@ -33,7 +33,11 @@ pub struct Server(Kind);
 enum Kind {
     One(ConnectionInfo),
     /// The sentinels, the credentials for the master, and its name.
-    Watched { sentinels: Vec<String>, login: String, master: String },
+    Watched {
+        sentinels: Vec<String>,
+        login: String,
+        master: String,
+    },
 }
 
 impl Server {
@@ -44,11 +48,18 @@ impl Server {
             if url.ends_with("#insecure") {
                 return Err(BadUrl("a certificate that is not checked protects from nobody".into()));
             }
-            return url.as_str().into_connection_info().map(Kind::One).map(Self).map_err(|error| BadUrl(error.to_string()));
+            return url
+                .as_str()
+                .into_connection_info()
+                .map(Kind::One)
+                .map(Self)
+                .map_err(|error| BadUrl(error.to_string()));
         };
         let (login, hosts) = rest.rsplit_once('@').unwrap_or(("", rest));
-        let (hosts, master) = hosts.split_once('/').ok_or_else(|| BadUrl("name the master behind the sentinels".into()))?;
-        let sentinels: Vec<String> = hosts.split(',').filter(|host| !host.is_empty()).map(|host| format!("redis://{host}")).collect();
+        let (hosts, master) =
+            hosts.split_once('/').ok_or_else(|| BadUrl("name the master behind the sentinels".into()))?;
+        let sentinels: Vec<String> =
+            hosts.split(',').filter(|host| !host.is_empty()).map(|host| format!("redis://{host}")).collect();
         if sentinels.is_empty() || master.is_empty() {
             return Err(BadUrl("name the sentinels and the master".into()));
         }
@@ -68,7 +79,8 @@ impl Server {
                 let mut sentinel = Sentinel::build(sentinels.iter().map(String::as_str).collect())?;
                 let found = sentinel.master_for(master, None)?;
                 let address = found.get_connection_info().addr().to_string();
-                let url = if login.is_empty() { format!("redis://{address}") } else { format!("redis://{login}@{address}") };
+                let url =
+                    if login.is_empty() { format!("redis://{address}") } else { format!("redis://{login}@{address}") };
                 Client::open(url)?.get_connection_with_timeout(CONNECT_TIMEOUT)
             }
         }

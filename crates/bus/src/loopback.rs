@@ -69,7 +69,8 @@ impl Bus for Sender {
         if state.down {
             return Err(Unreachable("taken down".into()));
         }
-        let others: Vec<_> = state.listeners.iter().filter(|(pod, _)| *pod != self.pod).map(|(_, l)| Arc::clone(l)).collect();
+        let others: Vec<_> =
+            state.listeners.iter().filter(|(pod, _)| *pod != self.pod).map(|(_, l)| Arc::clone(l)).collect();
         for listener in others {
             let times = state.mishap.as_mut().map_or(1, |mishap| mishap(message));
             for _ in 0..times {

@@ -70,7 +70,11 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("follower_lag", "Entries that wait for the follower", self.lag.clone());
         registry.register("follower_taken", "Entries it is done with", self.taken.clone());
-        registry.register("follower_catch_ups", "Times it read the log because it had fallen behind", self.catch_ups.clone());
+        registry.register(
+            "follower_catch_ups",
+            "Times it read the log because it had fallen behind",
+            self.catch_ups.clone(),
+        );
         registry.register("follower_failures", "Times it failed and was tried again", self.failures.clone());
     }
 }
@@ -126,8 +130,17 @@ impl Follower {
         // What was committed while nobody followed is in the log.
         shared.inbox.lock().missed = true;
         let (kept_at, kept) = (clock.instant(), cursor.clone());
-        let mut runner =
-            Runner { shared: Arc::clone(&shared), name: name.to_owned(), scope, store, follow, cursor, kept, kept_at, clock };
+        let mut runner = Runner {
+            shared: Arc::clone(&shared),
+            name: name.to_owned(),
+            scope,
+            store,
+            follow,
+            cursor,
+            kept,
+            kept_at,
+            clock,
+        };
         let thread = Thread::start("follower", move || runner.run());
         Ok((Self(shared), thread.map_err(|error| Error::io("start a follower", error))?))
     }

@@ -35,7 +35,8 @@ impl Follow for Notebook {
 
 fn start(store: &MemoryStore, notebook: &Notebook) -> (Follower, Thread) {
     let store = Arc::new(store.clone());
-    Follower::start("test", Scope::Everything, store, notebook.clone(), Arc::new(SystemClock), Metrics::default()).unwrap()
+    Follower::start("test", Scope::Everything, store, notebook.clone(), Arc::new(SystemClock), Metrics::default())
+        .unwrap()
 }
 
 fn finish((follower, thread): (Follower, Thread)) {

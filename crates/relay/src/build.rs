@@ -6,14 +6,14 @@ use std::thread::available_parallelism;
 
 use anyhow::Context;
 use towpath_audit::NoteSigner;
+use towpath_bus_redis::Server;
 use towpath_deliver::{Budget, Deliver, IndexLimits};
 use towpath_gateway::Tls;
 use towpath_ingest::CommitLimits;
 use towpath_policy::{Policy, RelayUrl};
 use towpath_query::Slice;
-use towpath_store::{Error, EventStore};
-use towpath_bus_redis::Server;
 use towpath_runtime::{Clock, SystemClock};
+use towpath_store::{Error, EventStore};
 use towpath_store_embedded::{BackupReport, CheckReport, EmbeddedStore};
 use towpath_store_postgres::{Metrics as PostgresMetrics, PodStream, PostgresStore};
 

@@ -97,7 +97,12 @@ impl Checkpoints {
     }
 
     /// One checkpoint for each of `own`, and one of all if that is wanted.
-    fn sign(&self, own: &[(StreamId, Head)], all: Option<&[(StreamId, Head)]>, random: &Random) -> Vec<(Checkpoint, VerifiedEvent)> {
+    fn sign(
+        &self,
+        own: &[(StreamId, Head)],
+        all: Option<&[(StreamId, Head)]>,
+        random: &Random,
+    ) -> Vec<(Checkpoint, VerifiedEvent)> {
         let relay = self.secret.public_key();
         let streams = own.iter().map(|(stream, head)| Checkpoint::of_stream(relay, stream.0, *head));
         let all = all.map(|all| all.iter().map(|(stream, head)| (stream.0, *head)).collect());
@@ -117,7 +122,8 @@ impl Checkpoints {
         let mut last = self.last.lock();
         last.at = self.clock.instant();
         last.entries = entries(heads) + signed.len() as u64;
-        last.created_at = signed.iter().map(|signed| signed.event.created_at()).chain([last.created_at]).max().unwrap_or_default();
+        last.created_at =
+            signed.iter().map(|signed| signed.event.created_at()).chain([last.created_at]).max().unwrap_or_default();
         for signed in signed {
             last.signed.retain(|old| old.checkpoint.name() != signed.checkpoint.name());
             last.signed.push(signed);

@@ -107,9 +107,8 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
     let topic = format!("towpath:{cluster}");
     let watch = Arc::new(Watch::new(bus.is_some()));
     let ears = Arc::new(Ears { deliver: deliver.clone(), clock: Arc::clone(&clock), watch: Arc::clone(&watch) });
-    let end = |server: &Server| {
-        RedisBus::new(server.clone(), topic.clone(), pod, Arc::clone(&clock), metrics.bus.clone())
-    };
+    let end =
+        |server: &Server| RedisBus::new(server.clone(), topic.clone(), pod, Arc::clone(&clock), metrics.bus.clone());
     let mut threads = Vec::new();
     let own = store.own_stream().unwrap_or_default();
     let speaker = Speaker { bus: bus.as_ref().map(end), clock: Arc::clone(&clock), last: None };

@@ -86,7 +86,8 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
 fn own_identity(config: &Config, random: &Random) -> anyhow::Result<Identity> {
     let folder = &config.store.data;
     if let Some(path) = &config.relay.key_file {
-        return Identity::at(path)?.with_context(|| format!("{} is not there: relay.key_file names the relay's key", path.display()));
+        return Identity::at(path)?
+            .with_context(|| format!("{} is not there: relay.key_file names the relay's key", path.display()));
     }
     match Identity::load(folder)? {
         Some(identity) => Ok(identity),

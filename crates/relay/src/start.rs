@@ -26,8 +26,8 @@ use crate::edge::Edge;
 use crate::identity::Identity;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
-use crate::outlets::Outlets;
 use crate::node::{Connections, Node};
+use crate::outlets::Outlets;
 use crate::reverify::{Findings, keep_verifying};
 use crate::run::Reread;
 

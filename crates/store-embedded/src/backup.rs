@@ -52,10 +52,16 @@ pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
 pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
     let log = dir.join("log");
     if log.exists() {
-        return Err(Error::io("restore", io::Error::new(ErrorKind::AlreadyExists, format!("{} is there already", log.display()))));
+        return Err(Error::io(
+            "restore",
+            io::Error::new(ErrorKind::AlreadyExists, format!("{} is there already", log.display())),
+        ));
     }
     if !from.join("log").is_dir() {
-        return Err(Error::io("restore", io::Error::new(ErrorKind::NotFound, format!("{} holds no backup", from.display()))));
+        return Err(Error::io(
+            "restore",
+            io::Error::new(ErrorKind::NotFound, format!("{} holds no backup", from.display())),
+        ));
     }
     backup(from, dir)
 }

@@ -19,12 +19,7 @@ pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
 }
 
 /// Of all streams, or of `only` one.
-pub(crate) fn page(
-    shared: &Shared,
-    cursor: &Cursor,
-    page: Page,
-    only: Option<StreamId>,
-) -> Result<Vec<Entry>, Error> {
+pub(crate) fn page(shared: &Shared, cursor: &Cursor, page: Page, only: Option<StreamId>) -> Result<Vec<Entry>, Error> {
     let only = only.map(|stream| stream.0 as i32);
     let streams: Vec<i32> = cursor.places().map(|(stream, _)| stream.0 as i32).collect();
     let seqs: Vec<i64> = cursor.places().map(|(_, seq)| i64::try_from(seq.0).unwrap_or(i64::MAX)).collect();

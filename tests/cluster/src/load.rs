@@ -140,7 +140,12 @@ impl Report {
 }
 
 /// Publishes until told to stop; what is not answered is sent again, elsewhere if need be. Returns what was acknowledged.
-async fn publisher(author: Keys, urls: Vec<String>, stop: Arc<AtomicBool>, acked: Arc<AtomicUsize>) -> Result<Vec<String>> {
+async fn publisher(
+    author: Keys,
+    urls: Vec<String>,
+    stop: Arc<AtomicBool>,
+    acked: Arc<AtomicUsize>,
+) -> Result<Vec<String>> {
     let mut done = Vec::new();
     let mut pending: Vec<Event> = Vec::new();
     let mut number = 0;

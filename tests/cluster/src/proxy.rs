@@ -84,7 +84,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, port: u16, faults: watch::Receiver<Fault>, mut cuts: watch::Receiver<u64>) -> Result<()> {
+async fn pass(
+    client: TcpStream,
+    port: u16,
+    faults: watch::Receiver<Fault>,
+    mut cuts: watch::Receiver<u64>,
+) -> Result<()> {
     let mut first = faults.clone();
     if *first.borrow() == Fault::Refuse {
         return Ok(());

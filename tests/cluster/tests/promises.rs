@@ -40,13 +40,15 @@ async fn everything(cluster: &Cluster, filter: &Value) -> Result<Vec<Event>> {
 /// Where the verified audit log has each event.
 async fn places(cluster: &Cluster) -> Result<HashMap<String, (u64, u64)>> {
     let verified = cluster.tool(&["audit", "verify"]).await?;
-    ensure!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let (told, error) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    ensure!(verified.status.success(), "{told}{error}");
     let exported = cluster.tool(&["audit", "export"]).await?;
     ensure!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     let mut places = HashMap::new();
     for line in String::from_utf8(exported.stdout)?.lines() {
         let entry: Value = line.parse()?;
-        let (Some(id), Some(stream), Some(index)) = (entry["event"].as_str(), entry["stream"].as_u64(), entry["index"].as_u64())
+        let (Some(id), Some(stream), Some(index)) =
+            (entry["event"].as_str(), entry["stream"].as_u64(), entry["index"].as_u64())
         else {
             continue;
         };
@@ -181,7 +183,8 @@ async fn no_order_of_failures_breaks_a_promise() -> Result<()> {
 
 async fn blow(cluster: &mut Cluster, random: &mut StdRng) -> Result<()> {
     let pod = random.random_range(0..3);
-    let faults = [Fault::None, Fault::Delay(Duration::from_millis(15)), Fault::CutAfter(random.random_range(1..40_000))];
+    let faults =
+        [Fault::None, Fault::Delay(Duration::from_millis(15)), Fault::CutAfter(random.random_range(1..40_000))];
     let fault = faults[random.random_range(0..faults.len())];
     match random.random_range(0..9) {
         0 => cluster.to_postgres[pod].cut(),

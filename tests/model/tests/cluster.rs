@@ -209,11 +209,14 @@ impl Model for Version {
             Property::sometimes("a request of a lost lease comes too late", |_, state: &State| {
                 state.fence > 1 && state.requests.iter().any(|request| request.fence < state.fence)
             }),
-            Property::sometimes("all is committed, acknowledged and delivered through two changes of hands", |_, state: &State| {
-                state.take_overs == TAKE_OVERS_MAX
-                    && state.acked.len() == usize::from(EVENTS)
-                    && state.received.len() == usize::from(EVENTS)
-            }),
+            Property::sometimes(
+                "all is committed, acknowledged and delivered through two changes of hands",
+                |_, state: &State| {
+                    state.take_overs == TAKE_OVERS_MAX
+                        && state.acked.len() == usize::from(EVENTS)
+                        && state.received.len() == usize::from(EVENTS)
+                },
+            ),
         ]
     }
 }

@@ -7,5 +7,5 @@ mod postgres;
 mod process;
 mod redis;
 
-pub use postgres::Postgres;
+pub use postgres::{Postgres, postgres_program};
 pub use redis::Redis;

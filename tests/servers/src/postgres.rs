@@ -68,7 +68,20 @@ impl Postgres {
     /// Whether `sql` succeeds.
     pub fn psql(&self, database: &str, sql: &str) -> Result<bool> {
         let mut psql = Command::new(program("psql")?);
-        psql.args(["-X", "-q", "-h", "127.0.0.1", "-U", "towpath", "-p", &self.port.to_string(), "-d", database, "-c", sql]);
+        psql.args([
+            "-X",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "towpath",
+            "-p",
+            &self.port.to_string(),
+            "-d",
+            database,
+            "-c",
+            sql,
+        ]);
         Ok(psql.output().context("cannot run psql")?.status.success())
     }
 
@@ -80,6 +93,11 @@ impl Postgres {
     /// `postgres://…` of the empty database.
     pub fn url(&self) -> String {
         url(self.port)
+    }
+
+    /// CPU time it took so far, in seconds.
+    pub fn cpu_s(&self) -> f64 {
+        self.process.as_ref().map_or(0.0, |process| process.cpu_s())
     }
 
     /// Kills all its processes at once, as a crash of the machine's programs would; what was committed is in its files.
@@ -105,6 +123,11 @@ impl Postgres {
     pub fn url_by(port: u16) -> String {
         url(port)
     }
+}
+
+/// Where one of PostgreSQL's own programs is.
+pub fn postgres_program(name: &str) -> Result<PathBuf> {
+    program(name)
 }
 
 /// Debian keeps the server's programs of each version in a folder of its own.

@@ -54,6 +54,23 @@ pub(crate) fn find(program: &str, folders: &[PathBuf]) -> Result<PathBuf> {
     places.into_iter().find(|place| place.is_file()).with_context(|| format!("{program} is not installed"))
 }
 
+/// What the kernel counts CPU time in, on every Linux there is.
+const TICKS_PER_S: f64 = 100.0;
+
+/// User and system time of the process, if it is `own` or a child of it; of `own` that of children that have ended, too.
+fn ticks_of(stat: &str, own: u32) -> Option<u64> {
+    let pid: u32 = stat.split(' ').next()?.parse().ok()?;
+    // Behind the name, which may hold anything, comes the state, then numbers.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    let alive = number(11)? + number(12)?;
+    match (pid == own, number(1)? == u64::from(own)) {
+        (true, _) => Some(alive + number(13)? + number(14)?),
+        (false, true) => Some(alive),
+        (false, false) => None,
+    }
+}
+
 impl Process {
     pub(crate) fn start(mut command: Command) -> Result<Self> {
         command.spawn().map(Self).with_context(|| format!("cannot start {command:?}"))
@@ -83,6 +100,15 @@ impl Process {
         let status = Command::new("kill").args(["-s", signal, &self.0.id().to_string()]).status()?;
         anyhow::ensure!(status.success(), "cannot send SIG{signal}");
         Ok(())
+    }
+
+    /// CPU time of the process and its children so far, in seconds.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        let own = self.0.id();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+        let ticks: u64 = stats.filter_map(|stat| ticks_of(&stat, own)).sum();
+        ticks as f64 / TICKS_PER_S
     }
 
     pub(crate) fn wait(&mut self) -> Result<()> {

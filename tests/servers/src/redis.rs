@@ -33,6 +33,11 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// CPU time it took so far, in seconds.
+    pub fn cpu_s(&self) -> f64 {
+        self.process.as_ref().map_or(0.0, |process| process.cpu_s())
+    }
+
     /// Kills it at once.
     pub fn crash(&mut self) -> Result<()> {
         self.process.take().map(drop).context("it does not run")
@@ -41,7 +46,17 @@ impl Redis {
     /// Starts it again.
     pub fn restart(&mut self) -> Result<()> {
         let mut serve = command(&find("redis-server", &[])?);
-        serve.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--dir"]);
+        serve.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &self.port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+        ]);
         serve.arg(self.home.path());
         let mut process = Process::start(serve)?;
         process.wait_until("Redis", || Process::listens(self.port))?;

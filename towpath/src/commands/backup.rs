@@ -13,13 +13,19 @@ pub(crate) fn backup(args: &BackupArgs, environment: &Environment) -> anyhow::Re
     let folder = config.store.data.display();
     ensure!(config.store.data.is_dir(), "there is no data folder {folder}: name it with --data");
     let report = towpath_relay::backup_store(&config, &args.to).with_context(|| format!("cannot back {folder} up"))?;
-    eprintln!("{} bytes copied, {} in all; the backup ends with entry {}", report.copied_bytes, report.bytes, report.last);
+    eprintln!(
+        "{} bytes copied, {} in all; the backup ends with entry {}",
+        report.copied_bytes, report.bytes, report.last
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn restore(args: &RestoreArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let config = settings::of_store(&args.store, environment)?.config;
-    ensure!(config.store.url.is_none(), "a backup is restored to a data folder; `towpath copy` brings it into a database");
+    ensure!(
+        config.store.url.is_none(),
+        "a backup is restored to a data folder; `towpath copy` brings it into a database"
+    );
     let report = towpath_relay::restore_store(&config, &args.from)
         .with_context(|| format!("cannot restore {}", args.from.display()))?;
     // Opening it makes the index.

@@ -28,7 +28,10 @@ pub(crate) fn run(args: &CopyArgs, environment: &Environment) -> anyhow::Result<
     let from_config = config_of(&args.from, args, environment)?;
     let (from, to) = (store::open_existing(&from_config)?, store::open(&config_of(&args.to, args, environment)?)?);
     let copied = copy(&*from, &*to, &follower_name(&args.from))?;
-    eprintln!("{} events copied, {} were there, {} are not wanted there", copied.accepted, copied.known, copied.refused);
+    eprintln!(
+        "{} events copied, {} were there, {} are not wanted there",
+        copied.accepted, copied.known, copied.refused
+    );
     let differences = compare(&*from, &*to)?;
     for difference in differences.iter().take(NAMED_MAX) {
         eprintln!("{difference}");
@@ -44,7 +47,8 @@ pub(crate) fn run(args: &CopyArgs, environment: &Environment) -> anyhow::Result<
 
 fn config_of(place: &str, args: &CopyArgs, environment: &Environment) -> anyhow::Result<Config> {
     let is_url = place.starts_with("postgres://") || place.starts_with("postgresql://");
-    let (data, url) = if is_url { (None, Some(place.to_owned())) } else { (Some(place.to_owned()), Some(String::new())) };
+    let (data, url) =
+        if is_url { (None, Some(place.to_owned())) } else { (Some(place.to_owned()), Some(String::new())) };
     let store = StoreArgs { config: args.config.clone(), data, store: url };
     Ok(settings::of_store(&store, environment)?.config)
 }
@@ -83,7 +87,8 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str) -> an
                 continue;
             }
             let id = event.id();
-            let event = SubmittedEvent::from_canonical(event).with_context(|| format!("{id} is damaged in the source"))?;
+            let event =
+                SubmittedEvent::from_canonical(event).with_context(|| format!("{id} is damaged in the source"))?;
             let event = verifier.verify(event).with_context(|| format!("{id} is not genuine in the source"))?;
             writes.push(plan(event, Source::Import, &policy));
         }

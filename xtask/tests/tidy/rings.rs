@@ -29,7 +29,21 @@ const RINGS: [&[&str]; 5] = [
 /// Crates of the outside world that start at a ring: an inner one must not know them.
 const OUTSIDE: [(usize, &[&str]); 3] = [
     (1, &["tokio", "tracing", "prometheus-client", "parking_lot"]),
-    (3, &["heed", "postgres", "redis", "tokio-tungstenite", "tokio-websockets", "yawc", "hyper", "axum", "rustls", "tokio-rustls"]),
+    (
+        3,
+        &[
+            "heed",
+            "postgres",
+            "redis",
+            "tokio-tungstenite",
+            "tokio-websockets",
+            "yawc",
+            "hyper",
+            "axum",
+            "rustls",
+            "tokio-rustls",
+        ],
+    ),
     (4, &["anyhow", "clap", "toml", "tracing-subscriber"]),
 ];
 

@@ -21,7 +21,8 @@ use std::collections::HashMap;
 
 pub use place::{Place, Problem, Problems};
 pub use sections::{
-    Audit, Auth, ClassRates, Cluster, Format, Level, Limits, Log, Postgres, Protocol, Queues, Rate, Rates, Relay, Server, Store,
+    Audit, Auth, ClassRates, Cluster, Format, Level, Limits, Log, Postgres, Protocol, Queues, Rate, Rates, Relay,
+    Server, Store,
 };
 pub use setting::{Reload, Section, Setting};
 pub use source::Sources;

@@ -12,7 +12,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use serde_json::Value;
-use towpath_audit::{Head, Checkpoint, Hash, HashSource as _, LeafState, Node, Problem, Report, Seen, Verification};
+use towpath_audit::{Checkpoint, Hash, HashSource as _, Head, LeafState, Node, Problem, Report, Seen, Verification};
 use towpath_protocol::{Event, Limits, PublicKey, SubmittedEvent, Verifier, wire};
 use towpath_store::{Entry, EventStore, Record, Seq, StoredTree, StreamId};
 

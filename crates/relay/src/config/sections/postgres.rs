@@ -65,7 +65,10 @@ pub(super) const SECTION: Section = Section {
             "Longer than any pause of a healthy machine, and nobody waits for it: other pods go on meanwhile.",
         ),
         setting!(
-            postgres.readers, CountOrAuto<1_000>, "readers", Restart,
+            postgres.readers,
+            CountOrAuto<1_000>,
+            "readers",
+            Restart,
             "Connections for reading, beside one for commits. 0: a tenth of what the server allows, from 3 to 16.",
             "Ten pods and an operator's tools fit into a server's default limit.",
         ),
