@@ -140,6 +140,15 @@ Examples:
 Pods do it themselves at their start. A program that is older than the tables refuses them and says so.")]
     Migrate(StoreArgs),
 
+    /// Ask a running relay whether it is ready; for container health checks.
+    #[command(after_help = "\
+Examples:
+  towpath health
+  towpath health --url http://127.0.0.1:7777
+
+Exit code 1: it is not, or does not answer.")]
+    Health(HealthArgs),
+
     /// Explain, check and show the configuration.
     #[command(after_help = "\
 Examples:
@@ -392,6 +401,13 @@ pub(crate) struct CopyArgs {
     /// Configuration file for everything else
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HealthArgs {
+    /// The relay's address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7777")]
+    pub(crate) url: String,
 }
 
 #[derive(Debug, clap::Args)]

@@ -51,6 +51,7 @@ fn run(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> 
         Command::Copy(args) => commands::copy::run(&args, environment),
         Command::Cluster(args) => commands::cluster::run(&args, environment),
         Command::Migrate(args) => commands::migrate::run(&args, environment),
+        Command::Health(args) => commands::health::run(&args),
         Command::Config(args) => commands::config::run(&args, environment),
         Command::Keys(args) => commands::keys::run(&args, environment),
     }

@@ -22,6 +22,6 @@ pub(crate) fn run() -> Result<()> {
     // Those that many tests share, each in a schema or a topic of its own; tests that break servers start their own.
     let (postgres, redis) = (Postgres::start()?, Redis::start()?);
     let mut test = cargo(&["nextest", "run", "--workspace"]);
-    test.env("PATH", path).env("TOWPATH_TEST_POSTGRES", postgres.url()).env("TOWPATH_TEST_REDIS", redis.url());
+    test.env("PATH", path).env("TEST_POSTGRES_URL", postgres.url()).env("TEST_REDIS_URL", redis.url());
     step::run("test", test)
 }

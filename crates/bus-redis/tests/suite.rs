@@ -1,4 +1,4 @@
-//! The contract of the bus port, on Redis. `TOWPATH_TEST_REDIS` names a server; `cargo xtask test` starts one.
+//! The contract of the bus port, on Redis. `TEST_REDIS_URL` names a server; `cargo xtask test` starts one.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ struct Redis {
 
 fn server() -> Server {
     #[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
-    let url = std::env::var("TOWPATH_TEST_REDIS");
-    let url = url.expect("TOWPATH_TEST_REDIS names a server; `cargo xtask test` starts one");
+    let url = std::env::var("TEST_REDIS_URL");
+    let url = url.expect("TEST_REDIS_URL names a server; `cargo xtask test` starts one");
     Server::parse(&url, None).expect("it is a URL")
 }
 

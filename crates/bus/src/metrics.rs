@@ -2,10 +2,12 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use towpath_runtime::latency_histogram;
 
 /// Counters and gauges of a bus.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Metrics {
     /// Messages sent.
     pub sent: Counter,
@@ -21,6 +23,23 @@ pub struct Metrics {
     pub resumed: Counter,
     /// 1 while the bus can be heard.
     pub up: Gauge,
+    /// From another pod's commit to its arrival here, by both pods' clocks.
+    pub lag: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            sent: Counter::default(),
+            sent_bytes: Counter::default(),
+            unsent: Counter::default(),
+            heard: Counter::default(),
+            malformed: Counter::default(),
+            resumed: Counter::default(),
+            up: Gauge::default(),
+            lag: latency_histogram(),
+        }
+    }
 }
 
 impl Metrics {
@@ -32,6 +51,7 @@ impl Metrics {
         registry.register("bus_heard", "Messages heard from other pods", self.heard.clone());
         registry.register("bus_malformed", "Messages that could not be understood", self.malformed.clone());
         registry.register("bus_resumed", "Times the bus could be heard again", self.resumed.clone());
+        registry.register("bus_lag_seconds", "From another pod's commit to its arrival here", self.lag.clone());
         registry.register("bus_up", "1 while the bus can be heard", self.up.clone());
     }
 }

@@ -19,7 +19,6 @@ use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page,
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
 use crate::subscription::{Place, Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
@@ -30,6 +29,8 @@ const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
 /// The committer delivers an event itself if so few filters could want it, and it is no longer than this.
 const LOOKS_HERE_MAX: usize = 8;
 const BYTES_HERE_MAX: usize = 2 * 1024;
+/// Of a lone event, the follower sends so many frames itself: waking a task for the first would cost it more than sending costs the rest.
+const SENT_HERE_MAX: usize = 2;
 /// Between two attempts to read a log that cannot be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
@@ -229,7 +230,7 @@ impl Deliver {
         let Some(in_vain) = found else { return false };
         self.0.metrics.false_candidates.inc_by(in_vain);
         delivered.advance(*stream, batch.cursor.seq(*stream));
-        self.offer(&matching, Some((*stream, *seq)), event, Some(at), Outbox::send_now);
+        self.offer(&matching, Some((*stream, *seq)), event, Some(at), usize::MAX);
         true
     }
 
@@ -240,9 +241,10 @@ impl Deliver {
                 return;
             }
         }
+        let sent_here = if run.stored.len() == 1 { SENT_HERE_MAX } else { 0 };
         for Stored { stream, seq, event } in &run.stored {
             if !delivered.covers(*stream, *seq) {
-                self.deliver(Some((*stream, *seq)), event, Some(at));
+                self.deliver(Some((*stream, *seq)), event, Some(at), sent_here);
                 delivered.advance(*stream, *seq);
             }
         }
@@ -270,7 +272,7 @@ impl Deliver {
     fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, at: Instant) {
         for entry in entries {
             if let Record::Event { event, .. } = &entry.record {
-                self.deliver(Some((entry.stream, entry.seq)), event, Some(at));
+                self.deliver(Some((entry.stream, entry.seq)), event, Some(at), 0);
             }
             delivered.advance(entry.stream, entry.seq);
         }
@@ -299,21 +301,22 @@ impl Deliver {
     }
 
     /// Offers `event` to everyone who wants and may have it; returns how many did.
-    fn deliver(&self, place: Place, event: &Event, committed: Option<Instant>) -> usize {
+    fn deliver(&self, place: Place, event: &Event, committed: Option<Instant>, sent_here: usize) -> usize {
         let mut matching = Vec::new();
         let in_vain = self.0.index.lock().matching(event, usize::MAX, &mut matching);
         self.0.metrics.false_candidates.inc_by(in_vain.unwrap_or_default());
-        self.offer(&matching, place, event, committed, Outbox::wake)
+        self.offer(&matching, place, event, committed, sent_here)
     }
 
-    /// Offers `event` to those of `matching` who may have it, and has it sent; returns how many did.
+    /// Offers `event` to those of `matching` who may have it, and has it sent, to the first `sent_here` on this thread; returns how
+    /// many did.
     fn offer(
         &self,
         matching: &[Arc<Subscription>],
         place: Place,
         event: &Event,
         committed: Option<Instant>,
-        send: fn(&Outbox),
+        sent_here: usize,
     ) -> usize {
         let mut reached = 0;
         let mut readers = Readers::default();
@@ -323,7 +326,8 @@ impl Deliver {
             }
             reached += 1;
             if subscription.offer(place, event, committed) {
-                send(subscription.outbox());
+                let outbox = subscription.outbox();
+                if reached <= sent_here { outbox.send_now() } else { outbox.wake() }
             } else {
                 self.too_slow(subscription);
             }
@@ -366,6 +370,6 @@ impl Delivery for Deliver {
     }
 
     fn ephemeral(&self, event: &Event) -> usize {
-        self.deliver(None, event, None)
+        self.deliver(None, event, None, 0)
     }
 }

@@ -1,3 +1,5 @@
+//! A follower that writes down what it was given, and fails as often as it is told.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use towpath_policy::{Policy, Source, plan};

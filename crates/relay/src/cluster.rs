@@ -106,7 +106,12 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
     let pod: PodId = random.bytes();
     let topic = format!("towpath:{cluster}");
     let watch = Arc::new(Watch::new(bus.is_some()));
-    let ears = Arc::new(Ears { deliver: deliver.clone(), clock: Arc::clone(&clock), watch: Arc::clone(&watch) });
+    let ears = Arc::new(Ears {
+        deliver: deliver.clone(),
+        metrics: metrics.bus.clone(),
+        clock: Arc::clone(&clock),
+        watch: Arc::clone(&watch),
+    });
     let end =
         |server: &Server| RedisBus::new(server.clone(), topic.clone(), pod, Arc::clone(&clock), metrics.bus.clone());
     let mut threads = Vec::new();
@@ -179,6 +184,7 @@ fn speak_ephemeral(mut bus: RedisBus, events: &Receiver<Event>) {
 /// Hears the others.
 struct Ears {
     deliver: Deliver,
+    metrics: towpath_bus::Metrics,
     clock: Arc<dyn Clock>,
     watch: Arc<Watch>,
 }
@@ -189,6 +195,7 @@ impl Listener for Ears {
         match message {
             Message::Run { run, sent_at_us } => {
                 let age = Duration::from_micros(self.clock.unix_us().saturating_sub(sent_at_us)).min(AGE_MAX);
+                self.metrics.lag.observe(age.as_secs_f64());
                 self.deliver.take(run, now.checked_sub(age).unwrap_or(now));
             }
             Message::Place { stream, last } => drop(self.deliver.look(&Cursor::at(stream, last), now)),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use towpath_audit::{Hash, Head};
+use towpath_audit::{Hash, Head, Tree};
 use towpath_store::{Error, Seq, StreamId};
 
 use crate::{PodStream, Shared, upkeep};
@@ -45,7 +45,8 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
     shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;
     let streams = look(shared)?;
     let others = streams.iter().filter(|stream| ours.is_none_or(|(own, _)| own != stream.stream));
-    *shared.others.lock() = others.clone().filter_map(|other| Some((other.stream, other.head?))).collect();
+    *shared.others.lock() =
+        others.clone().map(|other| (other.stream, other.head.unwrap_or_else(|| Tree::new().head()))).collect();
     if shared.config.audit {
         for other in
             others.filter(|other| other.owner.is_none() && other.head.is_none_or(|head| head.size < other.last.0))

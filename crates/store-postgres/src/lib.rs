@@ -274,7 +274,10 @@ impl EventStore for PostgresStore {
     /// This pod's as of its last commit, the others' as they last wrote it down.
     fn heads(&self) -> Vec<(StreamId, Head)> {
         let own = *self.shared().own.lock();
-        let mut heads: Vec<_> = own.into_iter().chain(self.shared().others.lock().iter().copied()).collect();
+        let others = self.shared().others.lock();
+        // They were looked at before this stream was taken, perhaps.
+        let others = others.iter().filter(|(stream, _)| own.is_none_or(|(own, _)| own != *stream));
+        let mut heads: Vec<_> = own.into_iter().chain(others.copied()).collect();
         heads.sort_unstable_by_key(|(stream, _)| stream.0);
         heads
     }

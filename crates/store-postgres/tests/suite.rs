@@ -1,4 +1,4 @@
-//! The contract of the store port, on PostgreSQL. `TOWPATH_TEST_POSTGRES` names a server where schemas may be made;
+//! The contract of the store port, on PostgreSQL. `TEST_POSTGRES_URL` names a server where schemas may be made;
 //! `cargo xtask test` starts one.
 
 use std::sync::Arc;
@@ -17,8 +17,8 @@ struct Postgres {
 
 fn url() -> String {
     #[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
-    let url = std::env::var("TOWPATH_TEST_POSTGRES");
-    url.expect("TOWPATH_TEST_POSTGRES names a server; `cargo xtask test` starts one")
+    let url = std::env::var("TEST_POSTGRES_URL");
+    url.expect("TEST_POSTGRES_URL names a server; `cargo xtask test` starts one")
 }
 
 fn open(config: &Config) -> PostgresStore {

@@ -15,12 +15,15 @@ const IN_FLIGHT: usize = 8;
 /// Between two events of one publisher: a steady trickle, so that a round lasts as long as its faults.
 const PACE: Duration = Duration::from_millis(4);
 
+/// Author and id of what a subscription received, in order.
+type Received = Arc<Mutex<Vec<(String, String)>>>;
+
 /// A load that runs until it is stopped.
 pub struct Load {
     stop: Arc<AtomicBool>,
     acked: Arc<AtomicUsize>,
     publishers: Vec<JoinHandle<Result<Vec<String>>>>,
-    subscribers: Vec<(JoinHandle<Result<()>>, Arc<Mutex<Vec<(String, String)>>>)>,
+    subscribers: Vec<(JoinHandle<Result<()>>, Received)>,
     filter: Value,
 }
 
@@ -44,7 +47,7 @@ impl Load {
         for url in subscribe {
             let mut client = Client::connect_to(url).await?;
             client.req("all", filter.clone()).await?;
-            let received: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+            let received = Received::default();
             let into = Arc::clone(&received);
             let reading = tokio::spawn(async move {
                 loop {

@@ -60,8 +60,13 @@ impl Cluster {
 
     /// What a command of the binary prints about the cluster's database.
     pub async fn tool(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        self.command(&[arguments, &["--store", &self.postgres.url()]].concat()).await
+    }
+
+    /// What a command of the binary prints.
+    pub async fn command(&self, arguments: &[&str]) -> Result<std::process::Output> {
         let mut tool = command()?;
-        tool.args(arguments).args(["--store", &self.postgres.url()]);
+        tool.args(arguments);
         tool.env("TOWPATH_RELAY_KEY_FILE", self.home.path().join("relay.key")).current_dir(self.home.path());
         Ok(tool.output().await?)
     }

@@ -214,3 +214,54 @@ async fn heal(cluster: &mut Cluster) -> Result<()> {
     cluster.to_postgres.iter().chain(&cluster.to_redis).for_each(|proxy| proxy.set(Fault::None));
     Ok(())
 }
+
+/// The database knows whose it is, and says so before anything is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pod_with_another_key_is_refused() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let foreign = tempfile::NamedTempFile::new()?;
+    std::fs::write(&foreign, Keys::numbered(8).secret_hex())?;
+    let path = foreign.path().to_str().context("the path is text")?;
+    let refused = cluster.pod(0)?.env("TOWPATH_RELAY_KEY_FILE", path).start().await;
+    let error = format!("{:#}", refused.err().context("it started")?);
+    ensure!(error.contains("belongs to a relay with another key"), "{error}");
+    Ok(())
+}
+
+/// What was deleted, replaced and asked to be forgotten comes along as it works there; the second copy brings only what came since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_moves_into_a_database_and_back() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let home = tempfile::tempdir()?;
+    let folder = |name: &str| home.path().join(name).display().to_string();
+    let mut relay = Relay::empty().await?;
+    let mut client = Client::connect(&relay).await?;
+    let author = Keys::numbered(1);
+    let notes: Vec<Event> = (0..50).map(|n| note(&n.to_string()).by(&author).at(now() - 100 + n).sign()).collect();
+    client.store_all(&notes).await?;
+    client.store(&note("").by(&author).kind(5).tag(["e", &notes[3].id]).sign()).await?;
+    for version in 0..3 {
+        client.store(&note(&version.to_string()).by(&author).kind(0).at(now() - 10 + version).sign()).await?;
+    }
+    relay.terminate().await?;
+    let data = relay.data_dir()?.display().to_string();
+    let url = cluster.postgres.url();
+    copy(&cluster, &data, &url).await?;
+    let told = copy(&cluster, &data, &url).await?;
+    ensure!(told.contains("0 events copied"), "{told}");
+    copy(&cluster, &url, &folder("again")).await?;
+    let filter = json!({ "authors": [author.pubkey()] });
+    let there = everything(&cluster, &filter).await?;
+    ensure!(there.len() == 51 && !there.iter().any(|event| event.id == notes[3].id), "{} events", there.len());
+    // What was deleted stays deleted in the new house.
+    let mut client = Client::connect(&cluster.pods[0]).await?;
+    ensure!(!client.publish(&notes[3]).await?.accepted, "a deleted event came back");
+    Ok(())
+}
+
+async fn copy(cluster: &Cluster, from: &str, to: &str) -> Result<String> {
+    let output = cluster.command(&["copy", "--from", from, "--to", to]).await?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success() && told.contains("complete and verified"), "{told}");
+    Ok(told)
+}

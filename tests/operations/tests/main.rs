@@ -2,6 +2,7 @@
 
 mod audit;
 mod crash;
+mod deploy;
 mod disk;
 mod drain;
 mod folder;

@@ -11,6 +11,7 @@ use crate::settings::{self, Environment};
 
 pub(crate) fn run(args: &CheckArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let config = settings::of_store(&args.store, environment)?.config;
+    anyhow::ensure!(config.store.url.is_none(), "a database is verified by `towpath audit verify --store …`");
     let folder = config.store.data.clone();
     anyhow::ensure!(folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
     let bar = progress::events(0);
