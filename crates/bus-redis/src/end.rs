@@ -25,7 +25,7 @@ fn unreachable(error: &RedisError) -> Unreachable {
     Unreachable(error.to_string())
 }
 
-/// The sending end of one pod. Blocks its caller for as long as [`SEND_TIMEOUT`] at most.
+/// The sending end of one pod. Blocks its caller for half a second at most, twice if it has to connect.
 pub struct RedisBus {
     server: Server,
     topic: String,
