@@ -41,10 +41,11 @@ impl Connector {
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT).ssl_mode(url.ssl_mode);
         config.application_name(&format!("towpath {}", settings.pod));
         if !settings.pooler {
+            // Every statement has an index to go by. A plan made while a part was empty must not read it from end to end once it is full.
             let ms = settings.statement_timeout.as_millis();
             config.options(&format!(
                 "-c statement_timeout={ms} -c lock_timeout={ms} -c idle_in_transaction_session_timeout={ms} \
-                 -c jit=off -c client_min_messages=warning"
+                 -c jit=off -c enable_seqscan=off -c client_min_messages=warning"
             ));
         }
         let tls = match url.ssl_mode {
@@ -133,9 +134,12 @@ pub(crate) fn is_lost(error: &postgres::Error) -> bool {
     }
 }
 
+const CONFLICTS: [SqlState; 3] =
+    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::UNIQUE_VIOLATION];
+
 /// Whether the same may succeed at another try: somebody else was in the way.
 pub(crate) fn is_conflict(error: &postgres::Error) -> bool {
-    matches!(error.code(), Some(&(SqlState::T_R_DEADLOCK_DETECTED | SqlState::T_R_SERIALIZATION_FAILURE)))
+    matches!(error.code(), Some(code) if CONFLICTS.contains(code))
 }
 
 #[cfg(test)]

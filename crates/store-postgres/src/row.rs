@@ -13,9 +13,11 @@ use crate::writer::places;
 /// The columns that [`entry`] reads, of a log row `l`, and of the row `e` of its event if it is there.
 pub(crate) const COLUMNS: &str = "l.stream, l.seq, l.committed_at, l.record, l.action, l.source, l.event_id, l.kind, l.pubkey, \
                                   l.group_id, l.removed_streams, l.removed_seqs, l.leaf";
-/// Finds the event of `l`: by its place, because an id may have been stored, removed and stored again.
-pub(crate) const JOIN: &str = "left join $schema.events e on l.record = 1 and e.created_at = l.created_at and e.id = l.event_id \
-                               and e.stream = l.stream and e.seq = l.seq";
+/// Finds the event of `l`: by its place, because an id may have been stored, removed and stored again; and row by row, because the
+/// events are many and the rows are few.
+pub(crate) const JOIN: &str = "left join lateral (select e.json from $schema.events e where l.record = 1 \
+                               and e.created_at = l.created_at and e.id = l.event_id and e.stream = l.stream and e.seq = l.seq \
+                               limit 1) e on true";
 
 pub(crate) fn malformed(what: &str) -> Error {
     Error::Corrupt(format!("the database's {what} cannot be read"))

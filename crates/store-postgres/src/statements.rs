@@ -51,7 +51,7 @@ fn range(table: &str, since: u8, until: u8, after: u8, first: u8) -> String {
 impl Statements {
     pub(crate) fn new(schema: &str) -> Self {
         let arguments: Vec<String> =
-            (1..=30).map(|n| if n == 6 { "make_interval(secs => $6)".into() } else { format!("${n}") }).collect();
+            (1..=32).map(|n| if n == 6 { "make_interval(secs => $6)".into() } else { format!("${n}") }).collect();
         let sql = |text: &str| in_schema(text, schema);
         let order = "order by created_at desc, id";
         Self {
@@ -138,8 +138,10 @@ impl Statements {
                  from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
                      select t.created_at, t.id from $schema.tags t \
                      where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {order} limit $6 \
-                 ) x left join $schema.events e on e.created_at = x.created_at and e.id = x.id \
-                     and ($8::bytea[] is null or e.pubkey = any ($8)) order by 1, 2 desc, 3",
+                 ) x left join lateral ( \
+                     select e.stream, e.seq, e.json from $schema.events e where e.created_at = x.created_at and e.id = x.id \
+                         and ($8::bytea[] is null or e.pubkey = any ($8)) limit 1 \
+                 ) e on true order by 1, 2 desc, 3",
                 range("t", 2, 3, 4, 5)
             )),
             scan_authors: sql(&format!(

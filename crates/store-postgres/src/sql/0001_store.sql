@@ -202,6 +202,8 @@ end $$;
 -- Locks, always in this order: removals against everything else (an event must not slip in beside its deletion), addresses, rows by
 -- (created_at, id).
 --
+-- An event that another process stores at the same moment is `unique_violation`: the same call again sees it.
+--
 -- Generic plans: every statement has one index to go by, and planning anew would cost more than all else.
 create function $schema.commit(
     p_stream int, p_fence bigint, p_last_seq bigint, p_token bigint, p_at bigint, p_lease interval,
@@ -210,6 +212,7 @@ create function $schema.commit(
     p_owner_of int[], p_owners bytea[],
     p_term_of int[], p_terms bigint[],
     p_target_of int[], p_targets bytea[], p_target_addresses bytea[], p_wrap_term bigint[],
+    p_removes boolean, p_replaces boolean,
     p_act_actions smallint[], p_act_sources smallint[], p_act_ids bytea[], p_act_kinds int[], p_act_actors bytea[],
     out o_outcomes smallint[], out o_removers bigint[], out o_removed_streams int[], out o_removed_seqs bigint[]
 ) language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -239,13 +242,15 @@ begin
     end if;
     o_outcomes := '{}';
     -- What removes works alone; what only adds works side by side.
-    if exists (select 1 from unnest(p_actions) a where a in (3, 6)) then
+    if p_removes then
         perform pg_advisory_xact_lock(hashtext('$schema'), 1);
     else
         perform pg_advisory_xact_lock_shared(hashtext('$schema'), 1);
     end if;
-    perform pg_advisory_xact_lock(hashtext('$schema') # 1, h)
-        from (select distinct hashtext(encode(a, 'hex')) h from unnest(p_addresses) a where a is not null order by 1) locks;
+    if p_replaces then
+        perform pg_advisory_xact_lock(hashtext('$schema') # 1, h)
+            from (select distinct hashtext(encode(a, 'hex')) h from unnest(p_addresses) a where a is not null order by 1) locks;
+    end if;
 
     while v_from <= v_count loop
         if not p_lone[v_from] then
@@ -254,59 +259,51 @@ begin
             while v_to < v_count and not p_lone[v_to + 1] loop
                 v_to := v_to + 1;
             end loop;
-            loop
-                select array_agg(d.outcome order by d.i), count(*) filter (where d.outcome = 0) into v_some, v_accepted
-                from (
-                    select w.i, (case
-                        when exists (select 1 from $schema.events e where e.created_at = w.created_at and e.id = w.id) then 1
-                        when w.kind <> 62 and exists (
-                            select 1 from $schema.vanished v where v.pubkey = w.pubkey and v.until >= w.created_at) then 4
-                        when o.vanished then 4
-                        when w.kind not in (5, 62) and exists (
-                            select 1 from $schema.deleted_ids d where d.id = w.id and d.deleter = w.pubkey) then 3
-                        when o.deleted then 3
-                        else 0 end)::smallint outcome
-                    from (select i, p_ids[i] id, p_pubkeys[i] pubkey, p_created[i] created_at, p_kinds[i] kind
-                          from generate_series(v_from, v_to) i) w
-                    left join (
-                        select own.i,
-                            bool_or(exists (select 1 from $schema.vanished v
-                                where v.pubkey = own.k and v.until >= p_created[own.i])) vanished,
-                            bool_or(exists (select 1 from $schema.deleted_ids d
-                                where d.id = p_ids[own.i] and d.deleter = own.k)) deleted
-                        from unnest(p_owner_of, p_owners) own(i, k)
-                        where own.i between v_from and v_to group by own.i
-                    ) o on o.i = w.i
-                ) d;
-                begin
-                    with fresh as materialized (
-                        select w.i, v_seq + row_number() over (order by w.i) seq
-                        from unnest(v_some) with ordinality o(outcome, n)
-                        cross join lateral (select (v_from + o.n - 1)::int i) w where o.outcome = 0
-                    ), stored as (
-                        insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, terms, json)
-                        select p_created[f.i], p_ids[f.i], p_pubkeys[f.i], p_kinds[f.i], p_stream, f.seq, p_expires[f.i],
-                            t.terms, p_jsons[f.i]
-                        from fresh f left join (
-                            select of, array_agg(term) terms from unnest(p_term_of, p_terms) t(of, term)
-                            where of between v_from and v_to group by of
-                        ) t on t.of = f.i
-                        order by 1 desc, 2
-                    ), tagged as (
-                        insert into $schema.tags (term, created_at, id, kind)
-                        select t.term, p_created[f.i], p_ids[f.i], p_kinds[f.i]
-                        from unnest(p_term_of, p_terms) t(of, term) join fresh f on f.i = t.of
-                    )
-                    insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey, group_id,
-                        created_at)
-                    select p_stream, f.seq, p_at, 1, p_actions[f.i], p_sources[f.i], p_ids[f.i], p_kinds[f.i], p_pubkeys[f.i],
-                        p_groups[f.i], p_created[f.i]
-                    from fresh f order by f.seq;
-                    exit;
-                exception when unique_violation then
-                    -- Another process has just stored one of them: now it can be seen.
-                end;
-            end loop;
+            -- Subqueries with a limit are looked up row by row; `exists` might be answered by reading a whole table once.
+            with decided as materialized (
+                select w.i, (case
+                    when (select 1 from $schema.events e where e.created_at = w.created_at and e.id = w.id limit 1) = 1 then 1
+                    when w.kind <> 62 and (select 1 from $schema.vanished v
+                        where v.pubkey = w.pubkey and v.until >= w.created_at limit 1) = 1 then 4
+                    when o.vanished then 4
+                    when w.kind not in (5, 62) and (select 1 from $schema.deleted_ids d
+                        where d.id = w.id and d.deleter = w.pubkey limit 1) = 1 then 3
+                    when o.deleted then 3
+                    else 0 end)::smallint outcome
+                from (select i, p_ids[i] id, p_pubkeys[i] pubkey, p_created[i] created_at, p_kinds[i] kind
+                      from generate_series(v_from, v_to) i) w
+                left join (
+                    select own.i,
+                        bool_or((select 1 from $schema.vanished v
+                            where v.pubkey = own.k and v.until >= p_created[own.i] limit 1) = 1) vanished,
+                        bool_or((select 1 from $schema.deleted_ids d
+                            where d.id = p_ids[own.i] and d.deleter = own.k limit 1) = 1) deleted
+                    from unnest(p_owner_of, p_owners) own(i, k)
+                    where own.i between v_from and v_to group by own.i
+                ) o on o.i = w.i
+            ), fresh as materialized (
+                select d.i, v_seq + row_number() over (order by d.i) seq from decided d where d.outcome = 0
+            ), stored as (
+                insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, terms, json)
+                select p_created[f.i], p_ids[f.i], p_pubkeys[f.i], p_kinds[f.i], p_stream, f.seq, p_expires[f.i],
+                    t.terms, p_jsons[f.i]
+                from fresh f left join (
+                    select of, array_agg(term) terms from unnest(p_term_of, p_terms) t(of, term)
+                    where of between v_from and v_to group by of
+                ) t on t.of = f.i
+                order by 1 desc, 2
+            ), tagged as (
+                insert into $schema.tags (term, created_at, id, kind)
+                select t.term, p_created[f.i], p_ids[f.i], p_kinds[f.i]
+                from unnest(p_term_of, p_terms) t(of, term) join fresh f on f.i = t.of
+            ), logged as (
+                insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey, group_id,
+                    created_at)
+                select p_stream, f.seq, p_at, 1, p_actions[f.i], p_sources[f.i], p_ids[f.i], p_kinds[f.i], p_pubkeys[f.i],
+                    p_groups[f.i], p_created[f.i]
+                from fresh f order by f.seq
+            )
+            select array_agg(d.outcome order by d.i), count(*) filter (where d.outcome = 0) into v_some, v_accepted from decided d;
             o_outcomes := o_outcomes || v_some;
             v_seq := v_seq + v_accepted;
             v_events := v_events + v_accepted;
@@ -412,11 +409,13 @@ begin
         v_from := v_from + 1;
     end loop;
 
-    insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey)
-        select p_stream, v_seq + a.n, p_at, 3, a.action, a.source, a.id, a.kind, a.actor
-        from unnest(p_act_actions, p_act_sources, p_act_ids, p_act_kinds, p_act_actors) with ordinality
-            a(action, source, id, kind, actor, n);
-    v_seq := v_seq + coalesce(array_length(p_act_actions, 1), 0);
+    if array_length(p_act_actions, 1) > 0 then
+        insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey)
+            select p_stream, v_seq + a.n, p_at, 3, a.action, a.source, a.id, a.kind, a.actor
+            from unnest(p_act_actions, p_act_sources, p_act_ids, p_act_kinds, p_act_actors) with ordinality
+                a(action, source, id, kind, actor, n);
+        v_seq := v_seq + array_length(p_act_actions, 1);
+    end if;
 
     update $schema.streams s set last_seq = v_seq, events = s.events + v_events, token = p_token, outcomes = o_outcomes,
             lease_until = clock_timestamp() + p_lease
