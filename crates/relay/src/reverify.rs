@@ -66,6 +66,10 @@ async fn round(node: &Arc<Node>, mut round: Round) {
             let step = tokio::task::spawn_blocking(move || (round.step(&*store, entries_max), round)).await;
             let Ok((result, stepped)) = step else { return };
             round = stepped;
+            if let Err(Error::Unavailable(why)) = &result {
+                // That says nothing of the log; the next round begins anew.
+                return tracing::debug!(%why, "the audit log cannot be read for verification");
+            }
             if let Err(error) = result {
                 return note(node, format!("it cannot be read: {error}"));
             }

@@ -199,7 +199,11 @@ async fn blow(cluster: &mut Cluster, random: &mut StdRng) -> Result<()> {
             cluster.postgres.crash()?;
             tokio::task::block_in_place(|| cluster.postgres.restart())?;
         }
-        6 | 7 if pod > 0 => cluster.pods[pod].restart().await?,
+        6 | 7 if pod > 0 => {
+            // A pod that cannot reach the database does not start.
+            cluster.to_postgres[pod].set(Fault::None);
+            cluster.pods[pod].restart().await?;
+        }
         8 if pod > 0 => {
             cluster.pods[pod].signal("STOP").await?;
             tokio::time::sleep(Duration::from_millis(random.random_range(10..500))).await;
