@@ -63,6 +63,7 @@ pub fn cluster_streams(config: &Config) -> Result<Option<Vec<PodStream>>, Error>
 fn postgres(config: &Config) -> Option<towpath_store_postgres::Config> {
     let settings = &config.postgres;
     Some(towpath_store_postgres::Config {
+        replica_url: settings.replica_url.clone(),
         password_file: settings.password_file.clone(),
         schema: settings.schema.clone().unwrap_or_else(|| "towpath".into()),
         pod: pod_name(config),

@@ -211,6 +211,7 @@ mod tests {
             Error::io("opening /var/lib/secret", ErrorKind::PermissionDenied.into()),
             Error::io("writing", ErrorKind::StorageFull.into()),
             Error::Closed(secret()),
+            Error::Unavailable(secret()),
         ] {
             let text = store_error(&error);
             assert_eq!(prefix(text), "error", "{error:?}");

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Config {
     /// `postgres://user@host/database?sslmode=verify-full&sslrootcert=FILE`.
     pub url: String,
+    /// A server that follows the first, for reading what it has already; with the same password.
+    pub replica_url: Option<String>,
     /// Holds the password, if the URL does not.
     pub password_file: Option<PathBuf>,
     /// The schema that holds the tables: a plain lowercase name.
@@ -35,6 +37,7 @@ impl Config {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            replica_url: None,
             password_file: None,
             schema: "towpath".into(),
             pod: "pod".into(),

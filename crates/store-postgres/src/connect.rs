@@ -31,8 +31,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(settings: &Config) -> Result<Self, Error> {
-        let url = Url::parse(&settings.url)?;
+    pub(crate) fn new(settings: &Config, url: &str) -> Result<Self, Error> {
+        let url = Url::parse(url)?;
         let mut config: postgres::Config = url.rest.parse().map_err(|error| refused("read store.url", &error))?;
         if let Some(path) = &settings.password_file {
             let password = std::fs::read_to_string(path).map_err(|e| Error::io("read store.password_file", e))?;
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_certificate_file_that_is_none_is_named() {
         let config = Config::new("postgres://u@h/d?sslmode=verify-full&sslrootcert=/no/such/file.pem");
-        let error = Connector::new(&config).err().unwrap();
+        let error = Connector::new(&config, &config.url).err().unwrap();
         assert!(error.to_string().contains("/no/such/file.pem"), "{error}");
     }
 }

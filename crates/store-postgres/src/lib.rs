@@ -75,6 +75,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     sql: Statements,
     pool: Pool,
+    /// Behind the first, by as much as it may be.
+    replica: Option<Pool>,
     writer: Mutex<Writer>,
     /// The stream of this pod and its fence.
     lease: Mutex<Option<(StreamId, i64)>>,
@@ -130,14 +132,15 @@ impl Shared {
 /// Brings the tables in the database up to this program's version, before pods of this version start. Returns the versions before and
 /// after. `now` in seconds since 1970.
 pub fn migrate(config: &Config, now: u64) -> Result<(i32, i32), Error> {
-    let mut client = Connector::new(config)?.connect()?;
+    let mut client = Connector::new(config, &config.url)?.connect()?;
     migrate::migrate(&mut client, &config.schema, now)
 }
 
 impl PostgresStore {
     /// Connects, migrates if that is needed, and takes a stream.
     pub fn open(config: Config, clock: Arc<dyn Clock>, metrics: Metrics) -> Result<Self, Error> {
-        let connector = Connector::new(&config)?;
+        let connector = Connector::new(&config, &config.url)?;
+        let replica = config.replica_url.as_ref().map(|url| Connector::new(&config, url)).transpose()?;
         let mut client = connector.connect()?;
         migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
         let readers = match config.readers {
@@ -147,6 +150,7 @@ impl PostgresStore {
         let shared = Arc::new(Shared {
             sql: Statements::new(&config.schema),
             pool: Pool::new(connector, readers, Arc::clone(&clock), metrics.clone()),
+            replica: replica.map(|connector| Pool::new(connector, readers, Arc::clone(&clock), metrics.clone())),
             config,
             clock,
             writer: Mutex::default(),
@@ -222,6 +226,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         outside(|| {
             self.pool.close();
+            self.replica.iter().for_each(Pool::close);
             *self.writer.lock() = Writer::default();
         });
     }

@@ -17,6 +17,8 @@ pub struct Metrics {
     pub leases_lost: Counter,
     /// Reads that found every connection in use.
     pub pool_waits: Counter,
+    /// Slices read from the replica.
+    pub replica_reads: Counter,
     /// Connections open for reading.
     pub pool_open: Gauge,
     /// Connections there may be.
@@ -40,6 +42,7 @@ impl Metrics {
         );
         registry.register("postgres_leases_lost", "Streams lost to another pod", self.leases_lost.clone());
         registry.register("postgres_pool_waits", "Reads that waited for a connection", self.pool_waits.clone());
+        registry.register("postgres_replica_reads", "Slices read from the replica", self.replica_reads.clone());
         registry.register("postgres_pool_open", "Connections open for reading", self.pool_open.clone());
         registry.register("postgres_pool_size", "Connections there may be for reading", self.pool_size.clone());
         registry.register(

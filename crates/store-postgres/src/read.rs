@@ -4,13 +4,29 @@ use towpath_protocol::EventId;
 use towpath_store::{Cursor, Entry, Error, Page, Record, Seq, StreamId};
 
 use crate::Shared;
+use crate::pool::Pool;
 use crate::row;
 
 /// Entries of one page, whatever is asked for.
 const ENTRIES_MAX: usize = 4_096;
 
 pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
-    let rows = shared.pool.with(|session| session.query("look at the streams", &shared.sql.snapshot, &[]))?;
+    end_in(shared, &shared.pool)
+}
+
+/// The replica, if it has everything that `cursor` covers.
+pub(crate) fn replica_with<'a>(shared: &'a Shared, cursor: &Cursor) -> Option<&'a Pool> {
+    let replica = shared.replica.as_ref()?;
+    // One that cannot be reached is one that has not got there yet.
+    let covered = end_in(shared, replica).is_ok_and(|end| end.covers_all(cursor));
+    covered.then(|| {
+        shared.metrics.replica_reads.inc();
+        replica
+    })
+}
+
+fn end_in(shared: &Shared, pool: &Pool) -> Result<Cursor, Error> {
+    let rows = pool.with(|session| session.query("look at the streams", &shared.sql.snapshot, &[]))?;
     let mut cursor = Cursor::start();
     for row in rows {
         cursor.advance(StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));

@@ -17,6 +17,7 @@ use towpath_store::{Budget, Count, Cursor, Error, Progress, Query, Scan, Seq, St
 
 use crate::Shared;
 use crate::parts::kept;
+use crate::pool::Pool;
 use crate::read;
 use crate::row;
 use crate::terms::term;
@@ -107,7 +108,7 @@ impl Source {
     }
 
     /// Reads the next candidates, about as many as are wanted.
-    fn fill(&mut self, shared: &Shared, wanted: usize) -> Result<(), Error> {
+    fn fill(&mut self, shared: &Shared, pool: &Pool, wanted: usize) -> Result<(), Error> {
         let keys = self.keys().max(1);
         // What is looked at without finding enough is looked at in larger steps.
         self.at_once = (self.at_once * 4).max(wanted.saturating_mul(2) / keys + OF_KEY_MIN).max(wanted.min(64) / keys);
@@ -116,7 +117,7 @@ impl Source {
         let mut all = Vec::new();
         for from in (0..keys).step_by(KEYS_MAX) {
             let until = keys.min(from + KEYS_MAX);
-            let rows = self.query(shared, from, until)?;
+            let rows = self.query(shared, pool, from, until)?;
             let mut of_key = vec![(0_usize, None); until - from];
             for (key, found) in rows {
                 let Some(count) = of_key.get_mut(key) else { continue };
@@ -141,7 +142,7 @@ impl Source {
     }
 
     /// Rows of the keys `from..until`, with the number of the key among them; those of a key in order.
-    fn query(&self, shared: &Shared, from: usize, until: usize) -> Result<Vec<(usize, Found)>, Error> {
+    fn query(&self, shared: &Shared, pool: &Pool, from: usize, until: usize) -> Result<Vec<(usize, Found)>, Error> {
         let (after_time, after_id) = match &self.after {
             None => (self.until, [0; 32]),
             Some((Reverse(time), id)) => (*time, *id),
@@ -153,7 +154,7 @@ impl Source {
         let authors = self.authors.as_ref().map(|keys| keys.iter().map(|key| &key[..]).collect::<Vec<_>>());
         let (since, after_id) = (self.since, &after_id[..]);
         let sql = &shared.sql;
-        let rows = shared.pool.with(|session| match &self.way {
+        let rows = pool.with(|session| match &self.way {
             Way::Ids(ids) => {
                 let ids: Vec<&[u8]> = ids[from..until].iter().map(|id| &id.as_bytes()[..]).collect();
                 session.query("read events", &sql.scan_ids, &[&ids, &since, &until_time, &after_id, &first])
@@ -257,10 +258,13 @@ impl PostgresScan {
 
     fn slice(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
         self.begin()?;
+        let shared = Arc::clone(&self.shared);
+        let replica = read::replica_with(&shared, self.cursor());
+        let pool = replica.unwrap_or(&shared.pool);
         let (mut events, mut bytes) = (0, 0);
         loop {
             let wanted = budget.events_max.saturating_sub(events).clamp(1, EVENTS_AT_ONCE);
-            let Some(next) = self.next_place(wanted)? else {
+            let Some(next) = self.next_place(pool, wanted)? else {
                 return Ok(Progress::Done(self.tally.at_end()));
             };
             self.at = Some(next);
@@ -281,12 +285,13 @@ impl PostgresScan {
     }
 
     /// The newest candidate of all filters.
-    fn next_place(&mut self, wanted: usize) -> Result<Option<Place>, Error> {
+    fn next_place(&mut self, pool: &Pool, wanted: usize) -> Result<Option<Place>, Error> {
+        let shared = Arc::clone(&self.shared);
         let mut next: Option<Place> = None;
         for source in &mut self.sources {
             while source.found.is_empty() && !source.ended {
                 let wanted = wanted.min(limit_of(&self.query, source.number));
-                source.fill(&self.shared, wanted)?;
+                source.fill(&shared, pool, wanted)?;
             }
             next = source.found.front().map(|found| found.place).into_iter().chain(next).min();
         }

@@ -52,6 +52,32 @@ impl Postgres {
         Ok(server)
     }
 
+    /// A server that follows this one.
+    pub fn standby(&self) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        hand_over(home.path())?;
+        let mut copy = command(&program("pg_basebackup")?);
+        copy.args([
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "towpath",
+            "-p",
+            &self.port.to_string(),
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-D",
+        ]);
+        copy.arg(home.path().join("data"));
+        ensure!(copy.status().context("cannot run pg_basebackup")?.success(), "pg_basebackup failed");
+        let mut server = Self { process: None, home, port: free_port()?, durable: self.durable };
+        server.run()?;
+        Ok(server)
+    }
+
     fn run(&mut self) -> Result<()> {
         let mut serve = command(&program("postgres")?);
         serve.arg("-D").arg(self.home.path().join("data")).args(["-p", &self.port.to_string()]);

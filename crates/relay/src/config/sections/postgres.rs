@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::codec::{CountOrAuto, Optional, OptionalFile, SchemaName, Seconds, Switch};
+use crate::config::codec::{CountOrAuto, Optional, OptionalFile, SchemaName, Seconds, StoreUrl, Switch};
 use crate::config::setting::{Section, setting};
 
 /// `[postgres]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Postgres {
+    /// A replica for reading.
+    pub replica_url: Option<String>,
     /// Holds the password.
     pub password_file: Option<PathBuf>,
     /// The schema with the tables.
@@ -28,6 +30,7 @@ pub struct Postgres {
 impl Default for Postgres {
     fn default() -> Self {
         Self {
+            replica_url: None,
             password_file: None,
             schema: Some("towpath".into()),
             lease: Duration::from_secs(15),
@@ -43,6 +46,15 @@ pub(super) const SECTION: Section = Section {
     name: "postgres",
     what: "How the database is used, if `store.url` names one.",
     settings: &[
+        setting!(
+            postgres.replica_url,
+            Optional<StoreUrl>,
+            "replica_url",
+            Restart,
+            "A server that replicates the first. A request is read there if the replica has everything that the request must see, \
+             and else from the first.",
+            "One server answers both until reading is what it does most.",
+        ),
         setting!(
             postgres.password_file,
             OptionalFile,
