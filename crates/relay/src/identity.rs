@@ -125,7 +125,13 @@ fn private_file(path: &Path) -> io::Result<File> {
 fn is_exposed(path: &Path) -> Result<bool, Error> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).map_err(|error| Error::Io { path: path.to_owned(), error })?;
-    Ok(metadata.mode() & 0o077 != 0)
+    Ok(shows(metadata.mode(), metadata.uid() == 0))
+}
+
+/// Whether others than those it is meant for can read it. A file that root holds is handed to us by its group, as mounted secrets are.
+#[cfg(unix)]
+fn shows(mode: u32, of_root: bool) -> bool {
+    mode & if of_root { 0o037 } else { 0o077 } != 0
 }
 
 #[cfg(not(unix))]
@@ -147,4 +153,23 @@ fn decode(hex: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::shows;
+
+    #[test]
+    fn a_secret_is_its_owners_alone_or_roots_who_hands_it_to_a_group() {
+        for (mode, of_root, shown) in [
+            (0o400, false, false),
+            (0o600, true, false),
+            (0o440, true, false),
+            (0o440, false, true),
+            (0o460, true, true),
+            (0o444, true, true),
+        ] {
+            assert_eq!(shows(0o100_000 | mode, of_root), shown, "{mode:o} {of_root}");
+        }
+    }
 }

@@ -64,7 +64,9 @@ impl Writer {
             Some(session) if !session.is_closed() => session,
             none => none.insert(shared.pool.connect()?),
         };
-        if let Some(lease) = self.lease.take() {
+        // The heartbeat may have learnt that it is another's by now.
+        let ours = shared.lease.lock().map(|(stream, _)| stream);
+        if let Some(lease) = self.lease.take().filter(|lease| Some(lease.stream) == ours) {
             self.lease = if lease.known { Some(lease) } else { catch_up(shared, session, lease)? };
         }
         match &mut self.lease {

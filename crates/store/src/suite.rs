@@ -50,7 +50,8 @@ macro_rules! store_suite {
                 a_deletion_may_come_before_its_target, a_deletion_and_its_target_may_share_a_batch,
                 a_deletion_is_an_event_like_any_other, foreign_deletions_are_ignored,
                 a_foreign_deletion_does_not_shield_from_the_authors_own, deletions_are_not_deleted,
-                requests_to_vanish_are_not_deleted, a_recipient_deletes_gift_wraps, a_version_is_deleted_by_its_id;
+                requests_to_vanish_are_not_deleted, a_recipient_deletes_gift_wraps,
+                copies_of_a_deleted_gift_wrap_in_one_batch_are_refused, a_version_is_deleted_by_its_id;
             address_deletion: versions_up_to_the_request_are_deleted, a_newer_version_survives,
                 plain_replaceables_are_deleted_by_address, a_d_tag_may_hold_colons, foreign_addresses_are_ignored,
                 the_latest_request_counts;

@@ -172,7 +172,7 @@ async fn no_order_of_failures_breaks_a_promise() -> Result<()> {
         let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0]), round as usize).await?;
         for _ in 0..random.random_range(3..8) {
             load.advance(random.random_range(5..SOME)).await?;
-            blow(&mut cluster, &mut random).await?;
+            blow(&mut cluster, &load, &mut random).await?;
         }
         heal(&mut cluster).await?;
         load.advance(SOME).await?;
@@ -181,7 +181,7 @@ async fn no_order_of_failures_breaks_a_promise() -> Result<()> {
     Ok(())
 }
 
-async fn blow(cluster: &mut Cluster, random: &mut StdRng) -> Result<()> {
+async fn blow(cluster: &mut Cluster, load: &Load, random: &mut StdRng) -> Result<()> {
     let pod = random.random_range(0..3);
     let faults =
         [Fault::None, Fault::Delay(Duration::from_millis(15)), Fault::CutAfter(random.random_range(1..40_000))];
@@ -206,7 +206,7 @@ async fn blow(cluster: &mut Cluster, random: &mut StdRng) -> Result<()> {
         }
         8 if pod > 0 => {
             cluster.pods[pod].signal("STOP").await?;
-            tokio::time::sleep(Duration::from_millis(random.random_range(10..500))).await;
+            load.advance(random.random_range(1..SOME)).await?;
             cluster.pods[pod].signal("CONT").await?;
         }
         _ => {}

@@ -45,8 +45,7 @@ impl Postgres {
         init.arg("-D").arg(home.path().join("data"));
         init.args(["-U", "towpath", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
         ensure!(init.status().context("cannot run initdb")?.success(), "initdb failed");
-        let mut server = Self { process: None, home, port: free_port()?, durable };
-        server.run()?;
+        let server = Self::running(home, durable)?;
         let created = server.psql("postgres", "create database towpath")?;
         ensure!(created, "the database was not created");
         Ok(server)
@@ -73,7 +72,12 @@ impl Postgres {
         ]);
         copy.arg(home.path().join("data"));
         ensure!(copy.status().context("cannot run pg_basebackup")?.success(), "pg_basebackup failed");
-        let mut server = Self { process: None, home, port: free_port()?, durable: self.durable };
+        Self::running(home, self.durable)
+    }
+
+    /// On the data in `home`.
+    fn running(home: TempDir, durable: bool) -> Result<Self> {
+        let mut server = Self { process: None, home, port: free_port()?, durable };
         server.run()?;
         Ok(server)
     }

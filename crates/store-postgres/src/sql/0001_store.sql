@@ -134,8 +134,11 @@ begin
     insert into $schema.parts values (p_name, p_since, p_until);
 end $$;
 
+-- Parts change under a lock that commits wait for, so nobody waits long for that lock: what does not get it is done another time.
+
 -- Adds a part in front of the last, which is open to the future, and moves there what the last has of it.
-create function $schema.add_month(p_name text, p_since bigint, p_until bigint) returns void language plpgsql as $$
+create function $schema.add_month(p_name text, p_since bigint, p_until bigint) returns void language plpgsql
+    set lock_timeout = '1s' as $$
 begin
     perform 1 from $schema.parts where name = 'rest' and since = p_since for update;
     if not found then
@@ -154,7 +157,7 @@ begin
 end $$;
 
 -- Drops a part that has become empty; whether it was. A late event of that time has it made again.
-create function $schema.drop_part(p_name text) returns boolean language plpgsql as $$
+create function $schema.drop_part(p_name text) returns boolean language plpgsql set lock_timeout = '1s' as $$
 declare
     v_held boolean;
 begin
@@ -317,10 +320,14 @@ begin
         v_seqs := null;
         v_outcome := (case
             when exists (select 1 from $schema.events e where e.created_at = p_created[v_from] and e.id = p_ids[v_from]) then 1
-            when p_kinds[v_from] <> 62 and exists (select 1 from $schema.vanished v
-                where v.pubkey = p_pubkeys[v_from] and v.until >= p_created[v_from]) then 4
-            when p_kinds[v_from] not in (5, 62) and exists (select 1 from $schema.deleted_ids d
-                where d.id = p_ids[v_from] and d.deleter = p_pubkeys[v_from]) then 3
+            when p_kinds[v_from] <> 62 and exists (
+                select 1 from (select p_pubkeys[v_from] k union all
+                        select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
+                    join $schema.vanished v on v.pubkey = owners.k where v.until >= p_created[v_from]) then 4
+            when p_kinds[v_from] not in (5, 62) and exists (
+                select 1 from (select p_pubkeys[v_from] k union all
+                        select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
+                    join $schema.deleted_ids d on d.id = p_ids[v_from] and d.deleter = owners.k) then 3
             when v_address is not null and exists (select 1 from $schema.deleted_addresses d
                 where d.address = v_address and d.until >= p_created[v_from]) then 3
             else 0 end)::smallint;

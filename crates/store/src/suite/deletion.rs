@@ -110,3 +110,12 @@ pub fn a_version_is_deleted_by_its_id<F: Fixture>() {
     assert!(world.accepts(&newest));
     assert!(!world.has(&old));
 }
+
+/// However often it comes, and although its author is a throw-away key that asked for nothing.
+pub fn copies_of_a_deleted_gift_wrap_in_one_batch_are_refused<F: Fixture>() {
+    let wrap = Alice.gift_wrap(100, Bob);
+    let world = World::<F>::with(&[&Bob.delete(200, &wrap)]);
+    assert_eq!(world.commit(&[&wrap, &wrap]).outcomes, [Outcome::Deleted, Outcome::Deleted]);
+    let vanished = World::<F>::with(&[&Bob.vanish(200)]);
+    assert_eq!(vanished.commit(&[&wrap, &wrap]).outcomes, [Outcome::Vanished, Outcome::Vanished]);
+}
