@@ -23,6 +23,8 @@ pub struct Config {
     /// Connections from one client address (an IPv6 /64 is one address); loopback and trusted proxies are exempt.
     /// Default: 256, enough for an office behind one address.
     pub connections_per_address_max: usize,
+    /// WebSocket connections let in a second; more wait for their turn, half of `handshake_timeout` at most. Default: 1 000.
+    pub upgrades_per_second: u32,
     /// Time between two pings. Default: 30 s, half the usual idle time-out of a proxy.
     pub ping_interval: Duration,
     /// How long after a ping a client may stay silent. Default: 30 s.
@@ -61,6 +63,7 @@ impl Default for Config {
             inbound_total_bytes_max: 256 << 20,
             connections_max: 16_384,
             connections_per_address_max: 256,
+            upgrades_per_second: 1_000,
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),

@@ -23,8 +23,9 @@ use tokio::io::AsyncWriteExt;
 use crate::admission::{NoSeat, Place, Seat};
 use crate::connection::Socket;
 use crate::handshake::{self, Bad};
+use crate::ramp::TooMany;
 use crate::server::Edge;
-use crate::{Peer, Refused, Relay, ResourceRequest};
+use crate::{Metrics, Peer, Refused, Relay, ResourceRequest};
 
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
@@ -100,12 +101,28 @@ where
     }
 }
 
+/// One upgrade that waits, also if its client does not.
+struct Waiting<'a>(&'a Metrics);
+
+impl<'a> Waiting<'a> {
+    fn counted(metrics: &'a Metrics) -> Self {
+        metrics.upgrades_waiting.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.upgrades_waiting.dec();
+    }
+}
+
 impl<R: Relay> Visit<R> {
     async fn answer(&self, request: &Request<Incoming>) -> Page {
         let (path, headers) = (request.uri().path(), request.headers());
         let mut page = match *request.method() {
             Method::OPTIONS => page(StatusCode::NO_CONTENT, TEXT, ""),
-            Method::GET if handshake::is_wanted(headers) && path == "/" => self.upgrade(request),
+            Method::GET if handshake::is_wanted(headers) && path == "/" => self.upgrade(request).await,
             Method::GET | Method::HEAD => match self.page(path, headers) {
                 Some(page) => page,
                 None => self.resource(request).await,
@@ -170,12 +187,17 @@ impl<R: Relay> Visit<R> {
         page
     }
 
-    fn upgrade(&self, request: &Request<Incoming>) -> Page {
+    async fn upgrade(&self, request: &Request<Incoming>) -> Page {
         let handshake = match handshake::agree(request.headers(), self.edge.shared.config.compression) {
             Ok(handshake) if request.version() >= hyper::Version::HTTP_11 => handshake,
             Ok(_) => return self.bad_handshake(Bad::Connection),
             Err(bad) => return self.bad_handshake(bad),
         };
+        if let Err(TooMany) = self.wait_for_turn().await {
+            self.edge.shared.metrics.refused("herd");
+            let reason = "too many clients connect at once".into();
+            return refusal(&Refused { too_many: false, reason, retry_after: RETRY_AFTER });
+        }
         let peer = Peer::of(self.socket, self.secure, request.headers(), &self.edge.shared.config.trusted_proxies);
         let upgraded = match self.connect(peer, handshake.deflate) {
             Ok(upgraded) => upgraded,
@@ -192,6 +214,16 @@ impl<R: Relay> Visit<R> {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, handshake::deflate_answer());
         }
         page
+    }
+
+    async fn wait_for_turn(&self) -> Result<(), TooMany> {
+        let shared = &self.edge.shared;
+        let wait = shared.ramp.turn(shared.clock.instant())?;
+        if !wait.is_zero() {
+            let _waiting = Waiting::counted(&shared.metrics);
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
     }
 
     /// Takes a seat, then asks the relay.

@@ -17,6 +17,7 @@ mod encode;
 mod handshake;
 mod http;
 mod metrics;
+mod ramp;
 mod relay;
 mod server;
 mod tls;

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry, Unit};
 pub struct Metrics {
     /// WebSocket connections open now.
     pub connections: Gauge,
+    /// Upgrades that wait for their turn.
+    pub upgrades_waiting: Gauge,
     /// Text messages received.
     pub frames_in: Counter,
     /// Bytes of WebSocket traffic received, as on the wire (inside TLS).
@@ -44,7 +46,7 @@ pub struct Closed {
 /// Why an upgrade was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusedFor {
-    /// `full`, `address`, `relay`, `draining` or `handshake`.
+    /// `full`, `address`, `herd`, `relay`, `draining` or `handshake`.
     pub reason: &'static str,
 }
 
@@ -52,6 +54,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Metrics {
             connections: Gauge::default(),
+            upgrades_waiting: Gauge::default(),
             frames_in: Counter::default(),
             bytes_in: Counter::default(),
             unfinished_bytes: Gauge::default(),
@@ -70,6 +73,7 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let gateway = registry.sub_registry_with_prefix("gateway");
         gateway.register("connections", "WebSocket connections open now", self.connections.clone());
+        gateway.register("upgrades_waiting", "Upgrades that wait for their turn", self.upgrades_waiting.clone());
         gateway.register("frames_in", "Text messages received", self.frames_in.clone());
         gateway.register_with_unit("in", "Bytes received", Unit::Bytes, self.bytes_in.clone());
         let help = "Bytes held of messages that have not come in full";

@@ -13,6 +13,7 @@ use towpath_runtime::Clock;
 
 use crate::admission::{Admission, Place};
 use crate::connection::{self, Socket};
+use crate::ramp::Ramp;
 use crate::tls::{self, Certificate};
 use crate::unfinished::Budget;
 use crate::{Config, Metrics, Relay, http};
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) unfinished: Arc<Budget>,
+    pub(crate) ramp: Ramp,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -100,7 +102,8 @@ impl Gateway {
         let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
         let admission = Arc::new(Admission::new(&config));
         let unfinished = Budget::new(config.inbound_total_bytes_max, metrics.unfinished_bytes.clone());
-        let shared = Arc::new(Shared { config, metrics, unfinished, clock });
+        let ramp = Ramp::new(config.upgrades_per_second, config.handshake_timeout / 2);
+        let shared = Arc::new(Shared { config, metrics, unfinished, ramp, clock });
         Ok(Bound { shared, listener, address, admission, certificate })
     }
 }

@@ -210,6 +210,7 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
         inbound_total_bytes_max: config.queues.inbound_total_bytes_max,
         connections_max: server.connections_max.get(),
         connections_per_address_max: server.connections_per_address_max.get(),
+        upgrades_per_second: u32::try_from(server.upgrades_per_second.get()).unwrap_or(u32::MAX),
         ping_interval: server.ping_interval,
         pong_timeout: server.pong_timeout,
         write_timeout: server.write_timeout,

@@ -58,3 +58,15 @@ async fn a_full_relay_refuses_and_still_answers_health_checks() {
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(edge.http("GET /healthz HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn a_herd_waits_its_turn_or_is_sent_away_and_pages_do_not_wait() {
+    // A turn a second, and nobody is made to wait for half of one.
+    let config = Config { upgrades_per_second: 1, handshake_timeout: Duration::from_secs(1), ..config() };
+    let edge = Edge::with(config);
+    let _first = edge.client().await;
+    let answer = edge.http(&format!("{UPGRADE}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("at once"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after: "));
+    assert!(edge.http("GET /healthz HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+}

@@ -20,6 +20,8 @@ pub struct Server {
     pub connections_max: NonZeroUsize,
     /// Connections from one client address.
     pub connections_per_address_max: NonZeroUsize,
+    /// Connections let in a second.
+    pub upgrades_per_second: NonZeroUsize,
     /// How often a quiet connection is pinged.
     pub ping_interval: Duration,
     /// How long silence may last after a ping.
@@ -50,6 +52,7 @@ impl Default for Server {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7777)),
             connections_max: count(10_000),
             connections_per_address_max: count(100),
+            upgrades_per_second: count(1_000),
             ping_interval: Duration::from_secs(30),
             pong_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
@@ -96,6 +99,16 @@ pub(super) const SECTION: Section = Section {
             "Connections from one client address; an IPv6 /64 counts as one client. Loopback and \
              `trusted_addresses` are exempt.",
             "An office or a household behind one address fits, one machine cannot take every connection.",
+        ),
+        setting!(
+            server.upgrades_per_second,
+            Count<1_000_000>,
+            "upgrades_per_second",
+            Restart,
+            "WebSocket connections let in a second, after a quarter of that at once. The next wait for their turn, and are \
+             refused with HTTP 503 if that is more than half of `handshake_timeout_s` away.",
+            "After a restart everybody comes back at once and asks for what they missed: those who are in are served \
+             meanwhile. Two cores with nothing else to do let in some two thousand a second.",
         ),
         setting!(
             server.ping_interval, Seconds<5, 3600>, "ping_interval_s", Restart,
