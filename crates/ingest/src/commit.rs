@@ -14,6 +14,7 @@ use towpath_protocol::Verifier;
 use towpath_runtime::{Clock, Live, Thread};
 use towpath_store::{Act, Batch, Committed, Delivery, Error, EventStore, Outcome};
 
+use crate::authors::Authors;
 use crate::metrics::Metrics;
 use crate::submit::{Answer, Ingest, Reply, Way};
 
@@ -164,6 +165,7 @@ impl Committer {
         let queue = Arc::new(CommitQueue::new(limits, metrics.clone()));
         let ingest = Ingest {
             verifier: Arc::new(Verifier::new()),
+            authors: Arc::new(Authors::new()),
             cpu: Arc::new(Semaphore::new(limits.verify_parallel.max(1))),
             store,
             delivery,

@@ -10,6 +10,7 @@ use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Act, Delivery, Error, EventStore, Outcome, StreamId};
 
+use crate::authors::Authors;
 use crate::commit::{CommitQueue, Pending};
 use crate::metrics::Metrics;
 
@@ -81,6 +82,7 @@ impl Answers for Once {
 #[derive(Clone)]
 pub struct Ingest {
     pub(crate) verifier: Arc<Verifier>,
+    pub(crate) authors: Arc<Authors>,
     pub(crate) cpu: Arc<Semaphore>,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) delivery: Arc<dyn Delivery>,
@@ -147,7 +149,10 @@ impl Ingest {
         if self.store.is_known(&event.unverified().id()).map_err(Answer::Failed)? {
             return Err(Answer::Known);
         }
-        let verified = self.verifier.verify(event).map_err(|_| Answer::BadSignature);
+        let verified = match self.authors.lifted(event.unverified().pubkey()) {
+            Some(author) => self.verifier.verify_by(event, &author).map_err(|_| Answer::BadSignature),
+            None => Err(Answer::BadSignature),
+        };
         self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
         verified
     }

@@ -28,7 +28,7 @@ pub use json::{JsonError, JsonStr, Scanner, push_json_string};
 pub use limits::Limits;
 pub use message::{ClientMessage, Refused, Subject, SubscriptionId};
 pub use parse::{InvalidEvent, SubmittedEvent};
-pub use verify::{BadSignature, SecretKey, VerifiedEvent, Verifier};
+pub use verify::{BadSignature, LiftedKey, SecretKey, VerifiedEvent, Verifier};
 
 /// Parsing of a client's text: a whole message, one event, one filter.
 pub mod wire {

@@ -38,9 +38,29 @@ impl VerifiedEvent {
     }
 }
 
-/// Checks signatures. Some 90 µs of CPU each, no allocation; share one by reference among threads.
+/// Checks signatures. Some 40 to 90 µs of CPU each, no allocation; share one by reference among threads.
 pub struct Verifier {
     secp: Secp256k1<VerifyOnly>,
+}
+
+/// A public key as the point of the curve that it stands for. Finding that is a square root, a tenth of checking a signature: worth
+/// keeping for authors who write more than once.
+#[derive(Debug, Clone, Copy)]
+pub struct LiftedKey {
+    of: PublicKey,
+    point: XOnlyPublicKey,
+}
+
+impl LiftedKey {
+    /// `None` if the bytes are no key: then nothing can be signed by it.
+    pub fn of(key: PublicKey) -> Option<Self> {
+        XOnlyPublicKey::from_byte_array(*key.as_bytes()).ok().map(|point| Self { of: key, point })
+    }
+
+    /// The key it was made from.
+    pub fn key(&self) -> PublicKey {
+        self.of
+    }
 }
 
 impl Verifier {
@@ -51,14 +71,20 @@ impl Verifier {
 
     /// Checks the signature of an event whose id is known to be right.
     pub fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, BadSignature> {
-        self.check(event.unverified())?;
-        Ok(VerifiedEvent(event.into_event()))
+        let author = LiftedKey::of(event.unverified().pubkey()).ok_or(BadSignature)?;
+        self.verify_by(event, &author)
     }
 
-    fn check(&self, event: &Event) -> Result<(), BadSignature> {
-        let sig = schnorr::Signature::from_byte_array(event.signature().map_err(|_| BadSignature)?);
-        let key = XOnlyPublicKey::from_byte_array(*event.pubkey().as_bytes()).map_err(|_| BadSignature)?;
-        self.secp.verify_schnorr(&sig, event.id().as_bytes(), &key).map_err(|_| BadSignature)
+    /// The same with the author's key at hand. Another's key is a bad signature.
+    pub fn verify_by(&self, event: SubmittedEvent, author: &LiftedKey) -> Result<VerifiedEvent, BadSignature> {
+        let unverified = event.unverified();
+        if author.of != unverified.pubkey() {
+            return Err(BadSignature);
+        }
+        let sig = schnorr::Signature::from_byte_array(unverified.signature().map_err(|_| BadSignature)?);
+        let id = unverified.id();
+        self.secp.verify_schnorr(&sig, id.as_bytes(), &author.point).map_err(|_| BadSignature)?;
+        Ok(VerifiedEvent(event.into_event()))
     }
 }
 
