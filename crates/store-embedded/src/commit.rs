@@ -60,7 +60,7 @@ impl Shared {
             entries.extend(entry);
         }
         let overlay = decider.finish();
-        drop(txn);
+        drop((txn, pending));
         let stored = stored(first_seq, &entries);
         entries.extend(acts(batch, Seq(first_seq.0 + entries.len() as u64)));
         let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay)?;
@@ -116,8 +116,11 @@ impl Shared {
         let at = writer.appender.append(&self.log, &bytes, header.next_seq())?;
         let last = Seq(header.next_seq().0 - 1);
         (*self.head.lock(), writer.tree) = (head_of(tree.as_ref()), tree);
-        let (record, overlay) = (Record { header, entries }, Arc::new(overlay));
-        self.pending.push(Unindexed { segment, at, record, nodes, overlay });
+        let record = Record { header, entries };
+        // The keeper has the next log file made, and must not come too late for it.
+        let half = self.log.segment_bytes / 2;
+        let urgent = (u64::from(at)..u64::from(at) + bytes.len() as u64).contains(&half);
+        self.pending.push(Unindexed { segment, at, record, nodes }, overlay, urgent);
         self.last.store(last.0, Ordering::Release);
         writer.buffer = if bytes.capacity() <= BUFFER_BYTES_MAX { bytes } else { Vec::new() };
         Ok(last)

@@ -10,6 +10,7 @@ use towpath_store::{Error, Seq};
 
 use crate::Shared;
 use crate::index::apply::Logged;
+use crate::index::run::Run;
 use crate::pending::{Job, Unindexed};
 
 /// Starts the thread. It ends after `pending.stop()`.
@@ -47,13 +48,12 @@ fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
     let mut txn = shared.index.write()?;
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();
+    let mut run = Run::default();
     for batch in batches {
-        shared.index.apply(
-            &mut txn,
-            &files,
-            Logged { segment: &batch.segment, at: batch.at, record: &batch.record },
-        )?;
+        let logged = Logged { segment: &batch.segment, at: batch.at, record: &batch.record };
+        shared.index.apply(&mut txn, &files, logged, &mut run)?;
     }
+    run.flush(&shared.index, &mut txn)?;
     shared.index.commit(txn)?;
     // Not before: a batch that could not be indexed comes again.
     shared.tree_files.keep(batches.iter().flat_map(|batch| &batch.nodes).copied());

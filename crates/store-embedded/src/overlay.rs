@@ -1,7 +1,7 @@
 //! What committed batches change and the index does not show yet.
 //!
 //! A commit is acknowledged when its record is durable; the index follows on another thread. So that the next batch can be decided
-//! meanwhile, a batch leaves its effects here, in the form decisions ask for them, until the index has them too. Looking in an
+//! meanwhile, batches leave their effects here, in the form decisions ask for them, until the index has them too. Looking in an
 //! overlay that the index has caught up with gives the same answer as the index.
 
 use std::collections::{HashMap, HashSet};
@@ -12,8 +12,8 @@ use towpath_store::Seq;
 use crate::index::tables::Version;
 use crate::log::record::AddressKey;
 
-/// The effects of one batch.
-#[derive(Debug, Default)]
+/// The effects of one batch, or of several in a row.
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Overlay {
     /// `None` if it was removed.
     pub(crate) events: HashMap<EventId, Option<Placed>>,
@@ -32,6 +32,19 @@ pub(crate) struct Placed {
 }
 
 impl Overlay {
+    /// Adds what came of the batches behind these.
+    pub(crate) fn merge(&mut self, later: Overlay) {
+        self.events.extend(later.events);
+        self.versions.extend(later.versions);
+        self.deleted.extend(later.deleted);
+        for (address, until) in later.deleted_addresses {
+            self.delete_address(address, until);
+        }
+        for (who, until) in later.vanished {
+            self.vanish(who, until);
+        }
+    }
+
     pub(crate) fn add(&mut self, placed: Placed) {
         if let Some(address) = placed.address {
             let version = Version { created_at: placed.event.created_at(), id: placed.event.id(), seq: placed.seq };

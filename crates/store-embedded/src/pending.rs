@@ -1,7 +1,8 @@
 //! Batches that are durable and not yet indexed: the hand-over from the committer to the keeper thread.
 //!
-//! Bounded: with [`BATCHES_MAX`] waiting, the next commit waits too. The keeper takes what waits as one transaction, and lets it
-//! gather a little unless somebody needs it: writing the index costs by the transaction, and nobody waits for it but scans.
+//! Bounded: with [`EVENTS_MAX`] waiting, the next commit waits too. The keeper takes what waits as one transaction, and lets it
+//! gather a little unless somebody needs it: writing the index costs by the page touched, so that many events at once cost much less
+//! than as many one by one, and nobody waits for it but scans.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use crate::log::record::Record;
 use crate::log::segment::Segment;
 use crate::overlay::Overlay;
 
-/// Being indexed or waiting.
-const BATCHES_MAX: usize = 64;
-/// So many waiting are indexed at once, before a commit has to wait.
-const BATCHES_ENOUGH: usize = 32;
-/// How long batches may gather.
-const GATHER_TIME: Duration = Duration::from_millis(20);
+/// Entries being indexed or waiting, and the bytes of their records.
+const EVENTS_MAX: usize = 16_384;
+const BYTES_MAX: usize = 64 << 20;
+/// So many waiting are indexed at once, long before a commit has to wait.
+const EVENTS_ENOUGH: usize = EVENTS_MAX / 4;
+const BYTES_ENOUGH: usize = BYTES_MAX / 4;
+/// How long batches may gather: a scan that comes then waits for some thousand events at most.
+const GATHER_TIME: Duration = Duration::from_millis(100);
 
 /// A durable batch.
 #[derive(Debug)]
@@ -32,7 +35,6 @@ pub(crate) struct Unindexed {
     pub(crate) record: Record,
     /// What its leaves completed in the audit tree.
     pub(crate) nodes: Vec<Node>,
-    pub(crate) overlay: Arc<Overlay>,
 }
 
 /// What the keeper is asked to do next.
@@ -46,13 +48,35 @@ pub(crate) enum Job {
 #[derive(Debug, Default)]
 struct State {
     batches: VecDeque<Arc<Unindexed>>,
+    events: usize,
+    bytes: usize,
+    /// The effects of the batches the keeper is at, and of those behind them: two to look in, however many batches wait.
+    taken: Option<Arc<Overlay>>,
+    fresh: Arc<Overlay>,
     /// Why the oldest could not be indexed. It is tried again when somebody needs it.
     failure: Option<Error>,
-    /// Somebody waits for the index.
+    /// Somebody waits for the index, or for the keeper's other work.
     wanted: bool,
     /// The keeper waits for a batch, without a limit. Else it looks by itself after [`GATHER_TIME`].
     asleep: bool,
     stopping: bool,
+}
+
+impl State {
+    fn add(&mut self, batch: &Unindexed) {
+        self.events += batch.record.entries.len();
+        self.bytes += batch.record.header.record_bytes();
+    }
+
+    fn remove_oldest(&mut self) {
+        let Some(batch) = self.batches.pop_front() else { return };
+        self.events -= batch.record.entries.len();
+        self.bytes -= batch.record.header.record_bytes();
+    }
+
+    fn is_due(&self) -> bool {
+        self.wanted || self.events >= EVENTS_ENOUGH || self.bytes >= BYTES_ENOUGH
+    }
 }
 
 /// The queue and how far the index is.
@@ -80,21 +104,27 @@ impl Pending {
         Seq(self.applied.load(Ordering::Acquire))
     }
 
-    /// Hands a batch over.
-    pub(crate) fn push(&self, batch: Unindexed) {
+    /// Hands a batch and its effects over; an `urgent` one is not let gather.
+    pub(crate) fn push(&self, batch: Unindexed, effects: Overlay, urgent: bool) {
         let mut state = self.state.lock();
+        let was_due = state.is_due();
+        state.wanted |= urgent;
+        state.add(&batch);
         state.batches.push_back(Arc::new(batch));
+        // Nobody else looks at it just now: there is one committer, and it has decided. So nothing is copied.
+        Arc::make_mut(&mut state.fresh).merge(effects);
         // Waking the keeper for every batch would be most of its cost, and the committer would pay for it before the ack.
-        if state.asleep || state.batches.len() == BATCHES_ENOUGH {
+        if state.asleep || state.is_due() && !was_due {
             state.asleep = false;
             self.work.notify_one();
         }
     }
 
-    /// Waits until another batch may be handed over; returns the effects of those that the index may lack.
+    /// Waits until another batch may be handed over; returns the effects of those that the index may lack, oldest first. They are to
+    /// be dropped before the hand-over.
     pub(crate) fn wait_for_room(&self) -> Result<Vec<Arc<Overlay>>, Error> {
-        let state = self.wait_until(|state| state.batches.len() < BATCHES_MAX)?;
-        Ok(state.batches.iter().map(|batch| Arc::clone(&batch.overlay)).collect())
+        let state = self.wait_until(|state| state.events < EVENTS_MAX && state.bytes < BYTES_MAX)?;
+        Ok(state.taken.iter().chain([&state.fresh]).cloned().collect())
     }
 
     /// Waits until the index has everything.
@@ -113,7 +143,8 @@ impl Pending {
     /// Where the event is stored, if at all, as far as the batches that the index may lack say anything of it.
     pub(crate) fn place_of(&self, id: &EventId) -> Option<Option<Seq>> {
         let state = self.state.lock();
-        let placed = state.batches.iter().rev().find_map(|batch| batch.overlay.events.get(id))?;
+        let placed =
+            [Some(&state.fresh), state.taken.as_ref()].into_iter().flatten().find_map(|of| of.events.get(id))?;
         Some(placed.as_ref().map(|placed| placed.seq))
     }
 
@@ -145,7 +176,7 @@ impl Pending {
             if idle && state.stopping {
                 return Job::Stop;
             }
-            let due = gathered || state.wanted || state.stopping || state.batches.len() >= BATCHES_ENOUGH;
+            let due = gathered || state.stopping || state.is_due();
             if !idle && due {
                 break;
             }
@@ -159,13 +190,22 @@ impl Pending {
             }
         }
         state.wanted = false;
+        let fresh = std::mem::take(&mut state.fresh);
+        match &mut state.taken {
+            // What was taken before could not be indexed, and comes again.
+            Some(taken) => Arc::make_mut(taken).merge(Arc::unwrap_or_clone(fresh)),
+            none => *none = Some(fresh),
+        }
         Job::Index(state.batches.iter().cloned().collect())
     }
 
     /// For the keeper: the oldest `batches` are in the index.
     pub(crate) fn done(&self, batches: usize, applied: Seq) {
         let mut state = self.state.lock();
-        state.batches.drain(..batches);
+        for _ in 0..batches {
+            state.remove_oldest();
+        }
+        state.taken = None;
         self.applied.store(applied.0, Ordering::Release);
         drop(state);
         self.changed.notify_all();

@@ -6,7 +6,8 @@ use heed::{PutFlags, RwTxn};
 use towpath_protocol::{Event, PublicKey};
 use towpath_store::{Error, Seq};
 
-use super::keys::{Hint, Moment, Position, address_key, be64, grave, pair, prefixes, tombstone};
+use super::keys::{Moment, Position, address_key, be64, grave, pair, prefixes, tombstone};
+use super::run::Run;
 use super::tables::{Version, Waste};
 use super::{Index, failed, malformed};
 use crate::log::Files;
@@ -39,12 +40,22 @@ impl Logged<'_> {
 }
 
 impl Index {
-    /// Applies a record that follows the last one applied.
-    pub(crate) fn apply(&self, txn: &mut RwTxn<'_>, files: &Files, logged: Logged<'_>) -> Result<(), Error> {
+    /// Applies a record that follows the last one applied. Keys of its events are left in `run`, which is to be flushed.
+    pub(crate) fn apply(
+        &self,
+        txn: &mut RwTxn<'_>,
+        files: &Files,
+        logged: Logged<'_>,
+        run: &mut Run,
+    ) -> Result<(), Error> {
         let committed_at_ms = logged.record.header.committed_at_ms;
         for (seq, entry, extent) in logged.record.numbered() {
             if let Body::Event(filed) = &entry.body {
-                self.add(txn, seq, filed, logged.position(filed, extent))?;
+                run.add(self, txn, seq, filed, logged, extent)?;
+            }
+            // What goes may have come just now.
+            if !entry.removed.is_empty() {
+                run.flush(self, txn)?;
             }
             for removed in &entry.removed {
                 self.remove(txn, files, *removed, must_erase(entry).then_some(committed_at_ms))?;
@@ -57,17 +68,7 @@ impl Index {
         self.set_applied(txn, Seq(logged.record.header.next_seq().0.saturating_sub(1)))
     }
 
-    fn add(&self, txn: &mut RwTxn<'_>, seq: Seq, filed: &Filed, position: Position) -> Result<(), Error> {
-        self.file(txn, seq, filed, position)?;
-        self.put(self.ids, txn, filed.event.id().as_bytes(), &seq.0.to_be_bytes())?;
-        let (moment, hint) = (Moment::of(&filed.event, seq), Hint::of(&filed.event).to_bytes());
-        for prefix in prefixes(&filed.event) {
-            self.put(self.orders, txn, prefix.at(moment).as_bytes(), &hint)?;
-        }
-        Ok(())
-    }
-
-    /// Everything but `ids` and `orders`, which a rebuild fills in sorted runs.
+    /// Everything but `ids` and `orders`, which are filled in sorted runs.
     pub(crate) fn file(&self, txn: &mut RwTxn<'_>, seq: Seq, filed: &Filed, position: Position) -> Result<(), Error> {
         let appended = self.events.put_with_flags(txn, PutFlags::APPEND, &seq.0.to_be_bytes(), &position.to_bytes());
         appended.map_err(failed("write the index"))?;

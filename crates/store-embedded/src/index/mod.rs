@@ -8,6 +8,7 @@ pub(crate) mod apply;
 pub(crate) mod keys;
 pub(crate) mod marker;
 pub(crate) mod rebuild;
+pub(crate) mod run;
 pub(crate) mod tables;
 
 use std::ops::Bound;

@@ -6,18 +6,17 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use heed::RwTxn;
 use towpath_audit::{Leaf, LeafState};
 use towpath_store::{Error, Seq};
 
 use super::Index;
 use super::apply::{Logged, must_erase};
-use super::keys::{Hint, Moment, OrderKey, prefixes};
+use super::run::Run;
 use super::tables::Waste;
 use crate::audit::Growth;
 use crate::log::Files;
 use crate::log::reader::{Follow, Walk};
-use crate::log::record::{Body, Extent, Filed, Lasting, Record};
+use crate::log::record::{Body, Extent, Lasting, Record};
 
 /// Entries between two commits of a rebuild, which is also how far keys are sorted.
 const RUN_ENTRIES: u64 = 100_000;
@@ -36,6 +35,7 @@ pub(crate) fn replay_tail(
     }
     tracing::info!(entries = last.0 - behind.0, "bringing the index up to the log");
     let mut follow = Follow::from_file_of(Arc::clone(files), behind.next());
+    let mut run = Run::default();
     loop {
         let mut txn = index.write()?;
         let mut done = false;
@@ -48,9 +48,10 @@ pub(crate) fn replay_tail(
                 growth.take(&record)?;
             }
             if record.header.first_seq > applied {
-                index.apply(&mut txn, files, Logged { segment: &segment, at, record: &record })?;
+                index.apply(&mut txn, files, Logged { segment: &segment, at, record: &record }, &mut run)?;
             }
         }
+        run.flush(index, &mut txn)?;
         index.commit(txn)?;
         if done {
             return Ok(());
@@ -182,46 +183,5 @@ impl Waste {
         if let (Some(since), true) = (erase_since_ms, earlier > 0) {
             self.erase_since_ms = earlier.min(since);
         }
-    }
-}
-
-/// Keys waiting to be inserted in order.
-#[derive(Default)]
-struct Run {
-    entries: u64,
-    ids: Vec<([u8; 32], Seq)>,
-    orders: Vec<(OrderKey, [u8; 10])>,
-}
-
-impl Run {
-    fn add(
-        &mut self,
-        index: &Index,
-        txn: &mut RwTxn<'_>,
-        seq: Seq,
-        filed: &Filed,
-        logged: Logged<'_>,
-        extent: Extent,
-    ) -> Result<(), Error> {
-        index.file(txn, seq, filed, logged.position(filed, extent))?;
-        let event = &filed.event;
-        let (moment, hint) = (Moment::of(event, seq), Hint::of(event).to_bytes());
-        self.ids.push((*event.id().as_bytes(), seq));
-        self.orders.extend(prefixes(event).iter().map(|prefix| (prefix.at(moment), hint)));
-        self.entries += 1;
-        Ok(())
-    }
-
-    fn flush(&mut self, index: &Index, txn: &mut RwTxn<'_>) -> Result<(), Error> {
-        self.ids.sort_unstable();
-        self.orders.sort_unstable();
-        for (id, seq) in self.ids.drain(..) {
-            index.put(index.ids, txn, &id, &seq.0.to_be_bytes())?;
-        }
-        for (key, hint) in self.orders.drain(..) {
-            index.put(index.orders, txn, key.as_bytes(), &hint)?;
-        }
-        self.entries = 0;
-        Ok(())
     }
 }
