@@ -5,7 +5,11 @@
 //! Batches of other processes come the same way, by the bus, which may lose some: what is lost is found by the same gap.
 //!
 //! But waking a thread costs more than most events do. While the follower has nothing to do, the committer delivers a lone event
-//! itself if few filters have to be looked at for it, a bound that makes it cheaper than the waking.
+//! itself if few filters have to be looked at for it, a bound that makes it cheaper than the waking. With more, the follower is woken
+//! before the acks leave, and is at work while they do.
+//!
+//! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
+//! the frame. What a socket does not take at once is left to its task.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page,
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
+use crate::outbox::Outbox;
 use crate::subscription::{Place, Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
@@ -29,8 +34,13 @@ const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
 /// The committer delivers an event itself if so few filters could want it, and it is no longer than this.
 const LOOKS_HERE_MAX: usize = 8;
 const BYTES_HERE_MAX: usize = 2 * 1024;
-/// Of a lone event, the follower sends so many frames itself: waking a task for the first would cost it more than sending costs the rest.
-const SENT_HERE_MAX: usize = 2;
+/// About how much is sent to a socket at once: by the committer, which has better things to do, and by the follower.
+const COMMITTER_BYTES: usize = 2 * 1024;
+const FOLLOWER_BYTES: usize = 64 * 1024;
+/// Sockets that one thread sends to, one after the other. More are left to their tasks, which share the cores.
+const SOCKETS_MAX: usize = 1_024;
+/// Of a run, so many events are offered before their frames are sent.
+const OFFERED_MAX: usize = 64;
 /// Between two attempts to read a log that cannot be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
@@ -185,10 +195,10 @@ impl Deliver {
     }
 
     fn run(&self, store: &dyn EventStore) {
-        while let Some((work, mut delivered)) = self.next_work() {
+        while let Some(work) = self.next_work() {
             match work {
-                Work::Run(run, at) => self.run_of(store, &mut delivered, &run, at),
-                Work::CatchUp(at) => {
+                Work::Run(run, at, delivered) => self.run_of(store, delivered, &run, at),
+                Work::CatchUp(at, mut delivered) => {
                     self.catch_up(store, &mut delivered, at);
                 }
             }
@@ -196,7 +206,7 @@ impl Deliver {
     }
 
     /// Waits for work. It is taken together with the right to deliver, so that the committer sees one of the two.
-    fn next_work(&self) -> Option<(Work, MutexGuard<'_, Cursor>)> {
+    fn next_work(&self) -> Option<Work<'_>> {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
@@ -204,10 +214,10 @@ impl Deliver {
                 let bytes = run.bytes();
                 inbox.bytes -= bytes;
                 self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some((Work::Run(run, at), delivered));
+                return Some(Work::Run(run, at, delivered));
             }
             if let Some(at) = inbox.missed.take() {
-                return Some((Work::CatchUp(at), delivered));
+                return Some(Work::CatchUp(at, delivered));
             }
             if inbox.stopped {
                 return None;
@@ -217,38 +227,55 @@ impl Deliver {
         }
     }
 
+    /// Whether the committer may deliver it itself: a lone event that few filters could want.
+    fn is_cheap(&self, batch: &Committed) -> bool {
+        let [Stored { event, .. }] = &batch.stored[..] else { return false };
+        event.json().len() <= BYTES_HERE_MAX
+            && self.0.index.try_lock().is_some_and(|index| index.looks(event) <= LOOKS_HERE_MAX)
+    }
+
     /// Delivers a lone event on the committer's thread, if that is cheap and the follower has nothing before it. False if not.
     fn deliver_here(&self, batch: &Committed, at: Instant) -> bool {
         let [Stored { stream, seq, event }] = &batch.stored[..] else { return false };
         let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
-        let next = delivered.seq(*stream).next() == batch.first && self.0.inbox.lock().is_empty();
-        if !next || event.json().len() > BYTES_HERE_MAX {
+        if delivered.seq(*stream).next() != batch.first || !self.0.inbox.lock().is_empty() || !self.is_cheap(batch) {
             return false;
         }
-        let mut matching = Vec::new();
-        let found = self.0.index.try_lock().and_then(|mut index| index.matching(event, LOOKS_HERE_MAX, &mut matching));
-        let Some(in_vain) = found else { return false };
-        self.0.metrics.false_candidates.inc_by(in_vain);
+        let mut touched = Vec::new();
+        self.deliver(Some((*stream, *seq)), event, Some(at), &mut touched);
         delivered.advance(*stream, batch.cursor.seq(*stream));
-        self.offer(&matching, Some((*stream, *seq)), event, Some(at), usize::MAX);
+        drop(delivered);
+        send(touched, COMMITTER_BYTES);
         true
     }
 
-    fn run_of(&self, store: &dyn EventStore, delivered: &mut Cursor, run: &Run, at: Instant) {
+    fn run_of(&self, store: &dyn EventStore, mut delivered: MutexGuard<'_, Cursor>, run: &Run, at: Instant) {
         if run.first > delivered.seq(run.stream).next() {
             self.0.metrics.gaps.inc();
-            if !self.catch_up(store, delivered, at) {
+            if !self.catch_up(store, &mut delivered, at) {
                 return;
             }
         }
-        let sent_here = if run.stored.len() == 1 { SENT_HERE_MAX } else { 0 };
-        for Stored { stream, seq, event } in &run.stored {
-            if !delivered.covers(*stream, *seq) {
-                self.deliver(Some((*stream, *seq)), event, Some(at), sent_here);
-                delivered.advance(*stream, *seq);
+        let mut touched = Vec::new();
+        let fresh = run.stored.iter().filter(|stored| !delivered.covers(stored.stream, stored.seq));
+        for (number, Stored { stream, seq, event }) in (1..).zip(fresh.collect::<Vec<_>>()) {
+            let (place, matching) = (Some((*stream, *seq)), self.matching(event));
+            // The first frame of all does not wait for the others to be queued.
+            let (first, others) = matching.split_at(usize::from(number == 1).min(matching.len()));
+            self.offer(first, place, event, Some(at), &mut touched);
+            if number == 1 {
+                send(std::mem::take(&mut touched), FOLLOWER_BYTES);
+            }
+            self.offer(others, place, event, Some(at), &mut touched);
+            delivered.advance(*stream, *seq);
+            if number % OFFERED_MAX == 0 {
+                send(std::mem::take(&mut touched), FOLLOWER_BYTES);
             }
         }
         delivered.advance(run.stream, run.last);
+        // The committer may deliver what is next while the frames of this run are sent: they are in their outboxes, in order.
+        drop(delivered);
+        send(touched, FOLLOWER_BYTES);
     }
 
     /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
@@ -270,12 +297,14 @@ impl Deliver {
     }
 
     fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, at: Instant) {
+        let mut touched = Vec::new();
         for entry in entries {
             if let Record::Event { event, .. } = &entry.record {
-                self.deliver(Some((entry.stream, entry.seq)), event, Some(at), 0);
+                self.deliver(Some((entry.stream, entry.seq)), event, Some(at), &mut touched);
             }
             delivered.advance(entry.stream, entry.seq);
         }
+        send(touched, FOLLOWER_BYTES);
     }
 
     fn put(&self, run: Run, at: Instant) {
@@ -300,23 +329,32 @@ impl Deliver {
         inbox.stopped
     }
 
-    /// Offers `event` to everyone who wants and may have it; returns how many did.
-    fn deliver(&self, place: Place, event: &Event, committed: Option<Instant>, sent_here: usize) -> usize {
-        let mut matching = Vec::new();
-        let in_vain = self.0.index.lock().matching(event, usize::MAX, &mut matching);
-        self.0.metrics.false_candidates.inc_by(in_vain.unwrap_or_default());
-        self.offer(&matching, place, event, committed, sent_here)
+    /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
+    fn deliver(
+        &self,
+        place: Place,
+        event: &Event,
+        committed: Option<Instant>,
+        touched: &mut Vec<Arc<Outbox>>,
+    ) -> usize {
+        self.offer(&self.matching(event), place, event, committed, touched)
     }
 
-    /// Offers `event` to those of `matching` who may have it, and has it sent, to the first `sent_here` on this thread; returns how
-    /// many did.
+    fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
+        let mut matching = Vec::new();
+        let in_vain = self.0.index.lock().matching(event, &mut matching);
+        self.0.metrics.false_candidates.inc_by(in_vain);
+        matching
+    }
+
+    /// Offers `event` to those of `matching` who may have it; returns how many did. Adds to `touched` whose sockets to send to.
     fn offer(
         &self,
         matching: &[Arc<Subscription>],
         place: Place,
         event: &Event,
         committed: Option<Instant>,
-        sent_here: usize,
+        touched: &mut Vec<Arc<Outbox>>,
     ) -> usize {
         let mut reached = 0;
         let mut readers = Readers::default();
@@ -325,14 +363,31 @@ impl Deliver {
                 continue;
             }
             reached += 1;
-            if subscription.offer(place, event, committed) {
-                let outbox = subscription.outbox();
-                if reached <= sent_here { outbox.send_now() } else { outbox.wake() }
-            } else {
+            if !subscription.offer(place, event, committed) {
                 self.too_slow(subscription);
+            } else if subscription.outbox().touch() {
+                touched.push(Arc::clone(subscription.outbox()));
             }
         }
         reached
+    }
+}
+
+/// Sends what waits in `touched`, on this thread as far as it takes no more than its share of the work.
+fn send(touched: Vec<Arc<Outbox>>, bytes_max: usize) {
+    let (here, others) = touched.split_at(touched.len().min(SOCKETS_MAX));
+    wake(others);
+    for outbox in here {
+        outbox.untouch();
+        outbox.send_now(bytes_max);
+    }
+}
+
+/// Has the sockets' own tasks send what waits in `touched`.
+fn wake(touched: &[Arc<Outbox>]) {
+    for outbox in touched {
+        outbox.untouch();
+        outbox.wake();
     }
 }
 
@@ -357,19 +412,32 @@ fn cost_of(filters: &[Filter]) -> usize {
     filters.iter().map(len).sum()
 }
 
-enum Work {
-    Run(Run, Instant),
-    CatchUp(Instant),
+/// What the follower does next. What has to be delivered comes with the right to deliver.
+enum Work<'a> {
+    Run(Run, Instant, MutexGuard<'a, Cursor>),
+    CatchUp(Instant, MutexGuard<'a, Cursor>),
 }
 
 impl Delivery for Deliver {
-    fn committed(&self, batch: &Committed, at: Instant) {
-        if !self.deliver_here(batch, at) {
+    fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
+        let mine = !self.is_cheap(batch);
+        if mine {
+            self.put(batch.run(), at);
+        }
+        mine
+    }
+
+    fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
+        if !handed_over && !self.deliver_here(batch, at) {
             self.put(batch.run(), at);
         }
     }
 
+    /// On the publisher's own task, which must not be kept: the sockets' tasks send.
     fn ephemeral(&self, event: &Event) -> usize {
-        self.deliver(None, event, None, 0)
+        let mut touched = Vec::new();
+        let reached = self.deliver(None, event, None, &mut touched);
+        wake(&touched);
+        reached
     }
 }

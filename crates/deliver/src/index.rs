@@ -226,27 +226,23 @@ impl LiveIndex {
         keys
     }
 
-    /// Appends the subscriptions that want `event`, each once, and returns how many filters were looked at in vain. `None` if more
-    /// than `looks_max` would have to be looked at, with some appended all the same.
-    pub(crate) fn matching(
-        &mut self,
-        event: &Event,
-        looks_max: usize,
-        into: &mut Vec<Arc<Subscription>>,
-    ) -> Option<u64> {
+    /// How many filters would have to be looked at for `event`, at most.
+    pub(crate) fn looks(&self, event: &Event) -> usize {
+        let tags = IndexedTags::of(event);
+        self.keys_of_event(event, &tags).iter().filter_map(|key| self.postings.get(key)).map(Postings::len).sum()
+    }
+
+    /// Appends the subscriptions that want `event`, each once, and returns how many filters were looked at in vain.
+    pub(crate) fn matching(&mut self, event: &Event, into: &mut Vec<Arc<Subscription>>) -> u64 {
         let tags = IndexedTags::of(event);
         self.events += 1;
-        let (mut looks, mut in_vain) = (0, 0);
+        let mut in_vain = 0;
         for key in self.keys_of_event(event, &tags) {
             let Some(postings) = self.postings.get(&key) else { continue };
             for posting in postings.iter() {
                 let Some(slot) = self.slots.get_mut(posting.slot as usize).and_then(Option::as_mut) else { continue };
                 if slot.matched == self.events {
                     continue;
-                }
-                looks += 1;
-                if looks > looks_max {
-                    return None;
                 }
                 if slot.subscription.filters()[posting.filter as usize].matches(event, &tags) {
                     slot.matched = self.events;
@@ -256,11 +252,18 @@ impl LiveIndex {
                 }
             }
         }
-        Some(in_vain)
+        in_vain
     }
 }
 
 impl Postings {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(postings) => postings.len(),
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Posting> {
         let (one, many) = match self {
             Self::One(posting) => (Some(posting), None),

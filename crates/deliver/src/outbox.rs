@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -103,9 +103,9 @@ pub enum Taken {
     Close(Close),
 }
 
-/// Hands what waits in an outbox to its socket, on the calling thread and without waiting; false if the socket's writer must be
-/// woken instead.
-pub type SendNow = Box<dyn Fn() -> bool + Send + Sync>;
+/// Hands about so many bytes of what waits in an outbox to its socket, on the calling thread and without waiting; false if the
+/// socket's writer must be woken instead.
+pub type SendNow = Box<dyn Fn(usize) -> bool + Send + Sync>;
 
 /// See the module.
 pub struct Outbox {
@@ -113,6 +113,8 @@ pub struct Outbox {
     /// For the socket's writer.
     ready: Notify,
     send_now: OnceLock<SendNow>,
+    /// Somebody will send what delivery has queued.
+    touched: AtomicBool,
     room: Notify,
     budget: Arc<Budget>,
     /// What the connection's subscriptions use of the live index.
@@ -158,6 +160,7 @@ impl Outbox {
             queues: Mutex::default(),
             ready: Notify::new(),
             send_now: OnceLock::new(),
+            touched: AtomicBool::new(false),
             room: Notify::new(),
             budget,
             postings: AtomicUsize::new(0),
@@ -190,13 +193,23 @@ impl Outbox {
         self.ready.notify_one();
     }
 
-    /// Hands what waits to the socket on this thread if it takes it at once, and else wakes the socket's writer. Never blocks; costs
-    /// a system call. For a thread that has one or two frames and would otherwise have to wake another one for them.
-    pub fn send_now(&self) {
-        let sent = self.send_now.get().is_some_and(|send_now| send_now());
+    /// Hands about `bytes_max` bytes of what waits to the socket on this thread if it takes them at once, and wakes the socket's writer
+    /// for the rest. Never blocks; costs a system call. For a thread that would otherwise have to wake another one for it.
+    pub fn send_now(&self, bytes_max: usize) {
+        let sent = self.send_now.get().is_some_and(|send_now| send_now(bytes_max));
         if !sent || self.queues.lock().has_frames() {
             self.wake();
         }
+    }
+
+    /// True if nobody has undertaken yet to send what was just queued: then the caller must, after [`Outbox::untouch`].
+    pub(crate) fn touch(&self) -> bool {
+        !self.touched.swap(true, Ordering::AcqRel)
+    }
+
+    /// Before sending: what is queued from now on may be too late for it.
+    pub(crate) fn untouch(&self) {
+        self.touched.store(false, Ordering::Release);
     }
 
     /// Queues a message behind everything queued so far.

@@ -77,9 +77,9 @@ pub trait Outbound: Send + Sync + 'static {
 
 /// The short way to a socket: sending on the thread that has something to send, without waking the writing task.
 pub trait SendNow: Send + Sync {
-    /// Takes a few small frames from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks. False if
-    /// the writing task must be woken, because it is at work itself or a part is left to it.
-    fn send_now(&self) -> bool;
+    /// Takes frames of about `bytes_max` bytes from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks.
+    /// False if the writing task must be woken, because it is at work itself or a part is left to it.
+    fn send_now(&self, bytes_max: usize) -> bool;
 }
 
 /// How a [`Outbound::take`] ended.

@@ -24,8 +24,6 @@ use crate::{Close, Frame, Outbound, Taken, encode};
 
 /// About how much is taken from the relay for one write of the task.
 const WRITE_BYTES: usize = 64 * 1024;
-/// The same for a write on somebody else's thread, which has better things to do.
-const SEND_NOW_BYTES: usize = 2 * 1024;
 /// Room for frames that is kept between writes; more is given back.
 const FRAMES_KEPT: usize = 4;
 
@@ -193,7 +191,7 @@ impl<W: AsyncWrite + Unpin> Sending<W> {
 }
 
 impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
-    fn send_now(&self) -> bool {
+    fn send_now(&self, bytes_max: usize) -> bool {
         let Some(mut sending) = self.sending.try_lock() else { return false };
         // The task is at it, and what it has goes first.
         if !sending.unsent.is_empty() {
@@ -203,7 +201,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
             return true;
         }
         // A close that is due stays due: the task comes to it.
-        if self.take(&mut sending, SEND_NOW_BYTES).is_some_and(|taken| matches!(taken, Taken::Close(_))) {
+        if self.take(&mut sending, bytes_max).is_some_and(|taken| matches!(taken, Taken::Close(_))) {
             self.left_over.notify_one();
         }
         if !sending.send_all() {

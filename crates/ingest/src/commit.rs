@@ -207,27 +207,21 @@ fn run(stages: &Ingest) {
     }
 }
 
-/// Acks and delivery leave together. A few acks go first, because they go straight to their sockets; with many, delivery does,
-/// because that only wakes its thread.
+/// Acks and delivery leave together: what another thread delivers is handed to it first, because that only wakes it, and what this one
+/// delivers goes out right behind the acks.
 fn answer(stages: &Ingest, committed: &Committed, replies: Vec<Reply>, now: Instant) {
     let way = if replies.len() <= ANSWERED_HERE_MAX { Way::Short } else { Way::Woken };
     // Even without events, or the followers would see a gap.
-    let deliver = || {
-        if committed.cursor.covers(committed.stream, committed.first) {
-            stages.delivery.committed(committed, now);
-        }
-    };
-    if way == Way::Woken {
-        deliver();
-    }
+    let is_entry = committed.cursor.covers(committed.stream, committed.first);
+    let handed_over = is_entry && stages.delivery.hand_over(committed, now);
     for (reply, outcome) in replies.into_iter().zip(&committed.outcomes) {
         if matches!(outcome, Outcome::Accepted(_)) {
             stages.metrics.accepted.inc();
         }
         reply.send(Answer::Committed(committed.stream, *outcome), way, &stages.metrics, now);
     }
-    if way == Way::Short {
-        deliver();
+    if is_entry {
+        stages.delivery.acknowledged(committed, now, handed_over);
     }
 }
 

@@ -157,7 +157,11 @@ struct Heard {
 }
 
 impl Delivery for Heard {
-    fn committed(&self, batch: &Committed, _: Instant) {
+    fn hand_over(&self, _: &Committed, _: Instant) -> bool {
+        false
+    }
+
+    fn acknowledged(&self, batch: &Committed, _: Instant, _: bool) {
         self.committed.lock().extend(batch.stored.iter().map(|stored| content(&stored.event)));
     }
 

@@ -28,6 +28,8 @@ use crate::scans::Scans;
 
 /// A client that sends nonsense is not kept from saying something sensible for longer.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// About how much leaves with an answer that is sent on the answering thread.
+const ANSWER_BYTES: usize = 2 * 1024;
 
 /// The receiving side. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
@@ -114,7 +116,7 @@ impl Answers for OrderedAnswers {
             Answer::Failed(error) => self.queue(slot, false, wording::store_error(&error)),
         }
         match way {
-            Way::Short => self.outbox.send_now(),
+            Way::Short => self.outbox.send_now(ANSWER_BYTES),
             Way::Woken => self.outbox.wake(),
         }
     }
@@ -376,7 +378,7 @@ impl towpath_gateway::Outbound for Outbound {
     }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {
-        self.0.attach(Box::new(move || wire.upgrade().is_some_and(|wire| wire.send_now())));
+        self.0.attach(Box::new(move |bytes_max| wire.upgrade().is_some_and(|wire| wire.send_now(bytes_max))));
     }
 }
 

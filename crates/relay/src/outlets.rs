@@ -16,8 +16,12 @@ pub(crate) struct Outlets {
 }
 
 impl Delivery for Outlets {
-    fn committed(&self, batch: &Committed, at: Instant) {
-        self.deliver.committed(batch, at);
+    fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
+        self.deliver.hand_over(batch, at)
+    }
+
+    fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
+        self.deliver.acknowledged(batch, at, handed_over);
         if let Some(others) = &self.others {
             others.committed(batch);
         }

@@ -138,9 +138,19 @@ pub struct Stats {
 
 /// Where the committer hands what it has just committed, and ingest what is never stored. Ring-2 pieces meet here.
 pub trait Delivery: Send + Sync {
-    /// A fresh commit, in commit order. Never blocks, and costs the committer little: a receiver that falls behind reads the log
-    /// instead.
-    fn committed(&self, batch: &Committed, at: std::time::Instant);
+    /// A fresh commit, in commit order, before its acks leave: a receiver that has another thread deliver it takes it here, so that
+    /// both happen at once. Whether it did. Never blocks; every moment is one that the acks wait.
+    fn hand_over(&self, batch: &Committed, at: std::time::Instant) -> bool;
+
+    /// The same commit, now that its acks have left. Never blocks, and costs the committer little: a receiver that falls behind reads
+    /// the log instead.
+    fn acknowledged(&self, batch: &Committed, at: std::time::Instant, handed_over: bool);
+
+    /// A commit that nobody waits for.
+    fn committed(&self, batch: &Committed, at: std::time::Instant) {
+        let handed_over = self.hand_over(batch, at);
+        self.acknowledged(batch, at, handed_over);
+    }
 
     /// Delivers an ephemeral event to whoever listens now, and says how many do.
     fn ephemeral(&self, event: &towpath_protocol::Event) -> usize;

@@ -51,7 +51,7 @@ impl Echoes {
     fn push_now(&self, frame: Frame) {
         self.frames.lock().push_back(frame);
         let wire = self.wire.get().and_then(Weak::upgrade);
-        if !wire.is_some_and(|wire| wire.send_now()) || !self.frames.lock().is_empty() {
+        if !wire.is_some_and(|wire| wire.send_now(2 * 1024)) || !self.frames.lock().is_empty() {
             self.arrived.notify_one();
         }
     }

@@ -25,7 +25,11 @@ const LIMITS: CommitLimits = CommitLimits {
 struct Silence;
 
 impl Delivery for Silence {
-    fn committed(&self, _: &Committed, _: std::time::Instant) {}
+    fn hand_over(&self, _: &Committed, _: std::time::Instant) -> bool {
+        true
+    }
+
+    fn acknowledged(&self, _: &Committed, _: std::time::Instant, _: bool) {}
 
     fn ephemeral(&self, _: &Event) -> usize {
         0
