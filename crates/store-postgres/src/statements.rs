@@ -40,6 +40,10 @@ pub(crate) struct Statements {
     pub(crate) scan_time: String,
 }
 
+/// In the `from` of a statement: its transaction does not wait for the disk. For what is found out again after a crash, and would
+/// otherwise keep the row of the stream from the next commit for as long as a sync takes.
+const UNSYNCED: &str = "(select set_config('synchronous_commit', 'off', true)) unsynced";
+
 /// What is read of a range: within the times, and behind an event unless it is the first read.
 fn range(table: &str, since: u8, until: u8, after: u8, first: u8) -> String {
     format!(
@@ -65,11 +69,15 @@ impl Statements {
                 "select stream, owner, fence, last_seq, extract(epoch from lease_until - clock_timestamp())::float8, tree_size, \
                  tree_root, extract(epoch from clock_timestamp())::float8 from $schema.streams order by stream",
             ),
-            renew: sql("update $schema.streams set lease_until = clock_timestamp() + make_interval(secs => $3) \
-                 where stream = $1 and fence = $2 returning last_seq"),
+            renew: sql(&format!(
+                "update $schema.streams set lease_until = clock_timestamp() + make_interval(secs => $3) from {UNSYNCED} \
+                 where stream = $1 and fence = $2 returning last_seq"
+            )),
             release: sql("update $schema.streams set lease_until = clock_timestamp() - interval '1 ms', owner = null \
                  where stream = $1 and fence = $2"),
-            head: sql("update $schema.streams set tree_size = $2, tree_root = $3 where stream = $1 and tree_size < $2"),
+            head: sql(&format!(
+                "update $schema.streams set tree_size = $2, tree_root = $3 from {UNSYNCED} where stream = $1 and tree_size < $2"
+            )),
             snapshot: sql("select stream, last_seq from $schema.streams"),
             since: sql(&format!(
                 "select * from (
@@ -97,10 +105,14 @@ impl Statements {
             roots: sql(
                 "select tile, root from $schema.tiles where stream = $1 and tile between $2 and $3 order by tile",
             ),
-            keep_tile: sql("insert into $schema.tiles values ($1, $2, $3, $4) on conflict do nothing"),
+            keep_tile: sql(&format!(
+                "insert into $schema.tiles select $1, $2, $3, $4 from {UNSYNCED} on conflict do nothing"
+            )),
             follower: sql("select stream, seq from $schema.followers where name = $1"),
-            keep_follower: sql("insert into $schema.followers select $1, * from unnest($2::int[], $3::bigint[]) \
-                 on conflict (name, stream) do update set seq = excluded.seq"),
+            keep_follower: sql(&format!(
+                "insert into $schema.followers select $1, place.* from unnest($2::int[], $3::bigint[]) place, {UNSYNCED} \
+                 on conflict (name, stream) do update set seq = excluded.seq"
+            )),
             graves: sql(&format!(
                 "select {COLUMNS} from $schema.graves g join $schema.log l on l.stream = g.stream and l.seq = g.seq limit $1"
             )),
