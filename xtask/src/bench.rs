@@ -1,27 +1,114 @@
 //! `cargo xtask bench` and `figures`: the load programme against the relay, both built for release.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::step::{self, cargo, root};
+use crate::step::{self, cargo, command, root};
 
 /// What is measured when nothing else is asked for: the relay of this tree, by the standard workloads.
 const COMPARE: [&str; 5] = ["compare", "--relay", "towpath=target/release/towpath", "--data", "target"];
 
+/// The relay of this tree, under judgement.
+const NOW: &str = "towpath-now=target/release/towpath";
+
 const BEGIN: &str = "<!-- figures: written by `cargo xtask figures` -->\n";
 const END: &str = "<!-- end of figures -->";
 
-/// Runs the load programme with the arguments given, or its standard comparison.
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
+/// Runs the load programme with the arguments given, or its standard comparison; or, against a revision, judges this tree.
+/// The exit code is the load programme's.
+pub(crate) fn run(against: Option<&str>, arguments: &[String]) -> Result<ExitCode> {
+    let Some(revision) = against else {
+        build()?;
+        let mut bench = programme();
+        match arguments {
+            [] => bench.args(COMPARE),
+            given => bench.args(given),
+        };
+        return measure(bench);
+    };
+    let (before, now) = (Revision::of(revision)?, Revision::of("HEAD")?);
+    let relay = before.build()?;
     build()?;
     let mut bench = programme();
-    match arguments {
-        [] => bench.args(COMPARE),
-        given => bench.args(given),
-    };
-    step::run("measure", bench)
+    bench.args(["ab", "--data", "target", "--commit-a", &before.commit, "--commit-b", &now.describe()?]);
+    bench.args(["--a", &format!("towpath-{}={}", before.short(), relay.display()), "--b", NOW]);
+    bench.args(arguments);
+    measure(bench)
+}
+
+fn measure(mut bench: Command) -> Result<ExitCode> {
+    eprintln!("\n── measure");
+    let status = bench.status().with_context(|| format!("cannot start {bench:?}"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map(ExitCode::from).with_context(|| format!("the measurement was ended: {status}"))
+}
+
+/// A commit of this repository.
+struct Revision {
+    commit: String,
+}
+
+impl Revision {
+    fn of(name: &str) -> Result<Self> {
+        let commit = git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")]);
+        Ok(Self { commit: commit.with_context(|| format!("{name} is no revision of this repository"))? })
+    }
+
+    fn short(&self) -> &str {
+        &self.commit[..self.commit.len().min(12)]
+    }
+
+    /// The commit, and whether the tree has changed since.
+    fn describe(&self) -> Result<String> {
+        let is_changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
+        Ok(format!("{}{}", self.commit, if is_changed { " and changes" } else { "" }))
+    }
+
+    /// Builds the relay as it was, in a tree and a build folder that share nothing with this one; the build folder stays, because
+    /// the next comparison is likely to be with the same revision.
+    fn build(&self) -> Result<PathBuf> {
+        let folder = root().canonicalize()?.join("target/bench");
+        let tree = Worktree::add(folder.join("worktrees").join(self.short()), &self.commit)?;
+        let target = folder.join(format!("build-{}", self.short()));
+        let mut build = cargo(&["build", "--release", "--locked", "--package", "towpath"]);
+        build.current_dir(&tree.0).env("CARGO_TARGET_DIR", &target);
+        step::run(&format!("build {} for release", self.short()), build)?;
+        Ok(target.join("release/towpath"))
+    }
+}
+
+/// A checkout beside this one; it goes when this is dropped.
+struct Worktree(PathBuf);
+
+impl Worktree {
+    fn add(folder: PathBuf, commit: &str) -> Result<Self> {
+        let tree = Self(folder);
+        // One that a killed run left behind.
+        tree.remove();
+        git(&["worktree", "add", "--force", "--detach", &tree.0.to_string_lossy(), commit])?;
+        Ok(tree)
+    }
+
+    fn remove(&self) {
+        let path = self.0.to_string_lossy();
+        step::succeeds(command("git", &["worktree", "remove", "--force", &path]));
+    }
+}
+
+impl Drop for Worktree {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// What git prints, without the end of the line.
+fn git(arguments: &[&str]) -> Result<String> {
+    let output = command("git", arguments).output().context("cannot start git")?;
+    ensure!(output.status.success(), "git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
 /// Runs the standard comparison, more relays beside it if given, and writes its report into the README.
@@ -55,6 +142,27 @@ fn replace(document: &str, report: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_revision_is_a_commit_whatever_it_is_called() {
+        let head = Revision::of("HEAD").unwrap();
+        assert_eq!((head.commit.len(), head.short().len()), (40, 12));
+        assert_eq!(Revision::of(head.short()).unwrap().commit, head.commit);
+        assert!(head.describe().unwrap().starts_with(&head.commit));
+        let refusal = format!("{:#}", Revision::of("--help").err().unwrap());
+        assert!(refusal.contains("--help is no revision"), "{refusal}");
+    }
+
+    #[test]
+    fn a_worktree_has_the_revision_and_goes_when_it_is_dropped() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("tree");
+        let tree = Worktree::add(folder.clone(), "HEAD").unwrap();
+        assert!(folder.join("Cargo.toml").is_file());
+        drop(tree);
+        assert!(!folder.exists());
+        assert!(!git(&["worktree", "list"]).unwrap().contains(&*folder.to_string_lossy()));
+    }
 
     #[test]
     fn figures_replace_only_what_stands_between_the_marks() {

@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod cluster;
 mod fuzz;
+mod instructions;
 mod metrics;
 mod step;
 mod test;
@@ -31,6 +32,9 @@ enum Command {
     Check,
     /// Build for release and measure: the standard comparison, or what the arguments ask of the load programme.
     Bench {
+        /// Build this revision, too, and judge the relay of this tree against it: 0 pass, 1 fail, 2 error, 3 inconclusive.
+        #[arg(long)]
+        against: Option<String>,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -54,28 +58,38 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Count the instructions an event costs, stage by stage and in a whole relay, under callgrind.
+    Instructions {
+        /// Only the stages whose name contains this.
+        only: Option<String>,
+        /// Name so many of the dearest functions of each.
+        #[arg(long, default_value_t = 0)]
+        functions: usize,
+    },
     /// Print the sizes of files and functions, crate by crate.
     Metrics,
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Test => test::run(),
         Command::Check => check::run(),
-        Command::Bench { arguments } => bench::run(&arguments),
+        Command::Bench { against, arguments } => return bench::run(against.as_deref(), &arguments),
         Command::Figures { arguments } => bench::figures(&arguments),
         Command::ClusterFigures { seconds } => cluster::run(seconds),
         Command::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Instructions { only, functions } => instructions::run(only.as_deref(), functions),
         Command::Metrics => metrics::run(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

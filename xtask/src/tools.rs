@@ -24,6 +24,9 @@ const SYSTEM: &[(&str, &str)] = &[
 /// Debian keeps the server's programs off the path, in a folder for each version.
 const POSTGRES: (&str, &str) = ("/usr/lib/postgresql", "postgresql");
 
+/// Counts instructions, for `cargo xtask instructions` alone: binary and package.
+const VALGRIND: (&str, &str) = ("valgrind", "valgrind");
+
 /// A cargo subcommand, pinned so that a new release cannot change what passes.
 pub(crate) struct CargoTool {
     name: &'static str,
@@ -56,15 +59,25 @@ pub(crate) fn ensure_system() -> Result<()> {
     if !on_path("initdb") && !has_postgres() {
         missing.push(POSTGRES.1);
     }
+    install(&missing)
+}
+
+/// Installs valgrind unless the machine has it.
+pub(crate) fn ensure_valgrind() -> Result<()> {
+    let (binary, package) = VALGRIND;
+    if on_path(binary) { Ok(()) } else { install(&[package]) }
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     if !on_path("apt-get") {
-        bail!("the tests need these programs, named here as Debian packages: {}", missing.join(" "));
+        bail!("these programs are needed, named here as Debian packages: {}", missing.join(" "));
     }
     run("refresh the package lists", as_root("apt-get", &["update", "--quiet"]))?;
     let mut install = as_root("apt-get", &["install", "--yes", "--quiet", "--no-install-recommends"]);
-    install.args(&missing).env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(missing).env("DEBIAN_FRONTEND", "noninteractive");
     run(&format!("install {}", missing.join(" ")), install)
 }
 

@@ -16,6 +16,8 @@ mod deflate;
 mod encode;
 mod handshake;
 mod http;
+#[cfg(feature = "measuring")]
+pub mod measuring;
 mod metrics;
 mod ramp;
 mod relay;

@@ -45,11 +45,13 @@ impl Ramp {
 
 #[cfg(test)]
 mod tests {
+    use towpath_runtime::{Clock, SystemClock};
+
     use super::*;
 
     #[test]
     fn a_herd_is_let_in_at_the_rate_and_the_last_of_a_large_one_is_refused() {
-        let (ramp, start) = (Ramp::new(100, Duration::from_secs(1)), Instant::now());
+        let (ramp, start) = (Ramp::new(100, Duration::from_secs(1)), SystemClock.instant());
         let waits: Vec<_> = (0..200).map(|_| ramp.turn(start)).collect();
         let at_once = waits.iter().filter(|wait| **wait == Ok(Duration::ZERO)).count();
         assert_eq!(at_once, 26, "a quarter of a second's, and the one whose turn is now");
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_takes_nobody_elses_turn_and_a_pause_is_made_up_for_by_a_burst_only() {
-        let (ramp, start) = (Ramp::new(10, Duration::ZERO), Instant::now());
+        let (ramp, start) = (Ramp::new(10, Duration::ZERO), SystemClock.instant());
         while ramp.turn(start).is_ok() {}
         assert_eq!(ramp.turn(start + Duration::from_millis(100)), Ok(Duration::ZERO));
         let much_later = start + Duration::from_secs(3600);

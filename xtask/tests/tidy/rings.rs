@@ -23,6 +23,7 @@ const RINGS: [&[&str]; 5] = [
         "towpath-conformance",
         "towpath-clients",
         "towpath-operations",
+        "towpath-stages",
     ],
 ];
 

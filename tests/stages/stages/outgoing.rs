@@ -1,0 +1,131 @@
+//! From a commit to the bytes of a socket: answers, the live index, outboxes, frames.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use towpath_deliver::{Deliver, Item, Outbox, Subscription};
+use towpath_gateway::{Frame, measuring};
+use towpath_protocol::{Event, EventId};
+use towpath_session::Acks;
+use towpath_store::Delivery;
+
+use super::fixture::{delivery, drain, listen, outbox};
+use super::{EVENTS, Notes, Stage};
+
+/// What the relay does with what an outbox gives.
+fn encode(items: &mut Vec<Item>, out: &mut Vec<u8>) {
+    for item in items.drain(..) {
+        let frame = match item {
+            Item::Text(text) => Frame::Text(text),
+            Item::Event { subscription, event, committed } => {
+                Frame::Event { head: subscription.head().clone(), json: event.json().clone(), committed_at: committed }
+            }
+        };
+        measuring::encode(&frame, out);
+    }
+}
+
+/// Takes `frames` at a time and encodes them into a buffer that is used again.
+fn flush(outbox: &Outbox, frames: usize, event_bytes: usize, bytes: &mut Vec<u8>) {
+    let mut items = Vec::new();
+    // Every event is as long as the next; a take ends with the frame that reaches its bound.
+    let taken = outbox.take(&mut items, frames * event_bytes);
+    assert!(taken.is_some() && items.len() == frames, "{} frames", items.len());
+    encode(&mut items, bytes);
+    black_box(&mut *bytes).clear();
+}
+
+struct Ack {
+    acks: Acks,
+    outbox: Arc<Outbox>,
+    ids: Vec<EventId>,
+    bytes: Vec<u8>,
+}
+
+/// An `OK`, from the event's id to its frame.
+pub(super) fn ack() -> Box<dyn Stage> {
+    Box::new(Ack { acks: Acks::default(), outbox: outbox(), ids: Vec::new(), bytes: Vec::with_capacity(1 << 16) })
+}
+
+impl Stage for Ack {
+    fn prepare(&mut self, notes: &mut Notes) {
+        self.ids = notes.plain(EVENTS).iter().map(Event::id).collect();
+    }
+
+    fn run(&mut self) {
+        for id in self.ids.drain(..) {
+            let slot = self.acks.reserve(id.to_hex());
+            self.acks.answer(slot, true, "", |text| self.outbox.queue_urgent(text));
+            let mut items = Vec::new();
+            self.outbox.take(&mut items, 1);
+            encode(&mut items, &mut self.bytes);
+            assert!(self.bytes.len() > 70);
+            black_box(&mut self.bytes).clear();
+        }
+    }
+}
+
+/// Events on their way to those who listen.
+struct Live {
+    deliver: Deliver,
+    listeners: Vec<Arc<Subscription>>,
+    events: Vec<Event>,
+    /// How many each event reaches.
+    reached: usize,
+}
+
+fn live(listeners: usize, filter: impl Fn(usize) -> String, reached: usize) -> Live {
+    let deliver = delivery();
+    let listeners = (0..listeners).map(|n| listen(&deliver, &outbox(), &filter(n))).collect();
+    Live { deliver, listeners, events: Vec::new(), reached }
+}
+
+/// Among subscriptions that want the notes of others.
+pub(super) fn matching(others: usize) -> Box<dyn Stage> {
+    Box::new(live(others, |n| format!(r#"{{"kinds":[1],"authors":["{n:064x}"]}}"#), 0))
+}
+
+/// To so many who want every note.
+pub(super) fn deliver(listeners: usize) -> Box<dyn Stage> {
+    Box::new(live(listeners, |_| r#"{"kinds":[1]}"#.into(), listeners))
+}
+
+impl Stage for Live {
+    fn prepare(&mut self, notes: &mut Notes) {
+        self.listeners.iter().for_each(|listener| drain(listener.outbox()));
+        self.events = notes.plain(EVENTS);
+    }
+
+    fn run(&mut self) {
+        for event in &self.events {
+            // The same way as after a commit, on the calling thread.
+            assert_eq!(self.deliver.ephemeral(event), self.reached);
+        }
+    }
+}
+
+struct Flush {
+    live: Live,
+    frames: usize,
+    bytes: Vec<u8>,
+}
+
+/// What waits for one socket, so many frames at a time.
+pub(super) fn flushing(frames: usize) -> Box<dyn Stage> {
+    let live = live(1, |_| r#"{"kinds":[1]}"#.into(), 1);
+    Box::new(Flush { live, frames, bytes: Vec::with_capacity(1 << 17) })
+}
+
+impl Stage for Flush {
+    fn prepare(&mut self, notes: &mut Notes) {
+        self.live.prepare(notes);
+        self.live.run();
+    }
+
+    fn run(&mut self) {
+        let event_bytes = self.live.events[0].json().len();
+        for _ in 0..EVENTS as usize / self.frames {
+            flush(self.live.listeners[0].outbox(), self.frames, event_bytes, &mut self.bytes);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The stages in front of the commit as one call, as a connection makes it. The commit itself is another thread's.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use parking_lot::RwLock;
+use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Way};
+use towpath_policy::{Policy, Principal};
+use towpath_protocol::SubmittedEvent;
+use towpath_runtime::{Clock, Live, ManualClock};
+
+use super::fixture::{NOW, delivery};
+use super::stored::Folder;
+use super::{EVENTS, Notes, Stage};
+
+/// Room for more events than there are.
+const LIMITS: CommitLimits = CommitLimits {
+    queue_events_max: 1 << 20,
+    queue_bytes_max: 1 << 30,
+    batch_events_max: 256,
+    batch_bytes_max: 1 << 20,
+    verify_parallel: 2,
+};
+
+/// Hears only that all went well.
+struct Nobody;
+
+impl Answers for Nobody {
+    fn answer(&self, _: u64, answer: Answer, _: Way) {
+        assert!(matches!(answer, Answer::Committed(..)), "{answer:?}");
+    }
+}
+
+struct Submit {
+    ingest: Ingest,
+    committer: Option<Committer>,
+    anyone: RwLock<Principal>,
+    to: Arc<dyn Answers>,
+    received: Instant,
+    events: Vec<SubmittedEvent>,
+    _folder: Folder,
+}
+
+/// Screen, look up, verify, authorise, queue.
+pub(super) fn submit() -> Box<dyn Stage> {
+    let folder = Folder::open();
+    let clock = Arc::new(ManualClock::at(NOW * 1000));
+    let (store, policy) = (Arc::new(folder.store.clone()), Live::new(Policy::default()));
+    let received = clock.instant();
+    let started = Committer::start(store, Arc::new(delivery()), LIMITS, policy, clock, Metrics::default());
+    let (committer, ingest) = started.expect("a thread");
+    let (committer, anyone, to) = (Some(committer), RwLock::new(Principal::anonymous()), Arc::new(Nobody));
+    Box::new(Submit { ingest, committer, anyone, to, received, events: Vec::new(), _folder: folder })
+}
+
+impl Stage for Submit {
+    fn prepare(&mut self, notes: &mut Notes) {
+        self.events = notes.submitted(EVENTS);
+    }
+
+    fn run(&mut self) {
+        for event in self.events.drain(..) {
+            let reply = Reply { to: Arc::clone(&self.to), slot: 0, received: self.received };
+            let submitted = pin!(self.ingest.submit(event, &self.anyone, reply));
+            // With nobody else to wait for, it never waits.
+            assert_eq!(submitted.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+        }
+    }
+}
+
+impl Drop for Submit {
+    fn drop(&mut self) {
+        self.committer.take().into_iter().for_each(Committer::finish);
+    }
+}
