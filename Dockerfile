@@ -7,8 +7,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /towpath /usr/local/bin/towpath
-COPY --from=build --chown=nonroot:nonroot /data /data
-USER nonroot
+COPY --from=build --chown=65532:65532 /data /data
+# The image's `nonroot`, as a number: Kubernetes cannot tell by a name that it is not root.
+USER 65532:65532
 VOLUME /data
 EXPOSE 7777
 ENV TOWPATH_SERVER_LISTEN=0.0.0.0:7777 TOWPATH_STORE_DATA=/data TOWPATH_LOG_FORMAT=json

@@ -1,17 +1,23 @@
 //! Where Redis is: one server, or whichever Sentinel calls the master.
 //!
 //! ```text
-//! redis://[user[:password]@]host[:port][/db]              rediss://… with TLS; #insecure is not accepted
-//! redis+sentinel://[user[:password]@]host:port[,host:port…]/master
+//! redis://[user[:password]@]host[:port][/db]                       rediss://… with TLS
+//! redis+sentinel://[user[:password]@]host:port[,host:port…]/master   rediss+sentinel://… with TLS to all of them
+//! …?sslrootcert=FILE                                               certificates of a private authority
 //! ```
+//! User and password are the server's; Sentinels are asked without. Certificates are always verified.
 
 use std::time::Duration;
 
-use redis::sentinel::Sentinel;
-use redis::{Client, Connection, ConnectionInfo, IntoConnectionInfo, RedisResult};
+use redis::{
+    Client, Connection, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, RedisError,
+    RedisResult, TlsCertificates, Value,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
+/// For each server and each Sentinel that is asked.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-const SENTINEL: &str = "redis+sentinel://";
 
 /// Why a URL is none.
 #[derive(Debug, Clone)]
@@ -25,75 +31,155 @@ impl std::fmt::Display for BadUrl {
 
 impl std::error::Error for BadUrl {}
 
+impl From<RedisError> for BadUrl {
+    fn from(error: RedisError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// See the module.
 #[derive(Clone)]
 pub struct Server(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    One(ConnectionInfo),
-    /// The sentinels, the credentials for the master, and its name.
-    Watched {
-        sentinels: Vec<String>,
-        login: String,
-        master: String,
-    },
+    One(Client),
+    Watched { sentinels: Vec<Client>, master: String, login: RedisConnectionInfo, trust: Trust },
+}
+
+/// Whether TLS is spoken, and whose certificates count.
+#[derive(Clone)]
+enum Trust {
+    Plain,
+    /// The authorities that browsers trust.
+    Public,
+    /// Those in a file in PEM.
+    Private(Vec<u8>),
 }
 
 impl Server {
     /// From a URL; `password` is used if the URL has none.
     pub fn parse(url: &str, password: Option<&str>) -> Result<Self, BadUrl> {
-        let Some(rest) = url.strip_prefix(SENTINEL) else {
-            let url = with_password(url, password);
-            if url.ends_with("#insecure") {
-                return Err(BadUrl("a certificate that is not checked protects from nobody".into()));
-            }
-            return url
-                .as_str()
-                .into_connection_info()
-                .map(Kind::One)
-                .map(Self)
-                .map_err(|error| BadUrl(error.to_string()));
-        };
+        if url.ends_with("#insecure") {
+            return Err(BadUrl("a certificate that is not checked protects from nobody".into()));
+        }
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let (scheme, rest) = base.split_once("://").ok_or_else(|| BadUrl("it has no scheme".into()))?;
+        let trust = Trust::of(matches!(scheme, "rediss" | "rediss+sentinel" | "valkeys"), query)?;
+        if !matches!(scheme, "redis+sentinel" | "rediss+sentinel") {
+            let info = base.into_connection_info()?;
+            let login = with_password(info.redis_settings(), password);
+            return Ok(Self(Kind::One(trust.client(info.addr().clone(), login)?)));
+        }
         let (login, hosts) = rest.rsplit_once('@').unwrap_or(("", rest));
         let (hosts, master) =
             hosts.split_once('/').ok_or_else(|| BadUrl("name the master behind the sentinels".into()))?;
-        let sentinels: Vec<String> =
-            hosts.split(',').filter(|host| !host.is_empty()).map(|host| format!("redis://{host}")).collect();
+        let hosts = hosts.split(',').filter(|host| !host.is_empty());
+        let sentinels = hosts.map(|host| {
+            let (host, port) = host_and_port(host)?;
+            Ok(trust.client(trust.addr(host, port), RedisConnectionInfo::default())?)
+        });
+        let sentinels: Vec<Client> = sentinels.collect::<Result<_, BadUrl>>()?;
         if sentinels.is_empty() || master.is_empty() {
             return Err(BadUrl("name the sentinels and the master".into()));
         }
-        let login = match (login, password) {
-            ("", Some(password)) => format!(":{password}"),
-            (login, Some(password)) if !login.contains(':') => format!("{login}:{password}"),
-            (login, _) => login.to_owned(),
-        };
-        Ok(Self(Kind::Watched { sentinels, login, master: master.to_owned() }))
+        // The library knows how a URL spells a password.
+        let login =
+            with_password(format!("redis://{login}@{master}").into_connection_info()?.redis_settings(), password);
+        Ok(Self(Kind::Watched { sentinels, master: master.to_owned(), login, trust }))
     }
 
     /// Connects, within a bounded time.
     pub fn connect(&self) -> RedisResult<Connection> {
         match &self.0 {
-            Kind::One(info) => Client::open(info.clone())?.get_connection_with_timeout(CONNECT_TIMEOUT),
-            Kind::Watched { sentinels, login, master } => {
-                let mut sentinel = Sentinel::build(sentinels.iter().map(String::as_str).collect())?;
-                let found = sentinel.master_for(master, None)?;
-                let address = found.get_connection_info().addr().to_string();
-                let url =
-                    if login.is_empty() { format!("redis://{address}") } else { format!("redis://{login}@{address}") };
-                Client::open(url)?.get_connection_with_timeout(CONNECT_TIMEOUT)
+            Kind::One(client) => client.get_connection_with_timeout(CONNECT_TIMEOUT),
+            Kind::Watched { sentinels, master, login, trust } => {
+                let mut failure = None;
+                for sentinel in sentinels {
+                    // One may be away, or not know yet what the others decided.
+                    match connect_by(sentinel, master, login, trust) {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => failure = Some(error),
+                    }
+                }
+                Err(failure.unwrap_or_else(|| no_master("there are no sentinels")))
             }
         }
     }
 }
 
-/// The URL with `password`, if it has a place for one and none is there.
-fn with_password(url: &str, password: Option<&str>) -> String {
-    let (Some(password), Some((scheme, rest))) = (password, url.split_once("://")) else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        None => format!("{scheme}://:{password}@{rest}"),
-        Some((user, host)) if !user.contains(':') => format!("{scheme}://{user}:{password}@{host}"),
-        Some(_) => url.to_owned(),
+fn no_master(why: &'static str) -> RedisError {
+    RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, why))
+}
+
+/// To the master that `sentinel` names, if it is one.
+fn connect_by(sentinel: &Client, name: &str, login: &RedisConnectionInfo, trust: &Trust) -> RedisResult<Connection> {
+    let mut asked = sentinel.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+    asked.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    let address: Option<(String, u16)> =
+        redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).query(&mut asked)?;
+    let (host, port) = address.ok_or_else(|| no_master("the sentinel does not know this master"))?;
+    let client = trust.client(trust.addr(host, port), login.clone())?;
+    let mut connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+    connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    if is_master(&mut connection)? { Ok(connection) } else { Err(no_master("the sentinel names a replica")) }
+}
+
+/// By the greeting, which every user may ask for; `ROLE` needs a permission.
+fn is_master(connection: &mut Connection) -> RedisResult<bool> {
+    let greeting: Vec<Value> = redis::cmd("HELLO").arg(2).query(connection)?;
+    let (pairs, _) = greeting.as_chunks::<2>();
+    let role = pairs.iter().find(|[name, _]| String::from_redis_value_ref(name).is_ok_and(|name| name == "role"));
+    Ok(role.is_some_and(|[_, role]| String::from_redis_value_ref(role).is_ok_and(|role| role == "master")))
+}
+
+impl Trust {
+    fn of(tls: bool, query: &str) -> Result<Self, BadUrl> {
+        let mut trust = if tls { Self::Public } else { Self::Plain };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some(("sslrootcert", file)) if tls => {
+                    let unusable = |error: &dyn std::fmt::Display| BadUrl(format!("sslrootcert {file}: {error}"));
+                    let pem = std::fs::read(file).map_err(|error| unusable(&error))?;
+                    CertificateDer::from_pem_slice(&pem).map_err(|error| unusable(&error))?;
+                    trust = Self::Private(pem);
+                }
+                Some(("sslrootcert", _)) => return Err(BadUrl("sslrootcert is for TLS: rediss://".into())),
+                _ => return Err(BadUrl(format!("{pair} is not known"))),
+            }
+        }
+        Ok(trust)
+    }
+
+    fn addr(&self, host: String, port: u16) -> ConnectionAddr {
+        match self {
+            Self::Plain => ConnectionAddr::Tcp(host, port),
+            Self::Public | Self::Private(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        }
+    }
+
+    fn client(&self, addr: ConnectionAddr, login: RedisConnectionInfo) -> RedisResult<Client> {
+        let info = addr.into_connection_info()?.set_redis_settings(login);
+        match self {
+            Self::Plain | Self::Public => Client::open(info),
+            Self::Private(pem) => {
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) })
+            }
+        }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), BadUrl> {
+    let named = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = named.ok_or_else(|| BadUrl(format!("{text} is not host:port")))?;
+    Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+}
+
+/// With `password`, if it has none of its own.
+fn with_password(login: &RedisConnectionInfo, password: Option<&str>) -> RedisConnectionInfo {
+    match password {
+        Some(password) if login.password().is_none() => login.clone().set_password(password),
+        _ => login.clone(),
     }
 }
 
@@ -101,26 +187,61 @@ fn with_password(url: &str, password: Option<&str>) -> String {
 mod tests {
     use super::*;
 
+    fn one(url: &str, password: Option<&str>) -> (String, RedisConnectionInfo) {
+        let Kind::One(client) = Server::parse(url, password).unwrap().0 else { panic!("{url} is one server") };
+        let info = client.get_connection_info();
+        (info.addr().to_string(), info.redis_settings().clone())
+    }
+
+    fn watched(url: &str) -> (Vec<String>, String, RedisConnectionInfo) {
+        let Kind::Watched { sentinels, master, login, .. } = Server::parse(url, Some("secret")).unwrap().0 else {
+            panic!("{url} names sentinels")
+        };
+        let hosts = sentinels.iter().map(|sentinel| sentinel.get_connection_info().addr().to_string());
+        (hosts.collect(), master, login)
+    }
+
     #[test]
     fn urls_of_one_server_and_of_sentinels_are_told_apart() {
-        assert!(matches!(Server::parse("redis://127.0.0.1:6379", None).unwrap().0, Kind::One(_)));
-        let watched = Server::parse("redis+sentinel://me@a:1,b:2/main", Some("secret")).unwrap().0;
-        let Kind::Watched { sentinels, login, master } = watched else { panic!("sentinels are named") };
-        assert_eq!(sentinels, ["redis://a:1", "redis://b:2"]);
-        assert_eq!((login.as_str(), master.as_str()), ("me:secret", "main"));
+        assert_eq!(one("redis://127.0.0.1:6380", None).0, "127.0.0.1:6380");
+        let (hosts, master, login) = watched("redis+sentinel://me@a:1,[::1]:2/main");
+        assert_eq!(hosts, ["a:1", "::1:2"]);
+        assert_eq!((master.as_str(), login.username(), login.password()), ("main", Some("me"), Some("secret")));
     }
 
     #[test]
     fn what_is_no_url_is_refused() {
-        for bad in ["", "http://x", "redis+sentinel://a:1", "redis+sentinel:///main", "rediss://h#insecure"] {
+        for bad in [
+            "",
+            "http://x",
+            "redis+sentinel://a:1",
+            "redis+sentinel:///main",
+            "redis+sentinel://a/main",
+            "rediss://h#insecure",
+            "redis://h?sslrootcert=x",
+            "redis://h?sslmode=x",
+        ] {
             assert!(Server::parse(bad, None).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_password_from_a_file_goes_where_none_is() {
-        assert_eq!(with_password("redis://h", Some("p")), "redis://:p@h");
-        assert_eq!(with_password("redis://u@h", Some("p")), "redis://u:p@h");
-        assert_eq!(with_password("redis://u:q@h", Some("p")), "redis://u:q@h");
+    fn a_password_from_a_file_is_taken_as_it_is_where_the_url_has_none() {
+        for (url, file, expected) in [
+            ("redis://h", "p", (None, Some("p"))),
+            ("redis://u@h", "a/b@c%41", (Some("u"), Some("a/b@c%41"))),
+            ("redis://u:q%41@h", "p", (Some("u"), Some("qA"))),
+        ] {
+            let (_, login) = one(url, Some(file));
+            assert_eq!((login.username(), login.password()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_file_that_is_none_is_named() {
+        for file in ["/no/such/file.pem", "/dev/null"] {
+            let error = Server::parse(&format!("rediss://h?sslrootcert={file}"), None).err().unwrap();
+            assert!(error.to_string().contains(file), "{error}");
+        }
     }
 }

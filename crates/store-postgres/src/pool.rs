@@ -9,13 +9,15 @@ use postgres::{Client, Statement};
 use towpath_runtime::Clock;
 use towpath_store::Error;
 
-use crate::connect::{Connector, is_lost, unavailable};
+use crate::connect::{Connector, is_conflict, is_lost, unavailable};
 use crate::metrics::Metrics;
 
 /// Nobody waits longer for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Statements kept ready on one connection.
 const PREPARED_MAX: usize = 64;
+/// Statements that were in another's way are tried again so often.
+const CONFLICTS_MAX: u32 = 5;
 
 /// A connection and what is prepared on it.
 pub(crate) struct Session {
@@ -23,11 +25,13 @@ pub(crate) struct Session {
     prepared: HashMap<String, Statement>,
     /// Whether the next statement finds the connection as the server left it.
     sound: bool,
+    /// Whether a statement since failed because another was in its way.
+    hindered: bool,
 }
 
 impl Session {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, prepared: HashMap::new(), sound: true }
+        Self { client, prepared: HashMap::new(), sound: true, hindered: false }
     }
 
     /// The rows of `sql`, which is prepared the first time.
@@ -40,6 +44,7 @@ impl Session {
         let rows = self.try_query(sql, parameters);
         rows.map_err(|error| {
             self.sound &= !is_lost(&error);
+            self.hindered |= is_conflict(&error);
             unavailable(context, &error)
         })
     }
@@ -91,14 +96,18 @@ impl Pool {
         Self { connector, state: Mutex::default(), freed: Condvar::new(), size: size.max(1), clock, metrics }
     }
 
-    /// Has `act` use a connection. One that the server cut is replaced, and `act` tried once more: it only reads.
+    /// Has `act` use a connection. `act` only reads, or does once what it does again: it is tried again if the server had cut the
+    /// connection, or ended a statement for another's sake.
     pub(crate) fn with<T>(&self, mut act: impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+        let mut conflicts = 0;
         loop {
             let (mut session, used) = self.take()?;
             let result = act(&mut session);
             let lost = !session.sound || session.client.is_closed();
+            let hindered = std::mem::take(&mut session.hindered);
             self.give_back(session, !lost);
-            if result.is_ok() || !lost || !used {
+            conflicts += u32::from(hindered);
+            if result.is_ok() || !(lost && used || hindered && conflicts <= CONFLICTS_MAX) {
                 return result;
             }
         }

@@ -1,5 +1,5 @@
 //! The contract of the store port, on PostgreSQL. `TEST_POSTGRES_URL` names a server where schemas may be made;
-//! `cargo xtask test` starts one.
+//! `cargo xtask test` starts one. With `TEST_POSTGRES_POOLER=true` it names a PgBouncer in transaction mode.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,13 @@ struct Postgres {
     store: Option<PostgresStore>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn url() -> String {
-    #[expect(clippy::disallowed_methods, reason = "a test's own setting, no part of the configuration")]
-    let url = std::env::var("TEST_POSTGRES_URL");
-    url.expect("TEST_POSTGRES_URL names a server; `cargo xtask test` starts one")
+    setting("TEST_POSTGRES_URL").expect("TEST_POSTGRES_URL names a server; `cargo xtask test` starts one")
 }
 
 fn open(config: &Config) -> PostgresStore {
@@ -28,7 +31,8 @@ fn open(config: &Config) -> PostgresStore {
 impl Fixture for Postgres {
     fn open() -> Self {
         let schema = format!("test_{:032x}", rand::random::<u128>());
-        let config = Config { schema, readers: Some(2), lease: Duration::from_secs(60), ..Config::new(url()) };
+        let pooler = setting("TEST_POSTGRES_POOLER").is_some_and(|pooler| pooler == "true");
+        let config = Config { schema, readers: Some(2), lease: Duration::from_secs(60), pooler, ..Config::new(url()) };
         let store = Some(open(&config));
         Self { config, store }
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use crate::authority::Authority;
 use crate::process::{Process, command, find, free_port, hand_over};
 
 /// Fast, and as safe against crashes of its processes as ever; only a power failure could hurt, and there is none in a test.
@@ -27,7 +28,15 @@ pub struct Postgres {
     durable: bool,
 }
 
+/// Who may come how: as the user of the tests from this machine, as anybody else by TLS with a password.
+const GUARD: &str = "host all towpath 127.0.0.1/32 trust\nhost replication towpath 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+
 impl Postgres {
+    /// Who needs a password and TLS on a guarded server, and may make schemas in the database.
+    pub const GUARDED_USER: &str = "guarded";
+    /// That user's password. Has what may not stand in a URL as it is.
+    pub const GUARDED_PASSWORD: &str = "50%/of@#?:it";
+
     /// Starts a new one.
     pub fn start() -> Result<Self> {
         Self::with(false)
@@ -36,6 +45,25 @@ impl Postgres {
     /// One that waits for the disk as PostgreSQL does by default, for measurements.
     pub fn durable() -> Result<Self> {
         Self::with(true)
+    }
+
+    /// One that shows a certificate as `host`, and knows a second user.
+    pub fn with_tls(authority: &Authority, host: &str) -> Result<Self> {
+        let mut server = Self::with(false)?;
+        let data = server.home.path().join("data");
+        authority.issue(&data, host)?;
+        std::fs::write(data.join("pg_hba.conf"), GUARD)?;
+        let (user, password) = (Self::GUARDED_USER, Self::GUARDED_PASSWORD);
+        for sql in [
+            "alter system set ssl = on".to_owned(),
+            format!("create role {user} login password '{password}'"),
+            format!("grant create on database towpath to {user}"),
+        ] {
+            ensure!(server.psql("towpath", &sql)?, "not accepted: {sql}");
+        }
+        server.crash()?;
+        server.restart()?;
+        Ok(server)
     }
 
     fn with(durable: bool) -> Result<Self> {

@@ -135,10 +135,11 @@ begin
 end $$;
 
 -- Parts change under a lock that commits wait for, so nobody waits long for that lock: what does not get it is done another time.
+-- It gives up before anybody who waits for it has waited for a second, after which the server may end either of the two.
 
 -- Adds a part in front of the last, which is open to the future, and moves there what the last has of it.
 create function $schema.add_month(p_name text, p_since bigint, p_until bigint) returns void language plpgsql
-    set lock_timeout = '1s' as $$
+    set lock_timeout = '500ms' as $$
 begin
     perform 1 from $schema.parts where name = 'rest' and since = p_since for update;
     if not found then
@@ -157,7 +158,7 @@ begin
 end $$;
 
 -- Drops a part that has become empty; whether it was. A late event of that time has it made again.
-create function $schema.drop_part(p_name text) returns boolean language plpgsql set lock_timeout = '1s' as $$
+create function $schema.drop_part(p_name text) returns boolean language plpgsql set lock_timeout = '500ms' as $$
 declare
     v_held boolean;
 begin
