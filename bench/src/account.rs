@@ -1,7 +1,9 @@
 //! Every event accounted for: what was sent, what the relay said of it, whether it is stored and
 //! whether it was delivered, exactly once each. Pure bookkeeping: knows no sockets and no clock.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::schedule::Nanos;
 
@@ -33,6 +35,16 @@ impl Record {
     /// From the intended instant to the answer, if it was yes.
     pub(crate) fn ack_latency(&self) -> Option<Nanos> {
         self.answered.filter(|_| self.accepted).map(|at| at.saturating_sub(self.intended))
+    }
+
+    /// From the real sending to the answer, if it was yes.
+    pub(crate) fn service_time(&self) -> Option<Nanos> {
+        self.answered.filter(|_| self.accepted).map(|at| at.saturating_sub(self.sent.unwrap_or(self.intended)))
+    }
+
+    /// How late the generator was.
+    pub(crate) fn lag(&self) -> Option<Nanos> {
+        self.sent.map(|sent| sent.saturating_sub(self.intended))
     }
 }
 
@@ -81,15 +93,35 @@ impl Deliveries {
         delivery.last = now;
         delivery.subscribers += 1;
     }
+
+    fn has(&self, subscriber: usize, event: usize) -> bool {
+        let bit = subscriber * self.events.len() + event;
+        self.seen[bit / 64] & (1 << (bit % 64)) != 0
+    }
+
+    /// By subscriber, how many of `events` did not come; those that miss none are left out.
+    fn missed(&self, events: &[usize]) -> BTreeMap<usize, usize> {
+        let missed = |subscriber| events.iter().filter(|event| !self.has(subscriber, **event)).count();
+        (0..self.subscribers)
+            .map(|subscriber| (subscriber, missed(subscriber)))
+            .filter(|(_, missed)| *missed > 0)
+            .collect()
+    }
 }
 
-/// The sum of a run. All of the last seven should be zero.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// Whoever waits longer than this for an answer or a delivery takes it for lost.
+const LATE: Nanos = 1_000_000_000;
+
+/// The sum of a run. Everything from `refused` on should be zero or empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Accounts {
     pub(crate) planned: usize,
     pub(crate) sent: usize,
     pub(crate) acked: usize,
     pub(crate) stored: usize,
+    /// How many were listening.
+    #[serde(default)]
+    pub(crate) subscribers: usize,
     pub(crate) delivered: u64,
     pub(crate) refused: usize,
     pub(crate) unanswered: usize,
@@ -100,8 +132,14 @@ pub(crate) struct Accounts {
     pub(crate) answered_twice: usize,
     /// Deliveries of acknowledged events that a subscriber still misses.
     pub(crate) undelivered: usize,
+    /// Whose: the subscriber's number, and how many of its deliveries never came.
+    #[serde(default)]
+    pub(crate) missed_by: BTreeMap<usize, usize>,
     /// Deliveries of an event to a subscriber that already had it.
     pub(crate) delivered_twice: u64,
+    /// Events whose answer or last delivery came more than a second after they were due.
+    #[serde(default)]
+    pub(crate) late: usize,
 }
 
 impl Accounts {
@@ -123,20 +161,26 @@ impl Accounts {
             ..Self::default()
         };
         if let Some(deliveries) = deliveries {
+            let acked: Vec<usize> = (0..records.len()).filter(acked).collect();
+            accounts.subscribers = deliveries.subscribers;
             accounts.delivered = deliveries.total;
             accounts.delivered_twice = deliveries.repeated;
-            accounts.undelivered = (0..records.len())
-                .filter(acked)
-                .map(|event| deliveries.subscribers - deliveries.events[event].subscribers)
-                .sum();
+            accounts.missed_by = deliveries.missed(&acked);
+            accounts.undelivered = accounts.missed_by.values().sum();
         }
+        let last_heard = |event: usize| {
+            let delivered = deliveries.map_or(0, |deliveries| deliveries.events[event].last);
+            records[event].answered.unwrap_or_default().max(delivered)
+        };
+        let late = |event: &usize| last_heard(*event) > records[*event].intended + LATE;
+        accounts.late = (0..records.len()).filter(late).count();
         accounts
     }
 
     /// Whether the relay kept every promise it made.
     pub(crate) fn is_clean(&self) -> bool {
-        let Self { lost, stored_twice, answered_twice, undelivered, .. } = *self;
-        lost + stored_twice + answered_twice + undelivered == 0 && self.delivered_twice == 0
+        let Self { lost, stored_twice, answered_twice, undelivered, delivered_twice, .. } = self;
+        lost + stored_twice + answered_twice + undelivered == 0 && *delivered_twice == 0
     }
 }
 
@@ -221,5 +265,17 @@ mod tests {
         }
         let accounts = Accounts::settle(&records, &found, Some(&deliveries));
         assert_eq!((accounts.undelivered, accounts.delivered_twice), (3, 3));
+        assert_eq!(accounts.missed_by, BTreeMap::from([(1, 3)]), "and it is told whose they were");
+    }
+
+    #[test]
+    fn what_comes_after_a_second_is_late_and_not_lost() {
+        let (mut records, found, mut deliveries) = faultless();
+        records[0].answered = Some(LATE + 11);
+        deliveries.events[1].last = LATE + 11;
+        deliveries.events[2].last = LATE + 10;
+        let accounts = Accounts::settle(&records, &found, Some(&deliveries));
+        assert_eq!((accounts.late, accounts.is_clean()), (2, true));
+        assert_eq!(Accounts::settle(&records, &found, None).late, 1);
     }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -21,12 +22,17 @@ use crate::message::Message;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const INBOX_BYTES: usize = 64 << 10;
+/// Of one among thousands that come at once; it grows as it must.
+const INBOX_BYTES_FIRST: usize = 4 << 10;
 const HANDSHAKE_BYTES_MAX: usize = 16 << 10;
 /// The nonce of RFC 6455's example and the answer it calls for: a generator needs no secrecy.
 const NONCE: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const NONCE_ANSWER: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Requests and pongs are masked alike; events bring their own mask.
 const MASK: [u8; 4] = [0x17, 0x2A, 0x3D, 0x51];
+
+/// RFC 6455 section 7.4.1.
+const NORMAL_CLOSURE: u16 = 1000;
 
 /// A relay to load, resolved once.
 #[derive(Clone, Debug)]
@@ -58,6 +64,19 @@ impl Target {
         );
         Ok(Self { host: host.to_owned(), path: format!("/{path}"), address })
     }
+
+    /// The same place over HTTP, where a relay describes itself.
+    pub(crate) fn http_url(&self, path: Option<&str>) -> String {
+        format!("http://{}{}", self.host, path.unwrap_or(&self.path))
+    }
+}
+
+fn handshake(target: &Target) -> String {
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n",
+        target.path, target.host
+    )
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -73,6 +92,8 @@ pub(crate) struct Connection {
     /// The parts of a fragmented message so far.
     fragments: Vec<u8>,
     outbox: Vec<u8>,
+    /// Whether the handshake is done.
+    is_greeted: bool,
     is_open: bool,
 }
 
@@ -80,46 +101,76 @@ impl Connection {
     pub(crate) fn open(target: &Target) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&target.address, CONNECT_TIMEOUT)
             .with_context(|| format!("cannot connect to {}", target.address))?;
-        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
         stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
-        let mut connection = Self {
-            stream,
-            inbox: vec![0; INBOX_BYTES],
-            inbox_len: 0,
-            fragments: Vec::new(),
-            outbox: Vec::new(),
-            is_open: true,
-        };
+        let mut connection = Self::over(stream, INBOX_BYTES)?;
         connection.shake_hands(target).context("the WebSocket handshake failed")?;
         connection.stream.set_nonblocking(true)?;
         Ok(connection)
     }
 
+    /// Begins to connect and waits for nothing: a pool sends the request, and the first `receive` reads its answer.
+    pub(crate) fn begin(target: &Target) -> Result<Self> {
+        let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+        match connect(&socket, &target.address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(failure) => bail!("cannot connect to {}: {failure}", target.address),
+        }
+        let mut connection = Self::over(TcpStream::from(socket), INBOX_BYTES_FIRST)?;
+        connection.outbox = handshake(target).into_bytes();
+        Ok(connection)
+    }
+
+    fn over(stream: TcpStream, inbox_bytes: usize) -> Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            inbox: vec![0; inbox_bytes],
+            inbox_len: 0,
+            fragments: Vec::new(),
+            outbox: Vec::new(),
+            is_greeted: false,
+            is_open: true,
+        })
+    }
+
     fn shake_hands(&mut self, target: &Target) -> Result<()> {
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n",
-            target.path, target.host
-        );
-        self.stream.write_all(request.as_bytes())?;
-        loop {
+        self.stream.write_all(handshake(target).as_bytes())?;
+        while !self.is_greeted {
             let received = self.stream.read(&mut self.inbox[self.inbox_len..HANDSHAKE_BYTES_MAX])?;
             ensure!(received > 0, "the relay closed the connection or its answer is too long");
             self.inbox_len += received;
-            let answer = &self.inbox[..self.inbox_len];
-            if let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&answer[..end]);
-                ensure!(head.starts_with("HTTP/1.1 101"), "{}", head.lines().next().unwrap_or_default());
-                ensure!(head.contains(NONCE_ANSWER), "the relay did not answer the nonce");
-                self.consume(end + 4);
-                return Ok(());
-            }
+            self.read_greeting()?;
         }
+        Ok(())
+    }
+
+    /// Takes the answer to the handshake once all of it is there.
+    fn read_greeting(&mut self) -> Result<()> {
+        let answer = &self.inbox[..self.inbox_len];
+        if let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&answer[..end]);
+            ensure!(head.starts_with("HTTP/1.1 101"), "{}", head.lines().next().unwrap_or_default());
+            ensure!(head.contains(NONCE_ANSWER), "the relay did not answer the nonce");
+            self.consume(end + 4);
+            self.is_greeted = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the relay has answered the handshake.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.is_greeted
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// Counts as closed from now on; the socket is when it is replaced or dropped.
+    pub(crate) fn close(&mut self) {
+        self.is_open = false;
     }
 
     /// Queues a frame; nothing leaves before the flush.
@@ -129,6 +180,16 @@ impl Connection {
 
     pub(crate) fn push_text(&mut self, text: &str) {
         frame::append(&mut self.outbox, frame::TEXT, text.as_bytes(), Some(MASK));
+    }
+
+    /// A frame that says goodbye.
+    pub(crate) fn push_close(&mut self) {
+        frame::append(&mut self.outbox, frame::CLOSE, &NORMAL_CLOSURE.to_be_bytes(), Some(MASK));
+    }
+
+    /// For a connection that is in no pool and says little: what the socket does not take stays queued.
+    pub(crate) fn flush_now(&mut self) {
+        self.flush();
     }
 
     /// Sends what is queued, in one write where the socket takes it; true when some is left.
@@ -146,6 +207,11 @@ impl Connection {
 
     /// Takes one read's worth of messages; the pool reports the rest as still readable.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(Message<'_>)) -> Result<()> {
+        self.receive_texts(|text| each(Message::read(text)))
+    }
+
+    /// As `receive`, for those who need less of a message than reading it costs.
+    pub(crate) fn receive_texts(&mut self, mut each: impl FnMut(&[u8])) -> Result<()> {
         if self.inbox_len == self.inbox.len() {
             self.inbox.resize(self.inbox.len() * 2, 0);
         }
@@ -155,18 +221,23 @@ impl Connection {
             Err(failure) if matches!(failure.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.is_open = false,
         }
+        if !self.is_greeted {
+            self.read_greeting()?;
+        }
         let mut understood = 0;
-        while let Some(frame) = frame::first(&self.inbox[understood..self.inbox_len])? {
+        while self.is_greeted
+            && let Some(frame) = frame::first(&self.inbox[understood..self.inbox_len])?
+        {
             let start = understood + frame.payload.start;
             let end = understood + frame.payload.end;
             let payload = &self.inbox[start..end];
             understood = end;
             match frame.opcode {
-                frame::TEXT if frame.last => each(Message::read(payload)),
+                frame::TEXT if frame.last => each(payload),
                 frame::TEXT | frame::CONTINUATION => {
                     self.fragments.extend_from_slice(payload);
                     if frame.last {
-                        each(Message::read(&std::mem::take(&mut self.fragments)));
+                        each(&std::mem::take(&mut self.fragments));
                     }
                 }
                 frame::PING => frame::append(&mut self.outbox, frame::PONG, payload, Some(MASK)),
@@ -184,6 +255,8 @@ impl Connection {
     }
 }
 
+/// Taken of what the kernel has to say at one time.
+const READY_MAX: usize = 1_024;
 /// The timer's token; connections have their index.
 const TIMER: u64 = u64::MAX;
 
@@ -192,19 +265,26 @@ pub(crate) struct Pool {
     pub(crate) connections: Vec<Connection>,
     epoll: OwnedFd,
     timer: OwnedFd,
-    ready: Vec<epoll::Event>,
 }
 
 impl Pool {
-    pub(crate) fn open(target: &Target, size: usize) -> Result<Self> {
-        let connections = (0..size).map(|_| Connection::open(target)).collect::<Result<Vec<_>>>()?;
+    /// One connection to each target.
+    pub(crate) fn open<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Result<Self> {
+        let connections = targets.into_iter().map(Connection::open).collect::<Result<Vec<_>>>()?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         for (index, connection) in connections.iter().enumerate() {
             epoll::add(&epoll, &connection.stream, EventData::new_u64(index as u64), EventFlags::IN)?;
         }
-        Ok(Self { connections, epoll, timer, ready: Vec::with_capacity(size + 1) })
+        Ok(Self { connections, epoll, timer })
+    }
+
+    /// Puts a connection that has only begun in the place of another, which it closes.
+    pub(crate) fn replace(&mut self, index: usize, connection: Connection) -> io::Result<()> {
+        self.connections[index] = connection;
+        let stream = &self.connections[index].stream;
+        Ok(epoll::add(&self.epoll, stream, EventData::new_u64(index as u64), EventFlags::IN | EventFlags::OUT)?)
     }
 
     pub(crate) fn open_connections(&self) -> usize {
@@ -227,20 +307,28 @@ impl Pool {
 
     /// Waits until a connection is readable or `timeout` has passed; fills `readable`.
     pub(crate) fn wait(&mut self, timeout: Duration, readable: &mut Vec<usize>) -> Result<()> {
-        readable.clear();
         // A timer of zero would be a timer switched off.
         let timeout = timeout.max(Duration::from_nanos(1));
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let value = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() };
         // Setting the timer anew also makes it unreadable again, so it is never read.
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: zero, it_value: value })?;
-        self.ready.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.ready), None) {
+        self.collect(None, readable)
+    }
+
+    /// Looks which connections are readable and waits for none.
+    pub(crate) fn look(&mut self, readable: &mut Vec<usize>) -> Result<()> {
+        self.collect(Some(&Timespec { tv_sec: 0, tv_nsec: 0 }), readable)
+    }
+
+    fn collect(&mut self, timeout: Option<&Timespec>, readable: &mut Vec<usize>) -> Result<()> {
+        readable.clear();
+        let mut ready = Vec::with_capacity(READY_MAX.min(self.connections.len() + 1));
+        match epoll::wait(&self.epoll, spare_capacity(&mut ready), timeout) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(failure) => bail!("waiting for the relay failed: {failure}"),
         }
-        for at in 0..self.ready.len() {
-            let event = self.ready[at];
+        for event in ready {
             let (token, flags) = (event.data.u64(), event.flags);
             if token == TIMER {
                 continue;

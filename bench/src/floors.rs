@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use secp256k1::schnorr::Signature;
 use secp256k1::{Secp256k1, VerifyOnly, XOnlyPublicKey};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::artifact::Distribution;
 use crate::frame;
-use crate::measure::Latency;
 use crate::notes::{Note, Notes};
 use crate::schedule::Schedule;
 
@@ -29,15 +29,15 @@ const ECHO_BYTES: usize = 550;
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The three floors; latencies in microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Floors {
-    pub(crate) verify: Latency,
+    pub(crate) verify: Distribution,
     pub(crate) verifies_per_second_all_cores: f64,
-    pub(crate) sync: Latency,
+    pub(crate) sync: Distribution,
     /// At the open loop's pace, so that waking two idle threads is part of it, as it is of an ack.
-    pub(crate) echo: Latency,
+    pub(crate) echo: Distribution,
     /// The same without a pause, for comparison: nobody ever falls asleep.
-    pub(crate) echo_back_to_back: Latency,
+    pub(crate) echo_back_to_back: Distribution,
 }
 
 /// Measures all of them; `data` lies on the filesystem the relays write to.
@@ -57,7 +57,7 @@ pub(crate) fn verify(secp: &Secp256k1<VerifyOnly>, note: &Note) -> Result<()> {
     Ok(secp.verify_schnorr(&Signature::from_byte_array(note.signature), &note.id, &author)?)
 }
 
-fn verify_latency(notes: &Notes) -> Result<Latency> {
+fn verify_latency(notes: &Notes) -> Result<Distribution> {
     let secp = Secp256k1::verification_only();
     let start = Instant::now();
     let mut samples = Vec::new();
@@ -66,7 +66,7 @@ fn verify_latency(notes: &Notes) -> Result<Latency> {
         verify(&secp, note)?;
         samples.push(before.elapsed().as_nanos() as u64);
     }
-    Latency::of(samples)?.context("no signature was checked")
+    Distribution::of(samples)?.context("no signature was checked")
 }
 
 fn verify_rate(notes: &Notes) -> Result<f64> {
@@ -89,7 +89,7 @@ fn verify_rate(notes: &Notes) -> Result<f64> {
     Ok(checked as f64 / MEASURE.as_secs_f64())
 }
 
-fn sync_latency(data: &Path) -> Result<Latency> {
+fn sync_latency(data: &Path) -> Result<Distribution> {
     let mut file: File = tempfile::tempfile_in(data).with_context(|| format!("cannot write in {}", data.display()))?;
     let block = [0x5A; APPEND_BYTES];
     let start = Instant::now();
@@ -100,11 +100,11 @@ fn sync_latency(data: &Path) -> Result<Latency> {
         file.sync_data()?;
         samples.push(before.elapsed().as_nanos() as u64);
     }
-    Latency::of(samples)?.context("nothing was synced")
+    Distribution::of(samples)?.context("nothing was synced")
 }
 
 /// Round trips at the instants of `schedule`, or one after the other; either way timed from the send.
-fn echo_latency(schedule: Option<Schedule>) -> Result<Latency> {
+fn echo_latency(schedule: Option<Schedule>) -> Result<Distribution> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let server = listener.accept()?.0;
@@ -129,7 +129,7 @@ fn echo_latency(schedule: Option<Schedule>) -> Result<Latency> {
     }
     drop(client);
     echoing.join().map_err(|_| anyhow!("the echo panicked"))??;
-    Latency::of(samples)?.context("nothing was echoed")
+    Distribution::of(samples)?.context("nothing was echoed")
 }
 
 fn echo(mut stream: TcpStream) -> Result<()> {

@@ -1,14 +1,20 @@
 //! From raw records to figures: latency percentiles, rates, and what a run cost in processor time
-//! and memory by the kernel's own accounts. Knows neither relays nor sockets. Linux only.
+//! and memory by the kernel's own accounts. Knows no sockets. Linux only.
 
 use std::fs;
 use std::ops::Sub;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use serde::Serialize;
 
+use crate::artifact::Distribution;
+use crate::cluster::Servers;
+use crate::launch::RunningArm;
 use crate::schedule::Nanos;
 
 /// Beyond this a latency is a failure, not a figure.
@@ -29,18 +35,7 @@ impl Clock {
     }
 }
 
-/// Percentiles in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Latency {
-    pub(crate) count: u64,
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
-    pub(crate) p99_9: f64,
-    pub(crate) max: f64,
-}
-
-impl Latency {
+impl Distribution {
     /// `None` when nothing was measured: no sample is not a latency of zero.
     pub(crate) fn of(nanos: impl IntoIterator<Item = Nanos>) -> Result<Option<Self>> {
         let mut histogram = Histogram::<u64>::new_with_bounds(1, LATENCY_NANOS_MAX, SIGNIFICANT_DIGITS)
@@ -48,22 +43,37 @@ impl Latency {
         for sample in nanos {
             histogram.saturating_record(sample);
         }
+        if histogram.is_empty() {
+            return Ok(None);
+        }
         let micros = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        Ok((!histogram.is_empty()).then(|| Self {
+        let mut encoded = Vec::new();
+        V2DeflateSerializer::new().serialize(&histogram, &mut encoded).context("a histogram cannot be encoded")?;
+        Ok(Some(Self {
             count: histogram.len(),
             p50: micros(0.5),
             p90: micros(0.9),
             p99: micros(0.99),
             p99_9: micros(0.999),
             max: histogram.max() as f64 / 1e3,
+            histogram: BASE64_STANDARD.encode(encoded),
         }))
+    }
+
+    /// Every sample, as nanoseconds, to three digits.
+    pub(crate) fn histogram(&self) -> Result<Histogram<u64>> {
+        let encoded = BASE64_STANDARD.decode(&self.histogram).context("a histogram is not base64")?;
+        Deserializer::new().deserialize(&mut encoded.as_slice()).context("a histogram cannot be read")
     }
 }
 
 /// Processor time spent so far, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CpuTimes {
-    pub(crate) relay: Option<f64>,
+    /// By pod; `None` where the process is not known.
+    pub(crate) pods: Vec<Option<f64>>,
+    /// What a cluster's pods share, by name.
+    pub(crate) servers: Vec<(&'static str, f64)>,
     pub(crate) generator: f64,
     /// What all processes of the machine spent, so that a noisy neighbour shows.
     machine: f64,
@@ -72,16 +82,30 @@ pub(crate) struct CpuTimes {
 }
 
 impl CpuTimes {
-    pub(crate) fn read(relay: Option<u32>) -> Result<Self> {
+    /// With the relay's processes alone.
+    pub(crate) fn read(pods: impl IntoIterator<Item = Option<u32>>) -> Result<Self> {
         let (machine, capacity) = machine_cpu()?;
-        let relay = relay.map(|pid| process_cpu(&pid.to_string())).transpose()?;
-        Ok(Self { relay, generator: process_cpu("self")?, machine, capacity })
+        let of_pod = |pid: Option<u32>| pid.map(|pid| process_cpu(&pid.to_string())).transpose();
+        let pods = pods.into_iter().map(of_pod).collect::<Result<_>>()?;
+        Ok(Self { pods, servers: Vec::new(), generator: process_cpu("self")?, machine, capacity })
     }
 
-    /// The share of the machine that neither the relay nor the generator used; known only with a
+    /// With everything we know of a relay.
+    pub(crate) fn of(arm: &RunningArm) -> Result<Self> {
+        let servers = arm.servers.iter().flat_map(Servers::cpu_s).collect();
+        Ok(Self { servers, ..Self::read(arm.pods.iter().map(|pod| pod.pid))? })
+    }
+
+    /// Of all pods; `None` unless every one is known.
+    pub(crate) fn relay(&self) -> Option<f64> {
+        self.pods.iter().copied().sum()
+    }
+
+    /// The share of the machine that neither the relay nor its servers nor the generator used; known only with a
     /// relay of known process.
     pub(crate) fn elsewhere_share(&self) -> Option<f64> {
-        let elsewhere = self.machine - self.relay? - self.generator;
+        let servers: f64 = self.servers.iter().map(|(_, seconds)| seconds).sum();
+        let elsewhere = self.machine - self.relay()? - servers - self.generator;
         (self.capacity > 0.0).then(|| elsewhere.max(0.0) / self.capacity)
     }
 }
@@ -91,7 +115,8 @@ impl Sub for CpuTimes {
 
     fn sub(self, earlier: Self) -> Self {
         Self {
-            relay: self.relay.zip(earlier.relay).map(|(now, then)| now - then),
+            pods: self.pods.iter().zip(earlier.pods).map(|(now, then)| Some((*now)? - then?)).collect(),
+            servers: self.servers.iter().zip(earlier.servers).map(|(now, then)| (now.0, now.1 - then.1)).collect(),
             generator: self.generator - earlier.generator,
             machine: self.machine - earlier.machine,
             capacity: self.capacity - earlier.capacity,
@@ -103,7 +128,8 @@ fn seconds(ticks: u64) -> f64 {
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
-fn process_cpu(pid: &str) -> Result<f64> {
+/// What one process spent so far, in seconds.
+pub(crate) fn process_cpu(pid: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     user_and_system_ticks(&stat).map(seconds).with_context(|| format!("{path} is not as expected"))
@@ -130,8 +156,22 @@ fn machine_cpu() -> Result<(f64, f64)> {
 
 /// A process's resident memory.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most it ever was, or has been since it was made to forget.
+pub(crate) fn peak_resident_bytes(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// So that a peak is that of one run. Of another user's process it stays the peak of its life.
+pub(crate) fn forget_peak(pid: u32) {
+    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+}
+
+fn status_bytes(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -161,12 +201,24 @@ mod tests {
 
     #[test]
     fn percentiles_are_in_microseconds() {
-        let latency = Latency::of((1..=1_000).map(|micros| micros * 1_000)).expect("bounds").expect("samples");
+        let latency = Distribution::of((1..=1_000).map(|micros| micros * 1_000)).expect("bounds").expect("samples");
         assert_eq!(latency.count, 1_000);
         for (found, expected) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.max, 1_000.0)] {
             assert!((found / expected - 1.0).abs() < 0.002, "{found} is not {expected}");
         }
-        assert_eq!(Latency::of([]).expect("bounds"), None);
+        assert_eq!(Distribution::of([]).expect("bounds"), None);
+    }
+
+    #[test]
+    fn a_histogram_is_read_back_as_it_was_written() {
+        let written = Distribution::of([90, 1_000, 1_000, 5_000_000_000]).expect("bounds").expect("samples");
+        let text = serde_json::to_string(&written).expect("JSON");
+        let read: Distribution = serde_json::from_str(&text).expect("a distribution");
+        let histogram = read.histogram().expect("readable");
+        assert_eq!((histogram.len(), histogram.count_at(1_000)), (4, 2));
+        assert!((histogram.max() as f64 / 5e9 - 1.0).abs() < 0.001);
+        assert_eq!(Distribution::of([histogram.min()]).expect("bounds").map(|d| d.p50), Some(0.09));
+        assert!(Distribution { histogram: "!".into(), ..written }.histogram().is_err());
     }
 
     #[test]
@@ -178,7 +230,9 @@ mod tests {
     #[test]
     fn our_own_costs_can_be_read() {
         assert!(process_cpu("self").is_ok());
-        assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
+        let own = std::process::id();
+        let resident = resident_bytes(own).expect("known");
+        assert!(resident > 100_000 && peak_resident_bytes(own).is_some_and(|peak| peak > 100_000));
     }
 
     #[test]

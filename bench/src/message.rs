@@ -46,6 +46,13 @@ impl<'a> Message<'a> {
     }
 }
 
+/// The label and the subscription of a message, without reading what is behind them.
+pub(crate) fn head(text: &[u8]) -> (&str, Option<&str>) {
+    let mut quoted = text.split(|byte| *byte == b'"').skip(1).step_by(2);
+    let mut next = || std::str::from_utf8(quoted.next()?).ok();
+    (next().unwrap_or_default(), next())
+}
+
 fn label(text: &str) -> &str {
     text.split('"').nth(1).unwrap_or_default()
 }
@@ -70,5 +77,13 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Message::read(text.as_bytes()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_head_is_the_first_two_strings() {
+        assert_eq!(head(br#"["EVENT","q7",{"id":"ab"}]"#), ("EVENT", Some("q7")));
+        assert_eq!(head(br#" [ "COUNT" , "q8", {"count": 3}]"#), ("COUNT", Some("q8")));
+        assert_eq!(head(br#"["NOTICE"]"#), ("NOTICE", None));
+        assert_eq!(head(b"not json"), ("", None));
     }
 }

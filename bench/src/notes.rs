@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use secp256k1::{Keypair, Secp256k1, SignOnly};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +14,11 @@ use crate::frame;
 
 /// The size of a note's content.
 pub(crate) const CONTENT_BYTES: usize = 200;
+
+/// How many authors a fresh set has.
+pub(crate) const AUTHORS: usize = 1_000;
+/// What one generator holds in memory.
+const NOTES_MAX: usize = 2_000_000;
 
 pub(crate) type Id = [u8; 32];
 
@@ -34,6 +40,14 @@ pub(crate) struct Note {
     pub(crate) frame: Box<[u8]>,
 }
 
+impl Recipe {
+    /// A set that no run before had; `label` keeps the sets of one process apart.
+    pub(crate) fn fresh(seed: u64, label: &str) -> Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        Ok(Self { seed, label: format!("{:x} {label}", now.as_nanos()), created_at: now.as_secs(), authors: AUTHORS })
+    }
+}
+
 /// Notes by number, and their numbers by id.
 pub(crate) struct Notes {
     pub(crate) all: Vec<Note>,
@@ -43,6 +57,7 @@ pub(crate) struct Notes {
 impl Notes {
     /// Signs `count` notes on every core.
     pub(crate) fn sign(recipe: &Recipe, count: usize) -> Result<Self> {
+        ensure!(count <= NOTES_MAX, "{count} events are more than this generator holds ({NOTES_MAX})");
         let secp = Secp256k1::signing_only();
         let authors =
             (0..recipe.authors.max(1)).map(|author| keypair(&secp, recipe.seed, author)).collect::<Result<Vec<_>>>()?;
@@ -60,9 +75,13 @@ impl Notes {
             let joined = shares.into_iter().map(|share| share.join().ok());
             joined.collect::<Option<Vec<_>>>().context("a signing thread failed")
         })?;
-        let all: Vec<Note> = all.into_iter().flatten().collect();
+        Ok(Self::of(all.into_iter().flatten().collect()))
+    }
+
+    /// Notes that were signed elsewhere.
+    pub(crate) fn of(all: Vec<Note>) -> Self {
         let numbers = all.iter().enumerate().map(|(number, note)| (prefix(&note.id), number as u32)).collect();
-        Ok(Self { all, numbers })
+        Self { all, numbers }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -7,27 +7,36 @@ pub(crate) type Nanos = u64;
 
 const SECOND: u128 = 1_000_000_000;
 
-/// A fixed rate for a fixed number of events.
+/// The instants of a fixed number of events.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Schedule {
-    rate_per_second: u32,
-    events: usize,
+pub(crate) enum Schedule {
+    /// Evenly spread.
+    Steady { rate_per_second: u32, events: usize },
+    /// As they were recorded, in order.
+    Recorded(&'static [Nanos]),
 }
 
 impl Schedule {
     /// `rate_per_second` events a second for `seconds`; a rate of zero is taken as one.
     pub(crate) fn new(rate_per_second: u32, seconds: u32) -> Self {
         let rate_per_second = rate_per_second.max(1);
-        Self { rate_per_second, events: rate_per_second as usize * seconds as usize }
+        Self::Steady { rate_per_second, events: rate_per_second as usize * seconds as usize }
     }
 
     pub(crate) fn events(&self) -> usize {
-        self.events
+        match self {
+            Self::Steady { events, .. } => *events,
+            Self::Recorded(instants) => instants.len(),
+        }
     }
 
     /// The instant event `number` should leave, however late its predecessors left.
     pub(crate) fn due(&self, number: usize) -> Nanos {
-        (number as u128 * SECOND / u128::from(self.rate_per_second)) as Nanos
+        match self {
+            Self::Steady { rate_per_second, .. } => (number as u128 * SECOND / u128::from(*rate_per_second)) as Nanos,
+            // Behind the last there is nothing that could be due.
+            Self::Recorded(instants) => instants.get(number).copied().unwrap_or(Nanos::MAX),
+        }
     }
 }
 

@@ -1,25 +1,36 @@
 //! One run against one relay: connect, subscribe, publish to a pace, wait for the last answer and
 //! delivery, then ask for every event by id. Knows what is measured, not what is good.
 
+mod background;
+mod course;
 mod fanout;
+mod figures;
 mod publish;
+mod soundness;
 mod verify;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use serde::Serialize;
 
-use crate::account::{Accounts, Deliveries, Record};
+use crate::account::{Accounts, Deliveries};
+use crate::artifact::Outcome;
 use crate::client::{Pool, Target};
-use crate::measure::{Clock, CpuTimes, Latency, resident_bytes};
+use crate::counters::Counters;
+use crate::launch::{Pod, RunningArm};
+use crate::measure::{Clock, CpuTimes, forget_peak};
 use crate::notes::Notes;
+use crate::options::Method;
+use crate::progress::Progress;
 use crate::schedule::{Nanos, Schedule};
 
 /// Between everything being ready and the first event.
 const LEAD: Nanos = 50_000_000;
+/// How often a thread that waits looks whether it should go on.
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// When the next event leaves.
 #[derive(Clone, Copy, Debug)]
@@ -32,170 +43,156 @@ pub(crate) enum Pacing {
 
 /// Everything a run needs to know.
 pub(crate) struct Plan<'a> {
-    pub(crate) target: &'a Target,
-    /// Where the subscribers are.
-    pub(crate) heard_at: &'a Target,
     /// Whose processor time and memory are the relay's.
-    pub(crate) relay_pid: Option<u32>,
+    pub(crate) arm: &'a RunningArm,
+    /// Connections that publish are spread over these.
+    pub(crate) publishers_at: &'a [Pod],
+    pub(crate) subscribers_at: &'a [Pod],
     pub(crate) notes: &'a Notes,
     /// No subscription asks for notes older than this.
     pub(crate) since: u64,
     pub(crate) pacing: Pacing,
     pub(crate) connections: usize,
     pub(crate) subscribers: usize,
-    /// Events intended earlier are accounted for, but are no part of the figures.
-    pub(crate) warm_up: Nanos,
-    /// How late the generator's p99 may be before the run is void.
-    pub(crate) lag_max: Nanos,
-    /// How long to wait for answers and deliveries after the last event has left.
-    pub(crate) drain: Duration,
+    /// Whether others ask, count, come and go meanwhile.
+    pub(crate) has_background: bool,
+    pub(crate) method: &'a Method,
 }
 
-/// The figures of one run; latencies in microseconds.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
-    /// Why the figures must not be used, if so.
-    pub(crate) void: Option<String>,
-    pub(crate) ack: Option<Latency>,
-    pub(crate) first_delivery: Option<Latency>,
-    pub(crate) last_delivery: Option<Latency>,
-    pub(crate) acked_per_second: f64,
-    pub(crate) relay_cpu_us_per_event: Option<f64>,
-    pub(crate) generator_cpu_us_per_event: f64,
-    /// The share of the machine that others used meanwhile.
-    pub(crate) elsewhere_share: Option<f64>,
-    pub(crate) relay_resident_bytes: Option<u64>,
-    pub(crate) generator_lag: Option<Latency>,
-    pub(crate) accounts: Accounts,
-    /// The first refusal or notice.
-    pub(crate) complaint: Option<String>,
+impl Plan<'_> {
+    fn is_open_loop(&self) -> bool {
+        matches!(self.pacing, Pacing::Open(_))
+    }
 }
 
-/// What publisher and subscribers saw.
+/// So many connections, turn by turn over the pods.
+fn spread(pods: &[Pod], connections: usize) -> impl Iterator<Item = &Target> {
+    pods.iter().map(|pod| &pod.target).cycle().take(connections)
+}
+
+/// What everybody who took part saw.
 struct Observed {
     published: publish::Published,
     deliveries: Option<Deliveries>,
+    background: background::Found,
+    samples: Vec<course::Sample>,
     cpu: CpuTimes,
+    /// Connections that the relay ended.
+    cut: usize,
+    /// The first refusal or notice, whoever was told it.
+    complaint: Option<String>,
 }
 
 /// Runs `plan` to its end.
-pub(crate) fn run(plan: &Plan<'_>) -> Result<Outcome> {
-    let observed = observe(plan)?;
-    let resident = plan.relay_pid.and_then(resident_bytes);
+pub(crate) fn run(plan: &Plan<'_>, progress: &Progress) -> Result<Outcome> {
+    plan.arm.pods.iter().filter_map(|pod| pod.pid).for_each(forget_peak);
+    let before = Counters::read(&plan.arm.pods);
+    let observed = observe(plan, progress)?;
+    let moved = Counters::read(&plan.arm.pods).moved_since(&before);
     let records = &observed.published.records;
-    let found = verify::ask_for_all(plan.target, plan.notes, records)?;
+    let found = verify::ask_for_all(&plan.publishers_at[0].target, plan.notes, records)?;
     let accounts = Accounts::settle(records, &found, observed.deliveries.as_ref());
-    outcome(plan, observed, accounts, resident)
+    let latencies = figures::latencies(plan, &observed)?;
+    Ok(Outcome {
+        void: soundness::objection(plan, &observed, &accounts, latencies.get("generator-lag"), &moved),
+        latencies,
+        figures: figures::figures(plan, &observed, &accounts),
+        series: course::series(&observed.published, observed.deliveries.as_ref(), &observed.samples)?,
+        accounts: Some(accounts),
+        complaint: observed.complaint,
+    })
 }
 
-fn observe(plan: &Plan<'_>) -> Result<Observed> {
+/// Tells the other threads of a run that it is over.
+#[derive(Default)]
+struct Over(AtomicBool);
+
+impl Over {
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whichever way the publisher's thread leaves, the others are told.
+impl Drop for OverAtLast<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct OverAtLast<'a>(&'a Over);
+
+fn observe(plan: &Plan<'_>, progress: &Progress) -> Result<Observed> {
     let clock = Clock::start();
-    let watch = fanout::Watch::default();
+    let over = &Over::default();
     thread::scope(|scope| {
+        let at_last = OverAtLast(over);
         let listening = if plan.subscribers == 0 {
             None
         } else {
             let (ready, is_ready) = sync_channel(1);
-            let watch = &watch;
-            let listening = scope.spawn(move || fanout::listen(plan, clock, watch, &ready));
+            let listening = scope.spawn(move || fanout::listen(plan, clock, over, progress, &ready));
             // A failure to subscribe drops the sender; joining then tells why.
             if is_ready.recv().is_err() {
                 return Err(joined(listening).err().unwrap_or_else(|| anyhow!("no subscription was opened")));
             }
             Some(listening)
         };
-        let published = publish_measured(plan, clock, &watch, listening.is_some());
-        watch.stop();
-        let deliveries = listening.map(joined).transpose()?;
-        let (published, cpu) = published?;
-        Ok(Observed { published, deliveries, cpu })
+        let pool = Pool::open(spread(plan.publishers_at, plan.connections))?;
+        let background = plan.has_background.then(|| background::Background::prepare(plan)).transpose()?;
+        let before = CpuTimes::of(plan.arm)?;
+        let start = clock.now() + LEAD;
+        let sampling = scope.spawn(move || course::sample(plan.arm, clock, start, over));
+        let background = background.map(|background| background.start(scope, clock, start, over));
+        let published = publish::Publisher::new(plan, pool, clock, start, progress).run()?;
+        if listening.is_some() {
+            let acked = published.records.iter().filter(|record| record.accepted).count();
+            wait_for_deliveries(progress, (acked * plan.subscribers) as u64, plan.method.drain());
+        }
+        let cpu = CpuTimes::of(plan.arm)? - before;
+        drop(at_last);
+        let heard = listening.map(joined).transpose()?;
+        let background = background.map(background::Running::join).transpose()?.unwrap_or_default();
+        let samples = joined(sampling)?;
+        Ok(gather(published, heard, background, samples, cpu))
     })
+}
+
+fn gather(
+    published: publish::Published,
+    heard: Option<fanout::Heard>,
+    background: background::Found,
+    samples: Vec<course::Sample>,
+    cpu: CpuTimes,
+) -> Observed {
+    let (deliveries, cut, complaint) = match heard {
+        Some(heard) => (Some(heard.deliveries), heard.cut, heard.complaint),
+        None => (None, 0, None),
+    };
+    Observed {
+        cut: published.cut + cut + background.cut,
+        complaint: published.complaint.clone().or(complaint).or_else(|| background.complaint.clone()),
+        published,
+        deliveries,
+        background,
+        samples,
+        cpu,
+    }
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| Err(anyhow!("a generator thread panicked")))
 }
 
-fn publish_measured(
-    plan: &Plan<'_>,
-    clock: Clock,
-    watch: &fanout::Watch,
-    is_watched: bool,
-) -> Result<(publish::Published, CpuTimes)> {
-    let pool = Pool::open(plan.target, plan.connections)?;
-    let before = CpuTimes::read(plan.relay_pid)?;
-    let published = publish::Publisher::new(plan, pool, clock, clock.now() + LEAD).run()?;
-    if is_watched {
-        let acked = published.records.iter().filter(|record| record.accepted).count();
-        watch.wait_for((acked * plan.subscribers) as u64, plan.drain);
+/// Returns once there were so many deliveries, or after `patience`.
+fn wait_for_deliveries(progress: &Progress, deliveries: u64, patience: Duration) {
+    let glances = patience.as_nanos() / GLANCE.as_nanos();
+    for _ in 0..glances {
+        if progress.deliveries() >= deliveries {
+            return;
+        }
+        thread::sleep(GLANCE);
     }
-    Ok((published, CpuTimes::read(plan.relay_pid)? - before))
-}
-
-fn outcome(plan: &Plan<'_>, observed: Observed, accounts: Accounts, resident: Option<u64>) -> Result<Outcome> {
-    let Observed { published, deliveries, cpu } = observed;
-    let counted_from = published.start + plan.warm_up;
-    let counted = |record: &&Record| record.sent.is_some() && record.intended >= counted_from;
-    let delivered = |instant: fn(&crate::account::Delivery) -> Nanos, needed: usize| {
-        let events = deliveries.iter().flat_map(|deliveries| &deliveries.events);
-        let pairs = published.records.iter().zip(events);
-        Latency::of(
-            pairs
-                .filter(|(record, delivery)| counted(record) && delivery.subscribers >= needed)
-                .map(|(record, delivery)| instant(delivery).saturating_sub(record.intended)),
-        )
-    };
-    let is_open_loop = matches!(plan.pacing, Pacing::Open(_));
-    let lag = Latency::of(
-        published
-            .records
-            .iter()
-            .filter(counted)
-            .filter_map(|record| record.sent.map(|sent| sent.saturating_sub(record.intended))),
-    )?
-    .filter(|_| is_open_loop);
-    let per_event = |seconds: f64| seconds * 1e6 / accounts.acked.max(1) as f64;
-    Ok(Outcome {
-        void: void(plan, lag, &accounts),
-        ack: Latency::of(published.records.iter().filter(counted).filter_map(Record::ack_latency))?,
-        first_delivery: delivered(|delivery| delivery.first, 1)?,
-        last_delivery: delivered(|delivery| delivery.last, plan.subscribers.max(1))?,
-        acked_per_second: rate(&published.records, counted_from, is_open_loop),
-        relay_cpu_us_per_event: cpu.relay.map(per_event),
-        generator_cpu_us_per_event: per_event(cpu.generator),
-        elsewhere_share: cpu.elsewhere_share(),
-        relay_resident_bytes: resident,
-        generator_lag: lag,
-        accounts,
-        complaint: published.complaint,
-    })
-}
-
-/// A generator that could not keep its own schedule, or a relay that hung up, measured nothing.
-fn void(plan: &Plan<'_>, lag: Option<Latency>, accounts: &Accounts) -> Option<String> {
-    let lag_max = plan.lag_max as f64 / 1e3;
-    if let Some(lag) = lag.filter(|lag| lag.p99 > lag_max) {
-        return Some(format!("the generator was {:.0} us late at p99, more than {lag_max:.0} us", lag.p99));
-    }
-    let is_open_loop = matches!(plan.pacing, Pacing::Open(_));
-    if accounts.acked == 0 {
-        return Some("nothing was acknowledged".into());
-    }
-    (is_open_loop && accounts.sent < accounts.planned)
-        .then(|| format!("the relay closed connections: {} of {} sent", accounts.sent, accounts.planned))
-}
-
-/// Acknowledgements a second while there was load: from the warm-up's end to the last event sent
-/// (closed loop), or to the last answer, so that an overloaded relay is not flattered (open loop).
-fn rate(records: &[Record], from: Nanos, is_open_loop: bool) -> f64 {
-    let last_sent = records.iter().filter_map(|record| record.sent).max();
-    let last_answer = records.iter().filter_map(|record| record.answered).max();
-    let until = if is_open_loop { last_answer.max(last_sent) } else { last_sent }.unwrap_or(from);
-    let in_window = |record: &&Record| {
-        record.accepted && record.answered.is_some_and(|answered| (from..=until).contains(&answered))
-    };
-    let seconds = until.saturating_sub(from) as f64 / 1e9;
-    if seconds > 0.0 { records.iter().filter(in_window).count() as f64 / seconds } else { 0.0 }
 }
 
 #[cfg(test)]

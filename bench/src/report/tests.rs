@@ -1,30 +1,28 @@
 //! What a report says, and what voids it.
 use super::*;
-use crate::account::Accounts;
+use crate::artifact::Machine;
 
-fn latency(p50: f64, p99: f64) -> Latency {
-    Latency { count: 9, p50, p90: p50, p99, p99_9: p99, max: p99 }
+fn latency(p50: f64, p99: f64) -> Distribution {
+    Distribution { count: 9, p50, p90: p50, p99, p99_9: p99, max: p99, histogram: String::new() }
 }
 
-fn outcome(ack_p50: f64, peak: f64) -> Outcome {
+fn outcome(ack: (f64, f64), first_delivery_p99: f64, peak: f64) -> Outcome {
+    let latencies = [
+        ("ack", latency(ack.0, ack.1)),
+        ("first-delivery", latency(ack.0, first_delivery_p99)),
+        ("last-delivery", latency(4_000.0, 9_000.0)),
+    ];
+    let figures = [("events-per-s", peak), ("relay-cpu-us-per-event", 130.0), ("relay-cpu-us-per-delivery", 7.0)];
     Outcome {
-        void: None,
-        ack: Some(latency(ack_p50, 2_000.0)),
-        first_delivery: Some(latency(ack_p50, 2_900.0)),
-        last_delivery: None,
-        acked_per_second: peak,
-        relay_cpu_us_per_event: Some(200.0),
-        generator_cpu_us_per_event: 10.0,
-        elsewhere_share: Some(0.0),
-        relay_resident_bytes: Some(64 << 20),
-        generator_lag: None,
-        accounts: Accounts { planned: 9, sent: 9, acked: 9, stored: 9, ..Accounts::default() },
-        complaint: None,
+        latencies: latencies.map(|(name, latency)| (name.to_owned(), latency)).into(),
+        figures: figures.map(|(name, figure)| (name.to_owned(), figure)).into(),
+        accounts: Some(Accounts { planned: 9, sent: 9, acked: 9, stored: 9, ..Accounts::default() }),
+        ..Outcome::default()
     }
 }
 
 /// Floors V = 90, S = 220 / 1 400, E = 60 / 260 us; 20 000 checks a second.
-fn comparison(outcomes: &[(Workload, Outcome)]) -> String {
+fn comparison(outcomes: &[(&str, Outcome)]) -> String {
     let floors = Floors {
         verify: latency(90.0, 120.0),
         verifies_per_second_all_cores: 20_000.0,
@@ -32,33 +30,28 @@ fn comparison(outcomes: &[(Workload, Outcome)]) -> String {
         echo: latency(60.0, 260.0),
         echo_back_to_back: latency(10.0, 20.0),
     };
-    let entry = |(workload, outcome): &(Workload, Outcome)| Entry {
+    let run = |(workload, outcome): &(&str, Outcome)| Run {
         round: 1,
-        relay: "towpath".into(),
-        workload: *workload,
+        arm: "towpath".into(),
+        protocol: (*workload).to_owned(),
         outcome: Some(outcome.clone()),
         failure: None,
     };
-    let setting = Setting {
-        rate: 1_000,
-        seconds: 10,
-        connections: 16,
-        in_flight: 32,
-        peak_events: 9,
-        subscribers: 100,
-        fanout_rate: 200,
-        seed: 1,
-    };
-    Comparison {
-        version: "0",
-        cores: 2,
+    let setting = serde_json::json!({
+        "rate": 1_000, "fanout_rate": 200, "connections": 16, "subscribers": 100, "in_flight": 32, "peak_events": 9,
+        "seed": 1, "seconds": 10, "warm_up_seconds": 1, "lag_max_us": 1_000, "drain_seconds": 10
+    });
+    let artifact = Artifact {
+        schema: 1,
+        programme: "0".into(),
         unix_time: 0,
-        setting,
+        machine: Machine { cores: 2, ..Machine::default() },
+        setting: serde_json::from_value(setting).expect("names"),
+        arms: vec![Arm { name: "towpath".into(), ..Arm::default() }],
         floors: vec![floors],
-        entries: outcomes.iter().map(entry).collect(),
-        relays: vec!["towpath".into()],
-    }
-    .markdown()
+        runs: outcomes.iter().map(run).collect(),
+    };
+    markdown(&artifact).expect("a comparison")
 }
 
 fn verdict(report: &str, bound: &str) -> String {
@@ -69,23 +62,32 @@ fn verdict(report: &str, bound: &str) -> String {
 #[test]
 fn bounds_are_judged_in_the_right_direction() {
     let good = comparison(&[
-        (Workload::Steady, outcome(700.0, 1_000.0)),
-        (Workload::Watched, outcome(700.0, 1_000.0)),
-        (Workload::Peak, outcome(9_000.0, 8_100.0)),
+        (STEADY, outcome((500.0, 3_400.0), 0.0, 1_000.0)),
+        (QUIET, outcome((500.0, 1_000.0), 0.0, 200.0)),
+        (FANOUT, outcome((500.0, 1_500.0), 1_699.0, 200.0)),
+        (PEAK, outcome((9_000.0, 9_000.0), 0.0, 12_100.0)),
+        (DEEP_PEAK, outcome((9_000.0, 9_000.0), 0.0, 14_100.0)),
     ]);
-    for bound in ["ack p50", "ack p99", "first delivery p99", "peak >=", "relay CPU per event at the peak"] {
+    for bound in ["ack p50", "ack p99 <=", "ack p99 with", "first", "last", "peak >=", "relay CPU per event", "deep"] {
         assert_eq!(verdict(&good, bound), "met", "{bound}");
     }
-    let bad = comparison(&[(Workload::Steady, outcome(750.0, 1_000.0)), (Workload::Peak, outcome(750.0, 7_900.0))]);
-    assert_eq!(verdict(&bad, "ack p50"), "MISSED");
-    assert_eq!(verdict(&bad, "peak >="), "MISSED");
-    assert_eq!(verdict(&bad, "first delivery p99"), "not measured");
+    assert_eq!(verdict(&good, "relay CPU per delivery"), "MISSED");
+    let bad = comparison(&[
+        (STEADY, outcome((520.0, 3_600.0), 0.0, 1_000.0)),
+        (FANOUT, outcome((500.0, 1_500.0), 1_701.0, 200.0)),
+        (PEAK, outcome((9_000.0, 9_000.0), 0.0, 11_900.0)),
+        (DEEP_PEAK, outcome((9_000.0, 9_000.0), 0.0, 13_900.0)),
+    ]);
+    for bound in ["ack p50", "ack p99 <=", "first", "peak >=", "deep"] {
+        assert_eq!(verdict(&bad, bound), "MISSED", "{bound}");
+    }
+    assert_eq!(verdict(&bad, "ack p99 with"), "not measured", "there was no run without subscribers");
 }
 
 #[test]
 fn a_void_run_is_told_and_not_counted() {
-    let void = Outcome { void: Some("the generator was late".into()), ..outcome(1.0, 1.0) };
-    let report = comparison(&[(Workload::Steady, void)]);
+    let void = Outcome { void: Some("the generator was late".into()), ..outcome((1.0, 1.0), 1.0, 1.0) };
+    let report = comparison(&[(STEADY, void)]);
     assert_eq!(verdict(&report, "ack p50"), "not measured");
     assert!(report.contains("VOID: round 1, towpath, 1000/s: the generator was late"));
 }

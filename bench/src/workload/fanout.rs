@@ -1,68 +1,60 @@
 //! The subscribers: a thread of their own, so that reading deliveries never delays a publisher.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::Plan;
+use super::{GLANCE, Over, Plan, spread};
 use crate::account::Deliveries;
 use crate::client::Pool;
 use crate::measure::Clock;
 use crate::message::Message;
+use crate::progress::Progress;
 
-/// How often a silent thread looks whether it should stop.
-const GLANCE: Duration = Duration::from_millis(20);
 const SUBSCRIBE_NANOS_MAX: u64 = 30_000_000_000;
 
-/// What the publishing thread may know of the listening one.
-#[derive(Default)]
-pub(super) struct Watch {
-    is_over: AtomicBool,
-    delivered: AtomicU64,
-}
-
-impl Watch {
-    pub(super) fn stop(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
-    }
-
-    /// Returns once there were so many deliveries, or after `patience`.
-    pub(super) fn wait_for(&self, deliveries: u64, patience: Duration) {
-        let glances = patience.as_nanos() / GLANCE.as_nanos();
-        for _ in 0..glances {
-            if self.delivered.load(Ordering::Relaxed) >= deliveries {
-                return;
-            }
-            thread::sleep(GLANCE);
-        }
-    }
+/// What all subscribers heard.
+pub(super) struct Heard {
+    pub(super) deliveries: Deliveries,
+    /// Connections that the relay ended.
+    pub(super) cut: usize,
+    /// The first CLOSED or NOTICE.
+    pub(super) complaint: Option<String>,
 }
 
 /// Subscribes on every connection, says so, and records deliveries until told to stop.
-pub(super) fn listen(plan: &Plan<'_>, clock: Clock, watch: &Watch, ready: &SyncSender<()>) -> Result<Deliveries> {
-    let mut pool = Pool::open(plan.heard_at, plan.subscribers)?;
+pub(super) fn listen(
+    plan: &Plan<'_>,
+    clock: Clock,
+    over: &Over,
+    progress: &Progress,
+    ready: &SyncSender<()>,
+) -> Result<Heard> {
+    let mut pool = Pool::open(spread(plan.subscribers_at, plan.subscribers))?;
     subscribe(&mut pool, plan.since, clock)?;
-    let mut deliveries = Deliveries::new(plan.subscribers, plan.notes.len());
+    let mut heard = Heard { deliveries: Deliveries::new(plan.subscribers, plan.notes.len()), cut: 0, complaint: None };
     let _ = ready.send(());
     let mut readable = Vec::new();
-    while !watch.is_over.load(Ordering::Relaxed) {
+    while !over.is_over() {
         pool.wait(GLANCE, &mut readable)?;
         for &subscriber in &readable {
-            pool.connections[subscriber].receive(|message| {
-                if let Message::Event { id } = message
-                    && let Some(event) = plan.notes.number(id)
-                {
-                    deliveries.record(subscriber, event, clock.now());
+            pool.connections[subscriber].receive(|message| match message {
+                Message::Event { id } => {
+                    if let Some(event) = plan.notes.number(id) {
+                        heard.deliveries.record(subscriber, event, clock.now());
+                    }
                 }
+                Message::Closed(text) | Message::Notice(text) => {
+                    heard.complaint.get_or_insert_with(|| text.to_owned());
+                }
+                _ => {}
             })?;
             pool.flush(subscriber)?;
         }
-        watch.delivered.store(deliveries.total - deliveries.repeated, Ordering::Relaxed);
+        progress.delivered(heard.deliveries.total - heard.deliveries.repeated);
     }
-    Ok(deliveries)
+    heard.cut = plan.subscribers - pool.open_connections();
+    Ok(heard)
 }
 
 /// Opens one subscription a connection and waits for the end of what is stored.

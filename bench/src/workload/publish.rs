@@ -8,14 +8,24 @@ use crate::client::Pool;
 use crate::measure::Clock;
 use crate::message::Message;
 use crate::notes::Notes;
+use crate::progress::Progress;
 use crate::schedule::Nanos;
 
 use std::time::Duration;
+
+/// An idle core takes some 50 us to wake, which would count as the relay's latency. So the publisher is awake before an event
+/// is due, and looks at its sockets until then …
+const WATCHFUL: Nanos = 80_000;
+/// … as long as that is less than such a share of its time; a core that never sleeps needs no waking.
+const WATCHFUL_SHARE: Nanos = 10;
 
 /// What the publisher saw, by event.
 pub(super) struct Published {
     pub(super) start: Nanos,
     pub(super) records: Vec<Record>,
+    /// Connections that the relay ended.
+    pub(super) cut: usize,
+    /// The first refusal or notice.
     pub(super) complaint: Option<String>,
 }
 
@@ -33,10 +43,13 @@ pub(super) struct Publisher<'a> {
     /// By connection.
     unanswered: Vec<usize>,
     complaint: Option<String>,
+    progress: &'a Progress,
+    /// How long before an event is due sleep ends.
+    watchful: Nanos,
 }
 
 impl<'a> Publisher<'a> {
-    pub(super) fn new(plan: &Plan<'a>, pool: Pool, clock: Clock, start: Nanos) -> Self {
+    pub(super) fn new(plan: &Plan<'a>, pool: Pool, clock: Clock, start: Nanos, progress: &'a Progress) -> Self {
         let events = match plan.pacing {
             Pacing::Open(schedule) => schedule.events().min(plan.notes.len()),
             Pacing::Closed { .. } => plan.notes.len(),
@@ -48,11 +61,16 @@ impl<'a> Publisher<'a> {
             pacing: plan.pacing,
             clock,
             start,
-            drain: plan.drain.as_nanos() as Nanos,
+            drain: plan.method.drain().as_nanos() as Nanos,
             records: vec![Record::default(); events],
             next: 0,
             last_sent: start,
             complaint: None,
+            progress,
+            watchful: match plan.pacing {
+                Pacing::Open(schedule) if schedule.due(1) >= WATCHFUL_SHARE * WATCHFUL => WATCHFUL,
+                _ => 0,
+            },
         }
     }
 
@@ -73,12 +91,16 @@ impl<'a> Publisher<'a> {
                 break;
             }
             let timeout = wake.unwrap_or(give_up).saturating_sub(self.clock.now());
-            self.pool.wait(Duration::from_nanos(timeout), &mut readable)?;
+            match timeout.checked_sub(self.watchful) {
+                Some(asleep) => self.pool.wait(Duration::from_nanos(asleep), &mut readable)?,
+                None => self.pool.look(&mut readable)?,
+            }
             for &connection in &readable {
                 self.hear(connection)?;
             }
         }
-        Ok(Published { start: self.start, records: self.records, complaint: self.complaint })
+        let cut = self.pool.connections.len() - self.pool.open_connections();
+        Ok(Published { start: self.start, records: self.records, cut, complaint: self.complaint })
     }
 
     /// Open loop: every event whose instant has come leaves, in one write where several of one
@@ -127,20 +149,23 @@ impl<'a> Publisher<'a> {
             self.records[event].send(intended, now);
             self.unanswered[connection] += 1;
             self.last_sent = now;
+            self.progress.sent(now.saturating_sub(intended));
         }
     }
 
     fn hear(&mut self, connection: usize) -> Result<()> {
-        let Self { pool, notes, clock, records, unanswered, complaint, .. } = self;
+        let Self { pool, notes, clock, records, unanswered, complaint, progress, .. } = self;
         pool.connections[connection].receive(|message| match message {
             Message::Ok { id, accepted, reason } => {
                 let Some(record) = notes.number(id).and_then(|event| records.get_mut(event)) else {
                     return;
                 };
+                let now = clock.now();
                 if record.answered.is_none() {
                     unanswered[connection] = unanswered[connection].saturating_sub(1);
+                    progress.answered(now.saturating_sub(record.intended), accepted);
                 }
-                record.answer(clock.now(), accepted);
+                record.answer(now, accepted);
                 if !accepted {
                     complaint.get_or_insert_with(|| reason.into_owned());
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -17,14 +17,21 @@ enum Fault {
     DeliverTwice,
     DeliverNever,
     Refuse,
+    RefuseInSecret,
     Ignore,
+    Notice,
+    CloseSubscriptions,
+    HangUp,
+    /// Not of an event: COUNT is answered with a notice.
+    CannotCount,
 }
 
 #[derive(Default)]
 struct Relay {
-    stored: HashMap<String, String>,
+    stored: HashMap<String, serde_json::Value>,
     subscribers: Vec<TcpStream>,
     published: usize,
+    refused: usize,
 }
 
 fn say(stream: &TcpStream, text: &str) {
@@ -39,8 +46,16 @@ impl Relay {
         self.published += 1;
         let fault = if self.published == 10 { fault } else { Fault::None };
         let id = event["id"].as_str().expect("an id").to_owned();
-        if fault == Fault::Ignore {
-            return;
+        match fault {
+            Fault::Ignore => return,
+            Fault::HangUp => {
+                stream.shutdown(Shutdown::Both).expect("open until now");
+                return;
+            }
+            Fault::Notice => say(stream, r#"["NOTICE","the tenth"]"#),
+            Fault::RefuseInSecret => self.refused += 1,
+            Fault::CloseSubscriptions => self.to_all(r#"["CLOSED","live","error: the tenth"]"#, 1),
+            _ => {}
         }
         say(stream, &format!(r#"["OK","{id}",{},"blocked: tenth"]"#, fault != Fault::Refuse));
         if fault == Fault::Refuse {
@@ -51,27 +66,69 @@ impl Relay {
             Fault::DeliverNever => 0,
             _ => 1,
         };
-        for subscriber in &self.subscribers {
-            for _ in 0..times {
-                say(subscriber, &format!(r#"["EVENT","live",{event}]"#));
-            }
-        }
+        self.to_all(&format!(r#"["EVENT","live",{event}]"#), times);
         if fault != Fault::Lose {
-            self.stored.insert(id, event.to_string());
+            self.stored.insert(id, event.clone());
+        }
+    }
+
+    fn to_all(&self, text: &str, times: usize) {
+        for subscriber in &self.subscribers {
+            (0..times).for_each(|_| say(subscriber, text));
         }
     }
 
     fn request(&mut self, stream: &TcpStream, subscription: &str, filter: &serde_json::Value) {
-        match filter["ids"].as_array() {
-            None => self.subscribers.push(stream.try_clone().expect("a second handle")),
-            Some(ids) => {
-                for event in ids.iter().filter_map(|id| self.stored.get(id.as_str()?)) {
-                    say(stream, &format!(r#"["EVENT","{subscription}",{event}]"#));
-                }
-            }
+        if subscription == "live" {
+            self.subscribers.push(stream.try_clone().expect("a second handle"));
+        }
+        for event in self.matching(filter) {
+            say(stream, &format!(r#"["EVENT","{subscription}",{event}]"#));
         }
         say(stream, &format!(r#"["EOSE","{subscription}"]"#));
     }
+
+    fn matching(&self, filter: &serde_json::Value) -> Vec<&serde_json::Value> {
+        let is_wanted = |field: &str, value: &serde_json::Value| {
+            filter[field].as_array().is_some_and(|wanted| wanted.contains(value))
+        };
+        let matches =
+            |event: &&serde_json::Value| is_wanted("ids", &event["id"]) || is_wanted("authors", &event["pubkey"]);
+        self.stored.values().filter(matches).collect()
+    }
+
+    fn count(&self, stream: &TcpStream, subscription: &str, filter: &serde_json::Value, fault: Fault) {
+        if fault == Fault::CannotCount {
+            return say(stream, r#"["NOTICE","what is a COUNT?"]"#);
+        }
+        let count = self.matching(filter).len();
+        say(stream, &format!(r#"["COUNT","{subscription}",{{"count":{count}}}]"#));
+    }
+
+    fn hear(&mut self, stream: &TcpStream, message: &serde_json::Value, fault: Fault) {
+        let subscription = message[1].as_str().unwrap_or_default();
+        match message[0].as_str() {
+            Some("EVENT") => self.publish(stream, &message[1], fault),
+            Some("REQ") => self.request(stream, subscription, &message[2]),
+            Some("COUNT") => self.count(stream, subscription, &message[2], fault),
+            _ => {}
+        }
+    }
+}
+
+/// Answers the request for a page, or shakes hands; true for the latter.
+fn greet(stream: &mut TcpStream, request: &[u8], relay: &Mutex<Relay>) -> bool {
+    assert!(request.ends_with(b"\r\n\r\n"), "the request comes in one piece");
+    let is_page = request.starts_with(b"GET /metrics ");
+    let answer = if is_page {
+        let refused = relay.lock().expect("no thread panicked").refused;
+        let page = format!("towpath_refusals_total{{prefix=\"blocked\"}} {refused}\n");
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
+    } else {
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n".to_owned()
+    };
+    stream.write_all(answer.as_bytes()).expect("greeted");
+    !is_page
 }
 
 fn serve(mut stream: TcpStream, relay: &Mutex<Relay>, fault: Fault) {
@@ -81,10 +138,9 @@ fn serve(mut stream: TcpStream, relay: &Mutex<Relay>, fault: Fault) {
     while let Ok(received @ 1..) = stream.read(&mut chunk) {
         inbox.extend_from_slice(&chunk[..received]);
         if !is_greeted {
-            assert!(inbox.ends_with(b"\r\n\r\n"), "the request comes in one piece");
-            let answer =
-                "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-            stream.write_all(answer.as_bytes()).expect("greeted");
+            if !greet(&mut stream, &inbox, relay) {
+                return;
+            }
             inbox.clear();
             is_greeted = true;
         }
@@ -92,13 +148,11 @@ fn serve(mut stream: TcpStream, relay: &Mutex<Relay>, fault: Fault) {
             let mut payload = inbox[found.payload.clone()].to_vec();
             frame::unmask(&mut payload, found.mask.expect("a client masks"));
             inbox.drain(..found.payload.end);
-            let message: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
-            let mut relay = relay.lock().expect("no thread panicked");
-            match message[0].as_str() {
-                Some("EVENT") => relay.publish(&stream, &message[1], fault),
-                Some("REQ") => relay.request(&stream, message[1].as_str().expect("an id"), &message[2]),
-                _ => {}
+            if found.opcode == frame::CLOSE {
+                return;
             }
+            let message: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
+            relay.lock().expect("no thread panicked").hear(&stream, &message, fault);
         }
     }
 }
@@ -117,97 +171,162 @@ fn start(fault: Fault) -> Target {
     Target::parse(&format!("ws://{address}"), false).expect("loopback")
 }
 
-fn run_against(fault: Fault, pacing: Pacing, events: usize, subscribers: usize) -> Outcome {
-    let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3 };
-    let target = start(fault);
-    run(&Plan {
-        target: &target,
-        heard_at: &target,
-        relay_pid: None,
-        notes: &Notes::sign(&recipe, events).expect("signed"),
-        since: recipe.created_at,
-        pacing,
-        connections: 4,
-        subscribers,
-        warm_up: 0,
-        lag_max: Nanos::MAX,
-        drain: Duration::from_secs(1),
-    })
-    .expect("a run")
+/// A load, with nothing that depends on how fast this machine is.
+struct Load {
+    pacing: Pacing,
+    events: usize,
+    subscribers: usize,
+    has_background: bool,
+    lag_max_us: u32,
+}
+
+impl Load {
+    fn closed(in_flight: usize, duration: Nanos, events: usize) -> Self {
+        let pacing = Pacing::Closed { in_flight, duration };
+        Self { pacing, events, subscribers: 0, has_background: false, lag_max_us: u32::MAX }
+    }
+
+    /// 200 events in a second, heard by two.
+    fn open() -> Self {
+        let pacing = Pacing::Open(Schedule::new(200, 1));
+        Self { pacing, events: 200, subscribers: 2, has_background: false, lag_max_us: u32::MAX }
+    }
+
+    /// Against a relay whose process is known: this one.
+    fn run(&self, fault: Fault) -> Outcome {
+        let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3 };
+        let arm = RunningArm::at([(start(fault), Some(std::process::id()))]);
+        let method = Method { seed: 1, seconds: 1, warm_up_seconds: 0, lag_max_us: self.lag_max_us, drain_seconds: 1 };
+        let plan = Plan {
+            arm: &arm,
+            publishers_at: &arm.pods,
+            subscribers_at: &arm.pods,
+            notes: &Notes::sign(&recipe, self.events).expect("signed"),
+            since: recipe.created_at,
+            pacing: self.pacing,
+            connections: 4,
+            subscribers: self.subscribers,
+            has_background: self.has_background,
+            method: &method,
+        };
+        run(&plan, &Progress::new()).expect("a run")
+    }
 }
 
 fn open(fault: Fault) -> Outcome {
-    run_against(fault, Pacing::Open(Schedule::new(200, 1)), 200, 2)
+    Load::open().run(fault)
+}
+
+fn accounts(outcome: &Outcome) -> &Accounts {
+    outcome.accounts.as_ref().expect("settled")
+}
+
+fn void(fault: Fault) -> String {
+    open(fault).void.unwrap_or_default()
 }
 
 #[test]
 fn a_sound_relay_has_every_event_acked_stored_and_delivered() {
     let outcome = open(Fault::None);
-    let accounts = &outcome.accounts;
+    let accounts = accounts(&outcome);
     assert!(accounts.is_clean(), "{accounts:?}");
     assert_eq!((accounts.sent, accounts.acked, accounts.stored, accounts.delivered), (200, 200, 200, 400));
-    assert_eq!(outcome.ack.map(|latency| latency.count), Some(200));
-    assert_eq!(outcome.last_delivery.map(|latency| latency.count), Some(200));
-    assert!((1.0..=210.0).contains(&outcome.acked_per_second), "{}", outcome.acked_per_second);
+    for latency in ["ack", "ack-service", "first-delivery", "last-delivery", "generator-lag"] {
+        assert_eq!(outcome.latency(latency).map(|latency| latency.count), Some(200), "{latency}");
+    }
+    assert!(outcome.figure("events-per-s").is_some_and(|rate| (1.0..=210.0).contains(&rate)));
+    assert_eq!(outcome.series.iter().map(|tick| tick.acked).sum::<u64>(), 200);
     assert_eq!(outcome.void, None);
 }
 
 #[test]
+fn what_the_relay_cost_is_told_by_event_and_by_delivery() {
+    let outcome = open(Fault::None);
+    let figure = |name| outcome.figure(name).unwrap_or_else(|| panic!("no {name}"));
+    let (event, delivery) = (figure("relay-cpu-us-per-event"), figure("relay-cpu-us-per-delivery"));
+    assert!((event - 2.0 * delivery).abs() < 1e-6, "{event} for two deliveries of {delivery}");
+    assert!(figure("relay-peak-resident-bytes") >= figure("relay-resident-bytes"));
+    assert!(figure("bytes-per-s") > 200.0 * figure("events-per-s"), "a note's content alone has 200 bytes");
+    assert!(figure("delivered-per-s") > figure("events-per-s"));
+    assert_eq!(outcome.figure("relay-resident-bytes-pod-1"), None, "one pod is the relay");
+}
+
+#[test]
 fn a_closed_loop_sends_every_note_once() {
-    let pacing = Pacing::Closed { in_flight: 8, duration: 10_000_000_000 };
-    let outcome = run_against(Fault::None, pacing, 2_000, 0);
-    assert!(outcome.accounts.is_clean());
-    assert_eq!((outcome.accounts.sent, outcome.accounts.acked), (2_000, 2_000));
-    assert!(outcome.acked_per_second > 0.0);
+    let outcome = Load::closed(8, 10_000_000_000, 2_000).run(Fault::None);
+    assert!(accounts(&outcome).is_clean());
+    assert_eq!((accounts(&outcome).sent, accounts(&outcome).acked), (2_000, 2_000));
+    assert!(outcome.figure("events-per-s").is_some_and(|rate| rate > 0.0));
+    assert_eq!(outcome.void, None);
 }
 
 #[test]
 fn a_closed_loop_ends_with_its_time() {
-    let pacing = Pacing::Closed { in_flight: 1, duration: 20_000_000 };
-    let outcome = run_against(Fault::None, pacing, 50_000, 0);
-    assert!(outcome.accounts.sent < 50_000 && outcome.accounts.sent == outcome.accounts.acked);
+    let outcome = Load::closed(1, 20_000_000, 50_000).run(Fault::None);
+    let accounts = accounts(&outcome);
+    assert!(accounts.sent < 50_000 && accounts.sent == accounts.acked);
 }
 
 #[test]
 fn each_broken_promise_shows_where_it_was_broken() {
-    let lost = open(Fault::Lose).accounts;
+    let lost = open(Fault::Lose).accounts.expect("settled");
     assert_eq!((lost.lost, lost.acked, lost.stored), (1, 200, 199));
-    let doubled = open(Fault::DeliverTwice).accounts;
+    let doubled = open(Fault::DeliverTwice).accounts.expect("settled");
     assert_eq!((doubled.delivered_twice, doubled.undelivered, doubled.delivered), (2, 0, 402));
-    let missed = open(Fault::DeliverNever).accounts;
+    let missed = open(Fault::DeliverNever).accounts.expect("settled");
     assert_eq!((missed.undelivered, missed.delivered), (2, 398));
+    assert_eq!(missed.missed_by, [(0, 1), (1, 1)].into(), "one by each");
     assert!([lost, doubled, missed].iter().all(|accounts| !accounts.is_clean()));
 }
 
 #[test]
-fn a_refusal_or_a_silence_is_counted_and_breaks_no_promise() {
+fn a_refusal_or_a_silence_breaks_no_promise_and_voids_the_run() {
     let refused = open(Fault::Refuse);
-    assert_eq!((refused.accounts.refused, refused.accounts.acked), (1, 199));
+    assert_eq!((accounts(&refused).refused, accounts(&refused).acked), (1, 199));
     assert_eq!(refused.complaint.as_deref(), Some("blocked: tenth"));
-    let silent = open(Fault::Ignore).accounts;
-    assert_eq!((silent.unanswered, silent.acked), (1, 199));
-    assert!(refused.accounts.is_clean() && silent.is_clean());
+    let silent = open(Fault::Ignore);
+    assert_eq!((accounts(&silent).unanswered, accounts(&silent).acked), (1, 199));
+    assert!(accounts(&refused).is_clean() && accounts(&silent).is_clean());
+    assert!(refused.void.is_some_and(|reason| reason.contains("1 refused")));
+    assert!(silent.void.is_some_and(|reason| reason.contains("1 not answered")));
+}
+
+#[test]
+fn whatever_the_relay_says_or_does_against_a_client_voids_the_run() {
+    for (fault, reason) in [
+        (Fault::Notice, "the tenth"),
+        (Fault::CloseSubscriptions, "error: the tenth"),
+        (Fault::HangUp, "ended 1 connections"),
+    ] {
+        let void = void(fault);
+        assert!(void.contains(reason), "{void}");
+    }
+}
+
+#[test]
+fn a_refusal_that_only_the_relay_counted_voids_the_run() {
+    let void = void(Fault::RefuseInSecret);
+    assert!(void.contains("towpath_refusals_total{prefix=\"blocked\"} of pod 1 grew by 1"), "{void}");
 }
 
 #[test]
 fn a_generator_that_lags_voids_the_run() {
-    let lag = Latency { count: 1, p50: 10.0, p90: 10.0, p99: 1_500.0, p99_9: 1_500.0, max: 1_500.0 };
-    let target = start(Fault::None);
-    let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 1 };
-    let plan = |lag_max| Plan {
-        target: &target,
-        heard_at: &target,
-        relay_pid: None,
-        notes: Box::leak(Box::new(Notes::sign(&recipe, 1).expect("signed"))),
-        since: 0,
-        pacing: Pacing::Open(Schedule::new(1, 1)),
-        connections: 1,
-        subscribers: 0,
-        warm_up: 0,
-        lag_max,
-        drain: Duration::ZERO,
-    };
-    let accounts = Accounts { acked: 1, sent: 1, planned: 1, ..Accounts::default() };
-    assert!(void(&plan(1_000_000), Some(lag), &accounts).is_some_and(|reason| reason.contains("late")));
-    assert_eq!(void(&plan(2_000_000), Some(lag), &accounts), None);
+    let void = Load { lag_max_us: 0, ..Load::open() }.run(Fault::None).void.unwrap_or_default();
+    assert!(void.contains("late at p99"), "nobody is never late: {void}");
+}
+
+#[test]
+fn others_ask_count_come_and_go_meanwhile() {
+    let outcome = Load { has_background: true, ..Load::open() }.run(Fault::None);
+    for latency in ["query", "count", "connect"] {
+        assert!(outcome.latency(latency).is_some_and(|latency| latency.count > 0), "{latency}");
+    }
+    assert_eq!((accounts(&outcome).delivered, outcome.void), (400, None));
+}
+
+#[test]
+fn a_relay_that_cannot_count_is_measured_without() {
+    let outcome = Load { has_background: true, ..Load::open() }.run(Fault::CannotCount);
+    assert!(outcome.latency("query").is_some() && outcome.latency("count").is_none());
+    assert_eq!(outcome.void, None);
 }

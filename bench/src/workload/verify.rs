@@ -19,7 +19,7 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How often the relay returns each event that was sent.
 pub(super) fn ask_for_all(target: &Target, notes: &Notes, records: &[Record]) -> Result<Vec<u32>> {
     let mut found = vec![0; records.len()];
-    let mut pool = Pool::open(target, 1)?;
+    let mut pool = Pool::open([target])?;
     let sent: Vec<usize> = (0..records.len()).filter(|event| records[*event].sent.is_some()).collect();
     ask(&mut pool, notes, &sent, &mut found)?;
     let missing: Vec<usize> = sent.into_iter().filter(|event| records[*event].accepted && found[*event] == 0).collect();

@@ -20,6 +20,8 @@ pub struct Authority {
 pub(crate) struct Certificate {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    /// Who issued it.
+    pub(crate) root: PathBuf,
 }
 
 impl Authority {
@@ -44,13 +46,17 @@ impl Authority {
     pub(crate) fn issue(&self, folder: &Path, host: &str) -> Result<Certificate> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new([host.to_owned()])?.signed_by(&key, &self.issuer)?;
-        let files = Certificate { certificate: folder.join("server.crt"), key: folder.join("server.key") };
-        std::fs::write(&files.certificate, certificate.pem())?;
-        std::fs::write(&files.key, key.serialize_pem())?;
-        for file in [&files.certificate, &files.key] {
-            std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-            hand_over(file)?;
-        }
-        Ok(files)
+        let written = |name: &str, pem: String| -> Result<PathBuf> {
+            let file = folder.join(name);
+            std::fs::write(&file, pem)?;
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+            hand_over(&file)?;
+            Ok(file)
+        };
+        Ok(Certificate {
+            certificate: written("server.crt", certificate.pem())?,
+            key: written("server.key", key.serialize_pem())?,
+            root: written("root.crt", self.issuer.pem())?,
+        })
     }
 }

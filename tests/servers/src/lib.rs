@@ -11,5 +11,5 @@ mod sentinel;
 
 pub use authority::Authority;
 pub use postgres::{Postgres, postgres_program};
-pub use redis::Redis;
+pub use redis::{Redis, Shown};
 pub use sentinel::Sentinels;

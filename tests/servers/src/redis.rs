@@ -1,9 +1,8 @@
 //! A Redis server.
 
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,8 +23,13 @@ pub struct Redis {
     /// It works here, and its certificate is here.
     _home: TempDir,
     port: u16,
-    arguments: Vec<OsString>,
+    /// Where the tests ask how it is, without TLS.
+    plain_port: u16,
+    arguments: Vec<String>,
 }
+
+/// Whose certificate a server shows, and as which host; or none.
+pub type Shown<'a> = Option<(&'a Authority, &'a str)>;
 
 impl Redis {
     /// Who may publish and subscribe on a guarded server, and only to topics that are called `towpath:…`.
@@ -35,43 +39,33 @@ impl Redis {
 
     /// Starts a new one that lets everybody in.
     pub fn start() -> Result<Self> {
-        Self::running(|home, port| Ok(plain(home, port)))
+        Self::running(None, &[])
     }
 
-    /// One that asks who is there.
-    pub fn guarded() -> Result<Self> {
-        Self::running(|home, port| Ok([plain(home, port), users()].concat()))
+    /// One that asks who is there, and speaks TLS if it has something to show.
+    pub fn guarded(shown: Shown<'_>) -> Result<Self> {
+        Self::running(shown, &users())
     }
 
-    /// A guarded one that speaks nothing but TLS, as `host`.
-    pub fn with_tls(authority: &Authority, host: &str) -> Result<Self> {
-        Self::running(|home, port| {
-            let files = authority.issue(home, host)?;
-            let mut arguments = [plain(home, 0), users()].concat();
-            arguments.extend(["--tls-port".into(), port.to_string().into(), "--tls-auth-clients".into(), "no".into()]);
-            arguments.extend(["--tls-cert-file".into(), files.certificate.into()]);
-            arguments.extend(["--tls-key-file".into(), files.key.into()]);
-            Ok(arguments)
-        })
-    }
-
-    /// A server that follows this guarded one, and has caught up.
-    pub fn replica(&self) -> Result<Self> {
-        let mut replica = Self::running(|home, port| {
-            let mut arguments = [plain(home, port), users()].concat();
-            arguments.extend(["--replicaof".into(), "127.0.0.1".into(), self.port.to_string().into()]);
-            Ok(arguments)
-        })?;
-        let caught_up = || info(replica.port, "replication").is_ok_and(|told| told.contains("link_status:up"));
+    /// A server that follows this guarded one in the same way, and has caught up.
+    pub fn replica(&self, shown: Shown<'_>) -> Result<Self> {
+        let follow = ["--replicaof".into(), "127.0.0.1".into(), self.port.to_string()];
+        let mut replica = Self::running(shown, &[&users()[..], &follow].concat())?;
+        let port = replica.plain_port;
+        let caught_up = || info(port, "replication").is_ok_and(|told| told.contains("link_status:up"));
         replica.process.as_mut().context("it does not run")?.wait_until("the replica", caught_up)?;
         Ok(replica)
     }
 
-    fn running(arguments: impl FnOnce(&Path, u16) -> Result<Vec<OsString>>) -> Result<Self> {
+    fn running(shown: Shown<'_>, more: &[String]) -> Result<Self> {
         let home = tempfile::tempdir()?;
         hand_over(home.path())?;
-        let port = free_port()?;
-        let mut server = Self { process: None, arguments: arguments(home.path(), port)?, _home: home, port };
+        let (plain_port, tls) = (free_port()?, Tls::of(shown, home.path())?);
+        let mut arguments = plain(home.path(), plain_port);
+        arguments.extend(more.iter().cloned());
+        arguments.extend(tls.settings.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]));
+        let port = tls.port.unwrap_or(plain_port);
+        let mut server = Self { process: None, _home: home, port, plain_port, arguments };
         server.restart()?;
         Ok(server)
     }
@@ -107,16 +101,38 @@ impl Redis {
     }
 }
 
-fn plain(home: &Path, port: u16) -> Vec<OsString> {
-    let port = port.to_string();
-    let settings = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--dir"];
-    let mut arguments: Vec<OsString> = settings.map(Into::into).into();
-    // A replica is not kept waiting for others.
-    arguments.extend([home.into(), "--repl-diskless-sync-delay".into(), "0".into()]);
-    arguments
+/// How a server or a sentinel speaks TLS, on a port of its own.
+#[derive(Default)]
+pub(crate) struct Tls {
+    pub(crate) port: Option<u16>,
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
-fn users() -> Vec<OsString> {
+impl Tls {
+    pub(crate) fn of(shown: Shown<'_>, home: &Path) -> Result<Self> {
+        let Some((authority, host)) = shown else { return Ok(Self::default()) };
+        let (files, port) = (authority.issue(home, host)?, free_port()?);
+        let file = |path: PathBuf| path.display().to_string();
+        let settings = vec![
+            ("tls-port", port.to_string()),
+            ("tls-auth-clients", "no".into()),
+            ("tls-replication", "yes".into()),
+            ("tls-ca-cert-file", file(files.root)),
+            ("tls-cert-file", file(files.certificate)),
+            ("tls-key-file", file(files.key)),
+        ];
+        Ok(Self { port: Some(port), settings })
+    }
+}
+
+fn plain(home: &Path, port: u16) -> Vec<String> {
+    let (port, home) = (port.to_string(), home.display().to_string());
+    let settings = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--dir", &home];
+    // A replica is not kept waiting for others.
+    settings.into_iter().chain(["--repl-diskless-sync-delay", "0"]).map(Into::into).collect()
+}
+
+fn users() -> Vec<String> {
     let (password, admin) = (format!(">{}", Redis::PASSWORD), format!(">{ADMIN}"));
     [
         &["--user", "default", "off"][..],

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::process::{Process, command, find, free_port, hand_over};
-use crate::redis::{ADMIN, Redis, info};
+use crate::redis::{ADMIN, Redis, Shown, Tls, info};
 
 /// A majority of this many decides.
 const COUNT: usize = 3;
@@ -25,6 +25,8 @@ pub struct Sentinels {
 struct Sentinel {
     process: Option<Process>,
     port: u16,
+    /// Where the tests ask what it knows, without TLS.
+    plain_port: u16,
     /// It writes down what it finds out.
     _home: TempDir,
 }
@@ -33,12 +35,12 @@ impl Sentinels {
     /// What they call the master.
     pub const MASTER: &str = "towpath";
 
-    /// Has a guarded server watched, once its one replica and all sentinels are known to each.
-    pub fn watch(master: &Redis) -> Result<Self> {
-        let mut all = (0..COUNT).map(|_| Sentinel::start(master)).collect::<Result<Vec<_>>>()?;
+    /// Has a guarded server watched, once its one replica and all sentinels are known to each. They show what the servers show.
+    pub fn watch(master: &Redis, shown: Shown<'_>) -> Result<Self> {
+        let mut all = (0..COUNT).map(|_| Sentinel::start(master, shown)).collect::<Result<Vec<_>>>()?;
         let agreed = format!("slaves=1,sentinels={COUNT}");
         for sentinel in &mut all {
-            let port = sentinel.port;
+            let port = sentinel.plain_port;
             let knows = || info(port, "sentinel").is_ok_and(|told| told.contains(&agreed));
             sentinel.process.as_mut().context("it does not run")?.wait_until("a sentinel", knows)?;
         }
@@ -58,11 +60,15 @@ impl Sentinels {
 }
 
 impl Sentinel {
-    fn start(master: &Redis) -> Result<Self> {
-        let (home, port, name) = (tempfile::tempdir()?, free_port()?, Sentinels::MASTER);
+    fn start(master: &Redis, shown: Shown<'_>) -> Result<Self> {
+        let (home, plain_port, name) = (tempfile::tempdir()?, free_port()?, Sentinels::MASTER);
+        let tls = Tls::of(shown, home.path())?;
         let file = home.path().join("sentinel.conf");
         let mut settings = String::new();
-        writeln!(settings, "bind 127.0.0.1\nport {port}\ndir {}", home.path().display())?;
+        writeln!(settings, "bind 127.0.0.1\nport {plain_port}\ndir {}", home.path().display())?;
+        for (name, value) in &tls.settings {
+            writeln!(settings, "{name} {value}")?;
+        }
         writeln!(settings, "sentinel monitor {name} 127.0.0.1 {} {}", master.port(), COUNT / 2 + 1)?;
         writeln!(settings, "sentinel auth-user {name} {ADMIN}\nsentinel auth-pass {name} {ADMIN}")?;
         writeln!(settings, "sentinel down-after-milliseconds {name} {DOWN_AFTER_MS}")?;
@@ -73,7 +79,7 @@ impl Sentinel {
         let mut serve = command(&find("redis-server", &[])?);
         serve.arg(&file).arg("--sentinel");
         let mut process = Process::start(serve)?;
-        process.wait_until("a sentinel", || Process::listens(port))?;
-        Ok(Self { process: Some(process), port, _home: home })
+        process.wait_until("a sentinel", || Process::listens(plain_port))?;
+        Ok(Self { process: Some(process), port: tls.port.unwrap_or(plain_port), plain_port, _home: home })
     }
 }

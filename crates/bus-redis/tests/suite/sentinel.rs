@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use towpath_bus::suite::Fixture;
 use towpath_bus::{Bus, Listener, PodId, bus_suite};
 use towpath_bus_redis::Server;
-use towpath_servers::{Redis, Sentinels};
+use towpath_servers::{Authority, Redis, Sentinels, Shown};
 
 use crate::Pods;
 
@@ -17,14 +17,25 @@ struct Watched {
     sentinels: Mutex<Sentinels>,
 }
 
-impl Fixture for Watched {
-    fn open() -> Self {
-        let master = Redis::guarded().expect("a server");
-        let replica = master.replica().expect("a replica");
-        let sentinels = Sentinels::watch(&master).expect("sentinels");
-        let url = format!("redis+sentinel://{}@{}/{}", Redis::USER, sentinels.hosts(), Sentinels::MASTER);
+impl Watched {
+    fn start(shown: Shown<'_>) -> Self {
+        let master = Redis::guarded(shown).expect("a server");
+        let replica = master.replica(shown).expect("a replica");
+        let sentinels = Sentinels::watch(&master, shown).expect("sentinels");
+        let (scheme, query) = match shown {
+            None => ("redis", String::new()),
+            Some((authority, _)) => ("rediss", format!("?sslrootcert={}", authority.root().display())),
+        };
+        let (user, hosts, name) = (Redis::USER, sentinels.hosts(), Sentinels::MASTER);
+        let url = format!("{scheme}+sentinel://{user}@{hosts}/{name}{query}");
         let pods = Pods::on(Server::parse(&url, Some(Redis::PASSWORD)).expect("it is a URL"));
         Self { pods, master: Mutex::new(master), _replica: replica, sentinels: Mutex::new(sentinels) }
+    }
+}
+
+impl Fixture for Watched {
+    fn open() -> Self {
+        Self::start(None)
     }
 
     fn join(&self, pod: PodId, listener: Arc<dyn Listener>) -> Box<dyn Bus> {
@@ -38,3 +49,28 @@ impl Fixture for Watched {
 }
 
 bus_suite!(Watched);
+
+/// The same, where servers and Sentinels speak TLS.
+mod with_tls {
+    use super::*;
+
+    struct Guarded(Watched);
+
+    impl Fixture for Guarded {
+        fn open() -> Self {
+            let authority = Authority::new().expect("an authority");
+            // Sentinels name addresses.
+            Self(Watched::start(Some((&authority, "127.0.0.1"))))
+        }
+
+        fn join(&self, pod: PodId, listener: Arc<dyn Listener>) -> Box<dyn Bus> {
+            self.0.join(pod, listener)
+        }
+
+        fn cut(&self) {
+            self.0.cut();
+        }
+    }
+
+    bus_suite!(Guarded);
+}

@@ -1,4 +1,4 @@
-//! A server that speaks nothing but TLS, with a certificate of a private authority, and lets pods do no more than they need.
+//! A server that speaks TLS, with a certificate of a private authority, and lets pods do no more than they need.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ struct Guarded {
 impl Guarded {
     fn start() -> Self {
         let authority = Authority::new().expect("an authority");
-        let redis = Redis::with_tls(&authority, HOST).expect("a server");
+        let redis = Redis::guarded(Some((&authority, HOST))).expect("a server");
         let pods = Pods::on(server(&redis, HOST, Some(&authority.root())));
         Self { redis, authority, pods }
     }

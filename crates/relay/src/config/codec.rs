@@ -311,10 +311,10 @@ impl Form for StoreUrl {
 pub(super) struct BusUrl;
 
 impl Form for BusUrl {
-    const WHAT: &'static str = "a URL that starts with redis://, rediss:// or redis+sentinel://";
+    const WHAT: &'static str = "a URL that starts with redis:// or redis+sentinel://, or with rediss in their place";
 
     fn fits(text: &str) -> bool {
-        has_host_after(text, &["redis://", "rediss://", "redis+sentinel://"])
+        has_host_after(text, &["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"])
     }
 }
 

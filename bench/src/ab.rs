@@ -1,0 +1,241 @@
+//! Two relays against each other, from their start to the verdict: every round gives both fresh data and the same load, in turns
+//! A B, B A, so that a slow minute of the machine hits both. Leaves a folder behind that can be judged again. Knows in which order
+//! things happen, not what a load is and not what is good.
+
+mod logs;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use time::OffsetDateTime;
+
+use crate::artifact::{Arm, Artifact, Outcome, Run, SCHEMA};
+use crate::floors::{self, Floors};
+use crate::launch::{Contender, Topology};
+use crate::live::{self, Heading};
+use crate::machine;
+use crate::notes::{self, Notes, Recipe};
+use crate::page;
+use crate::protocol::{Load, Protocol, Setting};
+use crate::verdict::{self, Guardrail, Verdict};
+
+/// A run that is void is tried again, because on a shared machine generators lag; one that is void so often is so for a reason.
+const ATTEMPTS: usize = 3;
+
+const ARTIFACT: &str = "artifact.json";
+const VERDICT: &str = "verdict.txt";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The relay to compare with, as NAME=COMMAND or NAME=ws://…
+    #[arg(long, value_parser = Contender::parse)]
+    a: Contender,
+    /// The relay to judge.
+    #[arg(long, value_parser = Contender::parse)]
+    b: Contender,
+    /// The load: all, or some of same-pod, cross-pod, mixed, publish and peak, with commas between them.
+    #[arg(long, default_value = "all", value_parser = Protocols::parse)]
+    protocol: Protocols,
+    /// Even, so that each relay goes first as often as the other.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Where the relays' folders are made and the sync floor is measured.
+    #[arg(long, default_value = ".")]
+    data: PathBuf,
+    /// The folder of this run; `target/bench/<UTC time>-ab` without it.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The revision A was built from, for the record.
+    #[arg(long)]
+    commit_a: Option<String>,
+    /// The revision B was built from, for the record.
+    #[arg(long)]
+    commit_b: Option<String>,
+    /// Other limits than those that ship with the programme.
+    #[arg(long)]
+    guardrail: Option<PathBuf>,
+    #[command(flatten)]
+    setting: Setting,
+}
+
+#[derive(Args)]
+pub(crate) struct JudgeOptions {
+    /// One artifact of two relays; or two artifacts, for the first's A against the second's B. A run's folder will do.
+    #[arg(required = true, num_args = 1..=2)]
+    artifacts: Vec<PathBuf>,
+    /// Other limits than those that ship with the programme.
+    #[arg(long)]
+    guardrail: Option<PathBuf>,
+}
+
+/// The loads of a session, in the order they are run.
+#[derive(Clone, Debug, PartialEq)]
+struct Protocols(Vec<Protocol>);
+
+impl Protocols {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(Protocol::value_variants().to_vec()));
+        }
+        text.split(',').map(|name| Protocol::from_str(name, false)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Runs both relays and judges B.
+pub(crate) fn run(options: &Options) -> Result<Verdict> {
+    let guardrail = Guardrail::load(options.guardrail.as_deref())?;
+    let notes = Notes::sign(&Recipe::fresh(options.setting.method.seed, "floors")?, notes::AUTHORS)?;
+    let measure_floors = || floors::measure(&notes, &options.data, options.setting.rate);
+    let folder = Session::open(options)?.run(measure_floors)?;
+    conclude(&folder, &guardrail)
+}
+
+/// Judges what earlier sessions left behind.
+pub(crate) fn judge(options: &JudgeOptions) -> Result<Verdict> {
+    let guardrail = Guardrail::load(options.guardrail.as_deref())?;
+    let artifacts: Vec<_> = options.artifacts.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    let (a, b) = verdict::sides(&artifacts)?;
+    let judgement = verdict::judge(a, b, &guardrail)?;
+    print!("{}", judgement.table());
+    Ok(judgement.verdict)
+}
+
+/// The verdict on a session's folder, printed and put into it beside a page to look at.
+fn conclude(folder: &Path, guardrail: &Guardrail) -> Result<Verdict> {
+    let artifacts = [read(folder)?];
+    let page = page::write_one(&artifacts[0], guardrail, folder)?;
+    let (a, b) = verdict::sides(&artifacts)?;
+    let judgement = verdict::judge(a, b, guardrail)?;
+    let table = judgement.table();
+    print!("{table}");
+    write(&folder.join(VERDICT), &table)?;
+    println!("\n{}", page.display());
+    Ok(judgement.verdict)
+}
+
+fn read(path: &Path) -> Result<Artifact> {
+    let file = if path.is_dir() { path.join(ARTIFACT) } else { path.to_owned() };
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not an artifact", file.display()))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A session under way.
+struct Session<'a> {
+    options: &'a Options,
+    folder: PathBuf,
+    began: Instant,
+    artifact: Artifact,
+    /// When each run of the artifact began and how long it took.
+    times: Vec<(Duration, Duration)>,
+}
+
+impl<'a> Session<'a> {
+    /// Asks both relays who they are, which also finds out at once that one does not start.
+    fn open(options: &'a Options) -> Result<Self> {
+        let Options { a, b, rounds, setting, .. } = options;
+        ensure!(a.name != b.name, "A and B need different names");
+        setting.method.check()?;
+        let now = SystemTime::now();
+        let folder =
+            options.out.clone().unwrap_or_else(|| Path::new("target/bench").join(format!("{}-ab", stamp(now))));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let arms = [(a, &options.commit_a), (b, &options.commit_b)];
+        let arms = arms.map(|(contender, commit)| introduce(contender, commit.clone(), &options.data));
+        let artifact = Artifact {
+            schema: SCHEMA,
+            programme: env!("CARGO_PKG_VERSION").into(),
+            unix_time: now.duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs(),
+            machine: machine::describe()?,
+            setting: settings(setting, &options.protocol, *rounds)?,
+            arms: arms.into_iter().collect::<Result<_>>()?,
+            floors: Vec::new(),
+            runs: Vec::new(),
+        };
+        Ok(Self { options, folder, began: Instant::now(), artifact, times: Vec::new() })
+    }
+
+    /// All rounds; what was measured is on the disk after each. Returns where.
+    fn run(mut self, measure_floors: impl Fn() -> Result<Floors>) -> Result<PathBuf> {
+        let Options { a, b, protocol, rounds, .. } = self.options;
+        for round in 1..=*rounds as usize {
+            self.artifact.floors.push(measure_floors()?);
+            let turns = if round % 2 == 1 { [a, b] } else { [b, a] };
+            for protocol in &protocol.0 {
+                for contender in turns {
+                    self.measure(round, contender, *protocol);
+                }
+            }
+            write(&self.folder.join(ARTIFACT), &serde_json::to_string(&self.artifact)?)?;
+        }
+        logs::write(&self.folder, &self.artifact, &self.times)?;
+        Ok(self.folder)
+    }
+
+    /// One cell, until it is sound or was tried often enough. Every attempt is recorded.
+    fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) {
+        for attempt in 1..=ATTEMPTS {
+            let began = self.began.elapsed();
+            let label = format!("{round} {} {protocol} {attempt}", contender.name);
+            let result = self.attempt(round, contender, protocol, &label);
+            self.times.push((began, self.began.elapsed() - began));
+            let (outcome, failure) = match result {
+                Ok(outcome) => (Some(outcome), None),
+                Err(failure) => (None, Some(format!("{failure:#}"))),
+            };
+            let void = outcome.as_ref().and_then(|outcome| outcome.void.clone());
+            let trouble = void.or_else(|| failure.clone());
+            eprintln!("round {round}, {}, {protocol}: {}", contender.name, trouble.as_deref().unwrap_or("measured"));
+            let (arm, protocol) = (contender.name.clone(), protocol.to_string());
+            self.artifact.runs.push(Run { round, arm, protocol, outcome, failure });
+            if trouble.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// On a relay of its own with fresh data, which does not wait for the notes to be signed.
+    fn attempt(&self, round: usize, contender: &Contender, protocol: Protocol, label: &str) -> Result<Outcome> {
+        let Options { data, rounds, setting, .. } = self.options;
+        let load = Load::prepare(protocol, setting, label)?;
+        let arm = contender.start(data, protocol.topology())?;
+        let heading = Heading {
+            protocol: &protocol.to_string(),
+            arm: &contender.name,
+            round: (round, *rounds as usize),
+            seconds: setting.method.seconds,
+        };
+        live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))
+    }
+}
+
+fn introduce(contender: &Contender, commit: Option<String>, data: &Path) -> Result<Arm> {
+    let running = contender.start(data, Topology::Alone)?;
+    Ok(Arm { commit, ..contender.describe(&running) })
+}
+
+/// All that was asked for, by name.
+fn settings(setting: &Setting, protocols: &Protocols, rounds: u32) -> Result<BTreeMap<String, serde_json::Value>> {
+    let mut settings: BTreeMap<_, _> = serde_json::from_value(serde_json::to_value(setting)?)?;
+    let names: Vec<_> = protocols.0.iter().map(Protocol::to_string).collect();
+    settings.insert("protocols".into(), names.into());
+    settings.insert("rounds".into(), rounds.into());
+    Ok(settings)
+}
+
+/// `20261125T154312Z`: folders sort by when they were made.
+fn stamp(now: SystemTime) -> String {
+    let now = OffsetDateTime::from(now);
+    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", now.hour(), now.minute(), now.second())
+}
+
+#[cfg(test)]
+mod tests;

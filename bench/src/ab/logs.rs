@@ -1,0 +1,108 @@
+//! A session's histograms as HdrHistogram interval logs, one file for each arm, protocol and latency and one interval for each run, for
+//! every tool that reads them. Knows the files, not what they mean.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+
+use crate::artifact::{Artifact, Distribution};
+
+const NANOS_PER_MILLI: f64 = 1e6;
+
+/// One interval: when it began after the session did, how long it took, what it is called.
+struct Interval<'a> {
+    began: Duration,
+    took: Duration,
+    tag: String,
+    distribution: &'a Distribution,
+}
+
+/// `times` has the beginning and the length of every run.
+pub(super) fn write(folder: &Path, artifact: &Artifact, times: &[(Duration, Duration)]) -> Result<()> {
+    let mut files: BTreeMap<String, Vec<Interval<'_>>> = BTreeMap::new();
+    for (run, (began, took)) in artifact.runs.iter().zip(times) {
+        let Some(outcome) = &run.outcome else { continue };
+        let void = if outcome.void.is_some() { "-void" } else { "" };
+        for (name, distribution) in &outcome.latencies {
+            let tag = format!("round-{}{void}", run.round);
+            let file = format!("{}.{}.{name}.hlog", plain(&run.arm), run.protocol);
+            files.entry(file).or_default().push(Interval { began: *began, took: *took, tag, distribution });
+        }
+    }
+    for (file, intervals) in files {
+        let path = folder.join(file);
+        let created = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        write_log(BufWriter::new(created), artifact.unix_time, &intervals)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn write_log(mut file: impl Write, unix_time: u64, intervals: &[Interval<'_>]) -> Result<()> {
+    let mut serializer = V2DeflateSerializer::new();
+    let start = UNIX_EPOCH + Duration::from_secs(unix_time);
+    let mut log = IntervalLogWriterBuilder::new()
+        .add_comment("Nanoseconds; the maxima in milliseconds. One interval for each run.")
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(NANOS_PER_MILLI)
+        .begin_log_with(&mut file, &mut serializer)?;
+    for Interval { began, took, tag, distribution } in intervals {
+        log.write_histogram(&distribution.histogram()?, *began, *took, Tag::new(tag))?;
+    }
+    Ok(file.flush()?)
+}
+
+/// A name that is one path component whatever it holds.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::Histogram;
+    use hdrhistogram::serialization::Deserializer;
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+
+    #[test]
+    fn a_log_is_read_back_by_any_reader_of_interval_logs() {
+        let distribution = Distribution::of([1_000_000, 2_000_000]).expect("bounds").expect("samples");
+        let interval = |seconds, tag: &str| Interval {
+            began: Duration::from_secs(seconds),
+            took: Duration::from_secs(1),
+            tag: tag.into(),
+            distribution: &distribution,
+        };
+        let mut bytes = Vec::new();
+        write_log(&mut bytes, 1_700_000_000, &[interval(0, "round-1"), interval(9, "round-2")]).expect("written");
+        let entries: Vec<_> = IntervalLogIterator::new(&bytes).collect::<Result<_, _>>().expect("readable");
+        let intervals: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| match entry {
+                LogEntry::Interval(interval) => Some(interval),
+                _ => None,
+            })
+            .collect();
+        let tags: Vec<_> = intervals.iter().filter_map(|interval| interval.tag()).map(|tag| tag.to_string()).collect();
+        assert_eq!(tags, ["round-1", "round-2"]);
+        assert_eq!(intervals[1].start_timestamp(), Duration::from_secs(9));
+        let encoded = BASE64_STANDARD.decode(intervals[0].encoded_histogram()).expect("base64");
+        let read: Histogram<u64> = Deserializer::new().deserialize(&mut encoded.as_slice()).expect("a histogram");
+        assert_eq!(read, distribution.histogram().expect("a histogram"));
+    }
+
+    #[test]
+    fn a_relays_name_makes_no_folders() {
+        assert_eq!(plain("towpath-../v1 new"), "towpath-___v1_new");
+    }
+}

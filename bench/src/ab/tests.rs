@@ -1,0 +1,105 @@
+//! A session against the relay itself, short and with nothing timed: what it leaves behind is whole and can be judged again.
+
+use super::*;
+use crate::artifact::Distribution;
+use clap::Parser;
+use tempfile::TempDir;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// The relay's binary, in the build folder this test is in.
+fn relay() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let binary = test.ancestors().nth(2).expect("a build folder").join("towpath");
+    assert!(binary.is_file(), "{} is missing: cargo build", binary.display());
+    binary
+}
+
+/// The generator may be as late as it likes: nothing here is about time.
+fn options(folder: &Path, more: &[&str]) -> Options {
+    let (relay, folder) = (relay().display().to_string(), folder.display().to_string());
+    let out = format!("{folder}/out");
+    let (a, b) = (format!("towpath-a={relay}"), format!("towpath-b={relay}"));
+    let mut arguments = vec!["ab", "--a", &a, "--b", &b, "--data", &folder, "--out", &out];
+    arguments.extend(["--lag-max-us", "4000000000", "--seconds", "1", "--warm-up-seconds", "0", "--rounds", "2"]);
+    arguments.extend(["--fanout-rate", "100", "--rate", "100", "--subscribers", "3", "--peak-events", "300"]);
+    Cli::parse_from(arguments.into_iter().chain(more.iter().copied())).options
+}
+
+fn no_floors() -> Result<Floors> {
+    let latency = Distribution::of([1_000])?.context("a sample")?;
+    let [verify, sync, echo, echo_back_to_back] = [(); 4].map(|()| latency.clone());
+    Ok(Floors { verify, verifies_per_second_all_cores: 1.0, sync, echo, echo_back_to_back })
+}
+
+#[test]
+fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
+    let data = TempDir::new().expect("a folder");
+    let options = options(data.path(), &["--protocol", "same-pod,peak", "--commit-b", "abc"]);
+    let folder = Session::open(&options).and_then(|session| session.run(no_floors)).expect("a session");
+    let artifact = read(&folder).expect("an artifact");
+
+    let cells: Vec<_> = artifact.runs.iter().map(|run| format!("{} {} {}", run.round, run.protocol, run.arm)).collect();
+    let turns = [("1", "towpath-a", "towpath-b"), ("2", "towpath-b", "towpath-a")];
+    let expected: Vec<_> = turns
+        .into_iter()
+        .flat_map(|(round, first, second)| {
+            let places = ["same-pod", "peak"].map(|protocol| [first, second].map(|arm| (protocol, arm)));
+            places.into_iter().flatten().map(move |(protocol, arm)| format!("{round} {protocol} {arm}"))
+        })
+        .collect();
+    assert_eq!(cells, expected);
+    assert_eq!((artifact.floors.len(), artifact.setting["rounds"].as_u64()), (2, Some(2)));
+    assert_eq!(artifact.arms[1].commit.as_deref(), Some("abc"));
+    assert!(artifact.arms[0].software.as_ref().is_some_and(|software| software.contains("towpath")));
+    for run in &artifact.runs {
+        let outcome = run.outcome.as_ref().unwrap_or_else(|| panic!("{:?}", run.failure));
+        let accounts = outcome.accounts.as_ref().expect("accounts");
+        assert!(accounts.sent > 0 && accounts.is_clean(), "{accounts:?}");
+        assert_eq!((accounts.acked, accounts.stored), (accounts.sent, accounts.sent), "{accounts:?}");
+        assert_eq!(accounts.delivered, if run.protocol == "same-pod" { 3 * accounts.acked as u64 } else { 0 });
+    }
+    for log in ["towpath-a.same-pod.ack.hlog", "towpath-b.same-pod.first-delivery.hlog", "towpath-b.peak.ack.hlog"] {
+        let text = fs::read_to_string(folder.join(log)).expect("a log");
+        assert_eq!(text.lines().filter(|line| line.starts_with("Tag=round-")).count(), 2, "{log}: {text}");
+    }
+
+    let guardrail = Guardrail::load(None).expect("sound");
+    assert_eq!(conclude(&folder, &guardrail).expect("judged"), Verdict::Inconclusive, "two rounds decide nothing");
+    let table = fs::read_to_string(folder.join(VERDICT)).expect("a verdict");
+    assert!(table.contains("INCONCLUSIVE  same-pod: first delivery p99"), "{table}");
+    assert!(table.contains("Not asked for: publish: ack p99"), "{table}");
+    assert!(table.contains("A broke it 0 times, B 0 times in 4 runs"), "{table}");
+    let again = judge(&JudgeOptions { artifacts: vec![folder.clone()], guardrail: None }).expect("judged");
+    assert_eq!(again, Verdict::Inconclusive);
+}
+
+#[test]
+fn a_relay_that_does_not_start_ends_the_session_before_anything_is_measured() {
+    let data = TempDir::new().expect("a folder");
+    let mut options = options(data.path(), &[]);
+    options.b = Contender::parse("towpath-b=/bin/false").expect("known");
+    let failure = format!("{:#}", Session::open(&options).err().expect("it does not start"));
+    assert!(failure.contains("towpath-b did not come up"), "{failure}");
+    options.b = options.a.clone();
+    assert!(Session::open(&options).err().expect("refused").to_string().contains("different names"));
+}
+
+#[test]
+fn protocols_are_named_or_all() {
+    let names =
+        |text| Protocols::parse(text).map(|protocols| protocols.0.iter().map(Protocol::to_string).collect::<Vec<_>>());
+    assert_eq!(names("all").expect("known"), ["same-pod", "cross-pod", "mixed", "publish", "peak"]);
+    assert_eq!(names("peak,same-pod").expect("known"), ["peak", "same-pod"]);
+    assert!(names("peek").is_err());
+}
+
+#[test]
+fn a_folders_name_is_its_time() {
+    let at = UNIX_EPOCH + Duration::from_secs(951_782_399);
+    assert_eq!(stamp(at), "20000228T235959Z");
+}

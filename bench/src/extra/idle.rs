@@ -1,0 +1,140 @@
+//! Memory of connections that do nothing: each has one subscription of its own, and at the end all of them must get the
+//! one event that they wait for.
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use super::crowd::Crowd;
+use super::named;
+use super::site::{Bench, Found, Limits, Site};
+use crate::account::Accounts;
+use crate::artifact::Outcome;
+use crate::client::Pool;
+use crate::measure::{CpuTimes, resident_bytes};
+use crate::message::Message;
+use crate::notes::{Notes, Recipe};
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Memory that moved by less than this part between two looks has settled.
+const SETTLED: f64 = 0.002;
+const SETTLE_LOOKS_MAX: usize = 20;
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(5), delivery: Duration::from_secs(30) };
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Connections with one subscription each.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    connections: u32,
+    #[command(flatten)]
+    bench: Bench,
+}
+
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let limits: Limits = vec![("TOWPATH_SERVER_CONNECTIONS_MAX", u64::from(options.connections) + 100)];
+    let setting = BTreeMap::from([("idle-connections".to_owned(), options.connections.into())]);
+    options.bench.take_turns("idle", &limits, setting, |site, _| turn(options, site, &PATIENCE))
+}
+
+pub(super) struct Patience {
+    /// How long idling is watched.
+    pub(super) idle: Duration,
+    /// How long everybody may take to get the event.
+    pub(super) delivery: Duration,
+}
+
+pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> Result<Found> {
+    let pod = &site.fresh()?.pods[0];
+    let size = options.connections as usize;
+    let recipe = Recipe { authors: 1, ..Recipe::fresh(options.bench.method.seed, "idle")? };
+    let notes = Notes::sign(&recipe, 1)?;
+    // The first connections pay for what is made once.
+    drop(Crowd::gather(&pod.target, 10)?);
+    let before = settled(pod.pid);
+    let mut crowd = Crowd::gather(&pod.target, size)?;
+    let connected = settled(pod.pid);
+    let subscribed = crowd.subscribe(|connection, nth| (nth == 0).then(|| request(&notes, connection, &recipe)))?;
+    let ((after, cpu, answered), heard) = crowd.listen_while(|tally| {
+        let after = settled(pod.pid);
+        let cpu_before = CpuTimes::read([pod.pid])?;
+        thread::sleep(patience.idle);
+        let cpu = CpuTimes::read([pod.pid])? - cpu_before;
+        publish(&pod.target, &notes)?;
+        Ok((after, cpu, tally.wait_for(size, patience.delivery)))
+    })?;
+    let per_connection = |now: Option<u64>| Some((now? as f64 - before? as f64) / size as f64);
+    let twice = heard.events.iter().map(|events| u64::from(events.saturating_sub(1))).sum();
+    let missing = heard.events.iter().filter(|events| **events == 0).count();
+    let outcome = Outcome {
+        void: (subscribed.refused > 0).then(|| format!("{} subscriptions were refused", subscribed.refused)),
+        figures: named([
+            ("relay-bytes-per-connection", per_connection(connected)),
+            ("relay-bytes-per-connection-with-subscription", per_connection(after)),
+            ("relay-resident-bytes-before", before.map(|bytes| bytes as f64)),
+            ("relay-resident-bytes", after.map(|bytes| bytes as f64)),
+            ("relay-idle-cores", cpu.relay().map(|seconds| seconds / patience.idle.as_secs_f64())),
+            ("closed-connections", Some(heard.closed_connections as f64)),
+            ("all-delivered-ms", Some(answered.as_secs_f64() * 1e3)),
+        ]),
+        accounts: Some(Accounts {
+            planned: 1,
+            sent: 1,
+            acked: 1,
+            stored: 1,
+            delivered: heard.events.iter().map(|events| u64::from(*events)).sum(),
+            undelivered: missing,
+            delivered_twice: twice,
+            ..Accounts::default()
+        }),
+        complaint: subscribed.complaint.or(heard.complaint),
+        ..Outcome::default()
+    };
+    Ok(vec![("idle", outcome)])
+}
+
+/// One filter, unlike every other connection's; all of them match the one note.
+fn request(notes: &Notes, connection: usize, recipe: &Recipe) -> String {
+    let author = const_hex::encode(notes.all[0].author);
+    let own = format!("{connection:064x}");
+    let since = recipe.created_at;
+    format!(r#"["REQ","idle",{{"kinds":[1],"authors":["{own}","{author}"],"since":{since}}}]"#)
+}
+
+/// Resident memory once it stands still, or after a while all the same.
+pub(super) fn settled(pid: Option<u32>) -> Option<u64> {
+    let mut last = resident_bytes(pid?)?;
+    for _ in 0..SETTLE_LOOKS_MAX {
+        thread::sleep(LOOK_AGAIN);
+        let now = resident_bytes(pid?)?;
+        if (now as f64 / last as f64 - 1.0).abs() < SETTLED {
+            return Some(now);
+        }
+        last = now;
+    }
+    Some(last)
+}
+
+fn publish(target: &crate::client::Target, notes: &Notes) -> Result<()> {
+    let mut pool = Pool::open([target])?;
+    pool.connections[0].push(&notes.all[0].frame);
+    pool.flush(0)?;
+    let start = Instant::now();
+    let mut readable = Vec::new();
+    let mut answer = None;
+    while answer.is_none() {
+        ensure!(start.elapsed() < ANSWER_MAX, "the relay did not answer the note that everybody waits for");
+        pool.wait(ANSWER_MAX, &mut readable)?;
+        pool.connections[0].receive(|message| {
+            if let Message::Ok { accepted, reason, .. } = message {
+                answer = Some((accepted, reason.into_owned()));
+            }
+        })?;
+    }
+    let (is_accepted, reason) = answer.context("there was no answer")?;
+    ensure!(is_accepted, "the relay refused the note that everybody waits for: {reason}");
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! How fast a relay takes in a file of events: by its own import command where it has one, by publishing where not. Whether all of
+//! them are there afterwards is asked of the running relay. Knows the command's cost, not its output.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::ask::{self, Pace};
+use super::named;
+use super::site::{Bench, Found, Limits, Site};
+use super::stored::{Checked, Stored};
+use crate::artifact::Outcome;
+use crate::measure::{CpuTimes, peak_resident_bytes, process_cpu};
+use crate::schedule::Nanos;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const IMPORT_MAX: Duration = Duration::from_secs(3_600);
+/// Enough of every class of question to tell whether everything is there.
+const QUESTIONS: usize = 1_400;
+const QUESTIONS_NANOS_MAX: Nanos = 60_000_000_000;
+const CONNECTIONS: usize = 8;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Events, up to 10 000 000.
+    #[arg(long, default_value_t = 100_000)]
+    events: usize,
+    #[command(flatten)]
+    bench: Bench,
+}
+
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let stored = Stored::make(&options.bench.data, options.bench.method.seed, options.events)?;
+    let limits: Limits =
+        vec![("TOWPATH_RATES_PUBLISH_PER_CONNECTION_PER_S", 0), ("TOWPATH_RATES_QUERY_PER_CONNECTION_PER_S", 0)];
+    let setting = BTreeMap::from([
+        ("events".to_owned(), options.events.into()),
+        ("bytes".to_owned(), stored.corpus.bytes.into()),
+    ]);
+    options.bench.take_turns("import", &limits, setting, |site, _| turn(&stored, site))
+}
+
+pub(super) fn turn(stored: &Stored, site: &mut Site) -> Result<Found> {
+    site.fresh()?;
+    let (protocol, cost) = match site.import(stored.path(), false, watch)? {
+        Some(cost) => ("import", cost),
+        None => ("import-by-publishing", publish(stored, site)?),
+    };
+    let pace = Pace::Closed { questions_max: QUESTIONS, duration: QUESTIONS_NANOS_MAX };
+    let asked = ask::ask(&site.arm()?.pods[0].target, CONNECTIONS, &stored.requests, pace)?;
+    let checked = Checked::of(stored, &asked);
+    let events = stored.corpus.facts.len() as f64;
+    let outcome = Outcome {
+        void: (checked.wrong > 0 || checked.checked == 0)
+            .then(|| format!("{} of {} answers were wrong afterwards", checked.wrong, checked.checked)),
+        figures: named([
+            ("events-per-s", Some(events / cost.seconds)),
+            ("bytes-per-s", Some(stored.corpus.bytes as f64 / cost.seconds)),
+            ("relay-cpu-us-per-event", cost.cpu_seconds.map(|seconds| seconds * 1e6 / events)),
+            ("relay-peak-resident-bytes", cost.peak_bytes.map(|bytes| bytes as f64)),
+            ("answers-checked", Some(checked.checked as f64)),
+            ("answers-wrong", Some(checked.wrong as f64)),
+        ]),
+        complaint: checked.first_fault,
+        ..Outcome::default()
+    };
+    Ok(vec![(protocol, outcome)])
+}
+
+/// What taking in the events cost.
+pub(super) struct Cost {
+    pub(super) seconds: f64,
+    cpu_seconds: Option<f64>,
+    peak_bytes: Option<u64>,
+}
+
+fn publish(stored: &Stored, site: &mut Site) -> Result<Cost> {
+    let pod = &site.arm()?.pods[0];
+    let before = CpuTimes::read([pod.pid])?;
+    let loaded = stored.publish(&pod.target)?;
+    let cpu = CpuTimes::read([pod.pid])? - before;
+    let peak_bytes = pod.pid.and_then(peak_resident_bytes);
+    Ok(Cost { seconds: loaded.seconds, cpu_seconds: cpu.relay(), peak_bytes })
+}
+
+/// Runs a command to its end.
+pub(super) fn watch(mut command: Command) -> Result<Cost> {
+    let start = Instant::now();
+    let mut process = command.spawn().context("the import cannot be started")?;
+    let pid = process.id();
+    let mut peak = None;
+    // One that has ended but was not waited for still tells its processor time.
+    let has_ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    while waitid(WaitId::Pid(Pid::from_child(&process)), has_ended)?.is_none() {
+        if start.elapsed() > IMPORT_MAX {
+            process.kill()?;
+            bail!("the import took more than {} s", IMPORT_MAX.as_secs());
+        }
+        peak = peak_resident_bytes(pid).or(peak);
+        thread::sleep(LOOK_AGAIN);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let cpu_seconds = process_cpu(&pid.to_string())?;
+    let status = process.wait()?;
+    ensure!(status.success(), "the import ended with {status}");
+    Ok(Cost { seconds, cpu_seconds: Some(cpu_seconds), peak_bytes: peak })
+}

@@ -1,0 +1,97 @@
+//! The corpus in a file, to fill relays from, and what is asked of those that have it. Judges answers by the oracle; knows no
+//! workload.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
+
+use super::ask::{Asked, Request};
+use super::corpus::{self, Corpus};
+use super::load::{self, Loaded};
+use super::oracle::{Fault, Oracle, Question};
+use crate::client::Target;
+
+/// Drawn and framed before the clock starts, then asked over and over.
+const QUESTIONS: usize = 14_000;
+/// No multiple of the number of classes, so that every class has its turn.
+const SAMPLE_EVERY: usize = 19;
+const SAMPLES_MAX: usize = 300;
+
+/// Events, their lines, and questions on them.
+pub(super) struct Stored {
+    pub(super) corpus: Corpus,
+    pub(super) questions: Vec<Question>,
+    pub(super) requests: Vec<Request>,
+    lines: NamedTempFile,
+}
+
+impl Stored {
+    /// Signs the events into a file inside `data`, which goes when this is dropped.
+    pub(super) fn make(data: &Path, seed: u64, events: usize) -> Result<Self> {
+        ensure!(events > 0, "there is nothing to ask for without events");
+        let lines = NamedTempFile::new_in(data).with_context(|| format!("cannot write in {}", data.display()))?;
+        eprintln!("signing {events} events");
+        let recipe = corpus::Recipe { seed, events, until: super::midnight()? };
+        let corpus = Corpus::write(&recipe, &mut BufWriter::new(lines.as_file()))?;
+        let questions: Vec<Question> = (0..QUESTIONS).map(|number| Question::draw(&corpus, seed, number)).collect();
+        let frame = |(number, question): (usize, &Question)| {
+            let is_sampled = number % SAMPLE_EVERY == 0 && number / SAMPLE_EVERY < SAMPLES_MAX;
+            Request::new(number, &question.filter(&corpus), is_sampled)
+        };
+        let requests = questions.iter().enumerate().map(frame).collect();
+        Ok(Self { corpus, questions, requests, lines })
+    }
+
+    /// The events, one a line.
+    pub(super) fn path(&self) -> &Path {
+        self.lines.path()
+    }
+
+    /// Publishes everything; a refusal is a failure.
+    pub(super) fn publish(&self, target: &Target) -> Result<Loaded> {
+        let loaded = load::publish(target, BufReader::new(File::open(self.path())?))?;
+        ensure!(
+            loaded.refused == 0,
+            "the relay refused {} of {} events: {}",
+            loaded.refused,
+            loaded.sent,
+            loaded.complaint.unwrap_or_default()
+        );
+        Ok(loaded)
+    }
+}
+
+/// What the oracle says of the sample.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) checked: usize,
+    pub(super) wrong: usize,
+    /// Right but for the order within one instant.
+    pub(super) ties: usize,
+    pub(super) first_fault: Option<String>,
+}
+
+impl Checked {
+    pub(super) fn of(stored: &Stored, asked: &Asked) -> Self {
+        let oracle = Oracle::new(&stored.corpus);
+        let mut found = Self::default();
+        let finished = |request: usize| asked.answers.get(request).is_some_and(|answer| answer.finished.is_some());
+        for (request, answer) in asked.samples.iter().filter(|(request, _)| finished(*request)) {
+            let question = &stored.questions[*request];
+            found.checked += 1;
+            match oracle.judge(question, answer) {
+                Ok(()) => {}
+                Err(Fault::TieOrder { .. }) => found.ties += 1,
+                Err(fault) => {
+                    found.wrong += 1;
+                    let filter: String = question.filter(&stored.corpus).chars().take(200).collect();
+                    found.first_fault.get_or_insert_with(|| format!("{fault:?} in the answer to {filter}"));
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,163 @@
+//! A relay of a few lines that stores, finds and delivers as it should, or errs in one way on purpose.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::client::Target;
+use crate::frame;
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Fault {
+    None,
+    /// Every answer lacks its last event.
+    Short,
+    /// Every answer is oldest first.
+    Backwards,
+    /// Every fifth request is closed.
+    RefuseFifth,
+    /// The first subscriber hears of nothing that happens.
+    Deaf,
+    /// Every subscriber hears of everything.
+    Indiscriminate,
+    /// The tenth event is refused.
+    RefuseTenth,
+    /// Handshakes number twenty to twenty-four are answered with 503.
+    TurnAway,
+}
+
+struct Live {
+    stream: TcpStream,
+    subscription: String,
+    filters: Vec<Value>,
+}
+
+struct Relay {
+    fault: Fault,
+    stored: Vec<Value>,
+    live: Vec<Live>,
+    requests: usize,
+    greeted: usize,
+}
+
+pub(super) fn start(fault: Fault) -> Target {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let relay = Arc::new(Mutex::new(Relay { fault, stored: Vec::new(), live: Vec::new(), requests: 0, greeted: 0 }));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            stream.set_nodelay(true).expect("a TCP socket");
+            let relay = Arc::clone(&relay);
+            thread::spawn(move || serve(stream, &relay));
+        }
+    });
+    Target::parse(&format!("ws://{address}"), false).expect("loopback")
+}
+
+fn serve(mut stream: TcpStream, relay: &Mutex<Relay>) {
+    let mut inbox = Vec::new();
+    let mut chunk = [0; 65_536];
+    let mut is_greeted = false;
+    while let Ok(received @ 1..) = stream.read(&mut chunk) {
+        inbox.extend_from_slice(&chunk[..received]);
+        if !is_greeted {
+            if inbox.starts_with(b"GET /metrics ") {
+                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                return;
+            }
+            let is_welcome = relay.lock().expect("no thread panicked").greet();
+            let answer: &[u8] = if is_welcome {
+                b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            } else {
+                b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+            };
+            // A client that has left is no fault of the relay's.
+            if stream.write_all(answer).is_err() || !is_welcome {
+                return;
+            }
+            inbox.clear();
+            is_greeted = true;
+        }
+        while let Some(found) = frame::first(&inbox).expect("sound frames") {
+            let mut payload = inbox[found.payload.clone()].to_vec();
+            frame::unmask(&mut payload, found.mask.expect("a client masks"));
+            inbox.drain(..found.payload.end);
+            let message: Vec<Value> = serde_json::from_slice(&payload).expect("JSON");
+            relay.lock().expect("no thread panicked").hear(&stream, &message);
+        }
+    }
+}
+
+fn say(stream: &TcpStream, text: &str) {
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, frame::TEXT, text.as_bytes(), None);
+    let _ = (&*stream).write_all(&bytes);
+}
+
+impl Relay {
+    fn greet(&mut self) -> bool {
+        self.greeted += 1;
+        self.fault != Fault::TurnAway || !(20..25).contains(&self.greeted)
+    }
+
+    fn hear(&mut self, stream: &TcpStream, message: &[Value]) {
+        match message[0].as_str() {
+            Some("EVENT") => self.publish(stream, &message[1]),
+            Some("REQ") => self.request(stream, message[1].as_str().expect("a name"), &message[2..]),
+            _ => {}
+        }
+    }
+
+    fn publish(&mut self, stream: &TcpStream, event: &Value) {
+        self.stored.push(event.clone());
+        let accepted = self.fault != Fault::RefuseTenth || self.stored.len() != 10;
+        say(stream, &format!(r#"["OK",{},{accepted},"blocked: tenth"]"#, event["id"]));
+        let deaf = usize::from(self.fault == Fault::Deaf);
+        for Live { stream, subscription, filters } in self.live.iter().skip(deaf) {
+            if self.fault == Fault::Indiscriminate || filters.iter().any(|filter| matches(filter, event)) {
+                say(stream, &format!(r#"["EVENT","{subscription}",{event}]"#));
+            }
+        }
+    }
+
+    fn request(&mut self, stream: &TcpStream, subscription: &str, filters: &[Value]) {
+        self.requests += 1;
+        if self.fault == Fault::RefuseFifth && self.requests.is_multiple_of(5) {
+            return say(stream, &format!(r#"["CLOSED","{subscription}","blocked: fifth"]"#));
+        }
+        let filter = &filters[0];
+        let mut found: Vec<&Value> = self.stored.iter().filter(|event| matches(filter, event)).collect();
+        found.sort_by_key(|event| (std::cmp::Reverse(event["created_at"].as_u64()), event["id"].as_str()));
+        found.truncate(filter["limit"].as_u64().map_or(usize::MAX, |limit| limit as usize));
+        match self.fault {
+            Fault::Short => drop(found.pop()),
+            Fault::Backwards => found.reverse(),
+            _ => {}
+        }
+        for event in found {
+            say(stream, &format!(r#"["EVENT","{subscription}",{event}]"#));
+        }
+        say(stream, &format!(r#"["EOSE","{subscription}"]"#));
+        let stream = stream.try_clone().expect("a second handle");
+        self.live.push(Live { stream, subscription: subscription.to_owned(), filters: filters.to_vec() });
+    }
+}
+
+fn matches(filter: &Value, event: &Value) -> bool {
+    filter.as_object().expect("an object").iter().all(|(name, wanted)| {
+        let is_wanted = |value: &Value| wanted.as_array().is_some_and(|wanted| wanted.contains(value));
+        let tags = || event["tags"].as_array().into_iter().flatten();
+        match name.as_str() {
+            "ids" => is_wanted(&event["id"]),
+            "authors" => is_wanted(&event["pubkey"]),
+            "kinds" => is_wanted(&event["kind"]),
+            "since" => event["created_at"].as_u64() >= wanted.as_u64(),
+            "until" => event["created_at"].as_u64() <= wanted.as_u64(),
+            "limit" => true,
+            tag => tags().any(|of| of[0].as_str() == tag.strip_prefix('#') && is_wanted(&of[1])),
+        }
+    })
+}

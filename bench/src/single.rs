@@ -1,0 +1,336 @@
+//! The commands that load one relay, which they start or which runs already: a load by its rate or its depth, the protocols in
+//! turn, and a sweep for the highest rate the relay serves. Knows the order of things, not what a load is.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::artifact::{Artifact, Outcome, Run};
+use crate::client::Target;
+use crate::floors;
+use crate::launch::{Contender, RunningArm, Topology};
+use crate::live::{self, Heading};
+use crate::notes::{AUTHORS, Notes, Recipe};
+use crate::options::{Load, Output};
+use crate::protocol::{self, Protocol, Setting};
+use crate::report;
+use crate::workload::{self, Pacing, Plan};
+
+/// A step that is void is tried again once: on a shared machine generators lag.
+const ATTEMPTS: usize = 2;
+/// How near the sweep comes to the knee: the rate that is served and the one that is not differ by one part in so many.
+const PRECISION: u32 = 16;
+const RATE_MAX: u32 = 100_000;
+const EVENTS_MAX: u32 = 2_000_000;
+
+#[derive(Args)]
+pub(crate) struct PublishOptions {
+    #[command(flatten)]
+    load: Load,
+    /// Closed loop: so many unanswered events on every connection, instead of a rate.
+    #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    in_flight: Option<u32>,
+    /// Closed loop: connections and unanswered events on each in one word, such as 16x256.
+    #[arg(long, conflicts_with_all = ["rate", "connections", "in_flight"], value_parser = Depth::parse)]
+    depth: Option<Depth>,
+    /// Closed loop: at most so many events.
+    #[arg(long, default_value_t = 100_000)]
+    events: usize,
+}
+
+#[derive(Args)]
+pub(crate) struct FanoutOptions {
+    #[command(flatten)]
+    load: Load,
+    /// Connections with one subscription each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    subscribers: u32,
+    /// The address subscribers connect to, if it is another pod's.
+    #[arg(long)]
+    subscribe_url: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    relay: Relay,
+    /// One or more of them, with commas between; cross-pod and mixed start two pods.
+    #[arg(long, value_enum, value_delimiter = ',', required = true)]
+    protocol: Vec<Protocol>,
+    #[command(flatten)]
+    setting: Setting,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct SweepOptions {
+    #[command(flatten)]
+    relay: Relay,
+    /// A rate is served while its ack p99 is at most this.
+    #[arg(long, default_value_t = 10.0)]
+    p99_max_ms: f64,
+    /// `--rate` is where the sweep begins.
+    #[command(flatten)]
+    setting: Setting,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Relay {
+    /// The relay as NAME=COMMAND, NAME=ADDRESS[,ADDRESS], or NAME for a program on PATH.
+    #[arg(long, value_parser = Contender::parse)]
+    relay: Contender,
+    /// Where the relay's folder is made and the sync floor is measured.
+    #[arg(long, default_value = ".")]
+    data: PathBuf,
+}
+
+/// Connections, and unanswered events on each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Depth {
+    connections: u32,
+    in_flight: u32,
+}
+
+impl Depth {
+    fn parse(text: &str) -> Result<Self> {
+        let wrong = || format!("{text} is not of the form 16x256, with at most 1024 connections and 4096 on each");
+        let (connections, in_flight) = text.split_once('x').with_context(wrong)?;
+        let number = |text: &str, max: u32| text.parse().ok().filter(|number| (1..=max).contains(number));
+        let depth = Some(connections).zip(Some(in_flight)).and_then(|(connections, in_flight)| {
+            Some(Self { connections: number(connections, 1_024)?, in_flight: number(in_flight, 4_096)? })
+        });
+        depth.with_context(wrong)
+    }
+}
+
+/// A load on a relay that runs; true when the figures can be used and no promise was broken.
+pub(crate) fn publish(options: &PublishOptions) -> Result<bool> {
+    let PublishOptions { load, in_flight, depth, events } = options;
+    let depth = depth.or(in_flight.map(|in_flight| Depth { connections: load.connections, in_flight }));
+    let arm = RunningArm::at([(Target::parse(&load.url, load.allow_remote)?, load.pid)]);
+    match depth {
+        Some(Depth { connections, in_flight }) => {
+            let pacing = Pacing::Closed { in_flight: in_flight as usize, duration: load.method.duration() };
+            one(load, &arm, pacing, *events, connections, 0)
+        }
+        None => open(load, &arm, 0),
+    }
+}
+
+/// The same with subscribers.
+pub(crate) fn fanout(options: &FanoutOptions) -> Result<bool> {
+    let FanoutOptions { load, subscribers, subscribe_url } = options;
+    let mut pods = vec![(Target::parse(&load.url, load.allow_remote)?, load.pid)];
+    if let Some(url) = subscribe_url {
+        pods.push((Target::parse(url, load.allow_remote)?, None));
+    }
+    open(load, &RunningArm::at(pods), *subscribers)
+}
+
+fn open(load: &Load, arm: &RunningArm, subscribers: u32) -> Result<bool> {
+    let schedule = load.method.schedule(load.rate);
+    one(load, arm, Pacing::Open(schedule), schedule.events(), load.connections, subscribers)
+}
+
+/// Publishes at the first pod and listens at the last.
+fn one(
+    load: &Load,
+    arm: &RunningArm,
+    pacing: Pacing,
+    events: usize,
+    connections: u32,
+    subscribers: u32,
+) -> Result<bool> {
+    let Load { method, output, .. } = load;
+    method.check()?;
+    let recipe = Recipe::fresh(method.seed, "publish")?;
+    let plan = Plan {
+        arm,
+        publishers_at: &arm.pods[..1],
+        subscribers_at: &arm.pods[arm.pods.len() - 1..],
+        notes: &Notes::sign(&recipe, events)?,
+        since: recipe.created_at,
+        pacing,
+        connections: connections as usize,
+        subscribers: subscribers as usize,
+        has_background: false,
+        method,
+    };
+    let heading = Heading { protocol: "publish", arm: &arm.name, round: (1, 1), seconds: method.seconds };
+    let outcome = live::watch(heading, arm, |progress| workload::run(&plan, progress))?;
+    print!("{}", report::describe(&outcome));
+    output.write(&outcome)?;
+    Ok(outcome.is_good())
+}
+
+/// The protocols in turn, each on a relay started for it.
+pub(crate) fn run(options: &RunOptions) -> Result<bool> {
+    let RunOptions { relay: Relay { relay, data }, protocol, setting, output } = options;
+    let mut artifact = Artifact::begin(setting)?;
+    let notes = Notes::sign(&Recipe::fresh(setting.method.seed, "floors")?, AUTHORS)?;
+    artifact.floors.push(floors::measure(&notes, data, setting.rate)?);
+    for protocol in protocol {
+        let name = protocol.to_string();
+        let load = protocol::Load::prepare(*protocol, setting, &name)?;
+        let arm = relay.start(data, protocol.topology())?;
+        let heading = Heading { protocol: &name, arm: &relay.name, round: (1, 1), seconds: setting.method.seconds };
+        let outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
+        println!("## {name}\n\n{}", report::describe(&outcome));
+        artifact.arms = vec![relay.describe(&arm)];
+        artifact.runs.push(run_of(1, &relay.name, &name, outcome));
+    }
+    output.write(&artifact)?;
+    Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
+}
+
+fn run_of(round: usize, arm: &str, protocol: &str, outcome: Outcome) -> Run {
+    Run { round, arm: arm.to_owned(), protocol: protocol.to_owned(), outcome: Some(outcome), failure: None }
+}
+
+/// Doubles the rate until it is not served, then halves what is between; each step on a relay started for it. True when there
+/// is a rate that is served.
+pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
+    let SweepOptions { relay: Relay { relay, .. }, p99_max_ms, setting, output } = options;
+    let mut artifact = Artifact::begin(setting)?;
+    artifact.setting.insert("p99_max_ms".into(), (*p99_max_ms).into());
+    println!("| rate/s | events/s | ack p50, ms | ack p99, ms | |\n|---|---|---|---|---|");
+    let rate_max = RATE_MAX.min(EVENTS_MAX / setting.method.seconds);
+    let knee = knee(setting.rate.min(rate_max), rate_max, |rate| {
+        let outcome = step(options, rate, &mut artifact)?;
+        let objection = objection(&outcome, *p99_max_ms);
+        println!("{}", row(rate, &outcome, objection.as_deref()));
+        artifact.runs.push(run_of(artifact.runs.len() + 1, &relay.name, "sweep", outcome));
+        Ok(objection.is_none())
+    })?;
+    match knee {
+        Some(rate) => println!("\nServed with an ack p99 of at most {p99_max_ms} ms: {rate} events/s."),
+        None => println!("\nNo rate was served with an ack p99 of at most {p99_max_ms} ms."),
+    }
+    output.write(&artifact)?;
+    Ok(knee.is_some())
+}
+
+fn step(options: &SweepOptions, rate: u32, artifact: &mut Artifact) -> Result<Outcome> {
+    let Relay { relay, data } = &options.relay;
+    let setting = Setting { rate, ..options.setting.clone() };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let load = protocol::Load::prepare(Protocol::Publish, &setting, "sweep")?;
+        let arm = relay.start(data, Topology::Alone)?;
+        let protocol = format!("{rate}/s");
+        let heading = Heading {
+            protocol: &protocol,
+            arm: &relay.name,
+            round: (attempts, ATTEMPTS),
+            seconds: setting.method.seconds,
+        };
+        let mut outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
+        artifact.arms = vec![relay.describe(&arm)];
+        if outcome.void.is_none() || attempts == ATTEMPTS {
+            outcome.figures.insert("rate-per-s".into(), rate.into());
+            return Ok(outcome);
+        }
+    }
+}
+
+/// Why a rate does not count as served.
+fn objection(outcome: &Outcome, p99_max_ms: f64) -> Option<String> {
+    if outcome.void.is_some() {
+        return outcome.void.clone();
+    }
+    if !outcome.is_good() {
+        return Some("a promise was broken".into());
+    }
+    let p99_ms = outcome.latency("ack").map(|ack| ack.p99 / 1e3);
+    p99_ms.is_none_or(|p99| p99 > p99_max_ms).then(|| format!("ack p99 is above {p99_max_ms} ms"))
+}
+
+fn row(rate: u32, outcome: &Outcome, objection: Option<&str>) -> String {
+    let ack = outcome.latency("ack");
+    let [p50, p99] = [ack.map(|ack| ack.p50), ack.map(|ack| ack.p99)]
+        .map(|micros| micros.map_or("-".into(), |micros| format!("{:.2}", micros / 1e3)));
+    let served = outcome.figure("events-per-s").unwrap_or_default();
+    format!("| {rate} | {served:.0} | {p50} | {p99} | {} |", objection.unwrap_or("served"))
+}
+
+/// The highest rate found to be served, from `from` up by doubling or down by halving, to one part in `PRECISION`.
+fn knee(from: u32, rate_max: u32, mut is_served: impl FnMut(u32) -> Result<bool>) -> Result<Option<u32>> {
+    let (mut served, mut swamped) = (0, None);
+    let mut rate = from;
+    loop {
+        if is_served(rate)? {
+            served = rate;
+        } else {
+            swamped = Some(rate);
+        }
+        rate = match swamped {
+            None if served >= rate_max => break,
+            None => served.saturating_mul(2).min(rate_max),
+            Some(swamped) if swamped - served <= (swamped / PRECISION).max(1) => break,
+            Some(swamped) => u32::midpoint(served, swamped),
+        };
+    }
+    Ok((served > 0).then_some(served))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Distribution;
+
+    /// The rates that a sweep from 1 000 up tries on a relay that serves so many a second.
+    fn tried(capacity: u32) -> (Option<u32>, Vec<u32>) {
+        let mut rates = Vec::new();
+        let knee = knee(1_000, 50_000, |rate| {
+            rates.push(rate);
+            Ok(rate <= capacity)
+        });
+        (knee.expect("no failure"), rates)
+    }
+
+    #[test]
+    fn a_sweep_doubles_and_then_halves() {
+        let (knee, rates) = tried(5_300);
+        assert_eq!(rates, [1_000, 2_000, 4_000, 8_000, 6_000, 5_000, 5_500, 5_250]);
+        assert_eq!(knee, Some(5_250));
+    }
+
+    #[test]
+    fn a_sweep_ends_at_the_most_it_may_try_and_below_its_beginning() {
+        assert_eq!(tried(u32::MAX).0, Some(50_000));
+        assert!(tried(300).0.is_some_and(|knee| (280..=300).contains(&knee)));
+        assert_eq!(tried(0).0, None);
+    }
+
+    #[test]
+    fn a_failure_to_measure_ends_a_sweep() {
+        assert!(knee(1_000, 50_000, |_| anyhow::bail!("no relay")).is_err());
+    }
+
+    #[test]
+    fn a_rate_is_served_in_time_and_soundly_or_not_at_all() {
+        let outcome = |p99_us: u64| Outcome {
+            latencies: Distribution::of([p99_us * 1_000])
+                .expect("bounds")
+                .map(|ack| ("ack".into(), ack))
+                .into_iter()
+                .collect(),
+            ..Outcome::default()
+        };
+        assert_eq!(objection(&outcome(9_900), 10.0), None);
+        assert!(objection(&outcome(10_100), 10.0).is_some());
+        assert!(objection(&Outcome::default(), 10.0).is_some(), "nothing was acknowledged");
+        assert!(objection(&Outcome { void: Some("lag".into()), ..outcome(1) }, 10.0).is_some());
+    }
+
+    #[test]
+    fn a_depth_is_two_numbers() {
+        assert_eq!(Depth::parse("16x256").ok(), Some(Depth { connections: 16, in_flight: 256 }));
+        assert!(["16", "16x", "x4", "0x4", "16x5000", "16x4x2"].iter().all(|text| Depth::parse(text).is_err()));
+    }
+}

@@ -1,0 +1,110 @@
+//! The runs of an artifact, sorted into those that count and those that do not, by arm, protocol and round. Knows no margins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::guardrail::{Measure, Source};
+use super::{Excluded, Side, sound};
+use crate::artifact::{Artifact, Outcome, Run, SCHEMA};
+
+/// How late the generator may be at p99 where an artifact does not say, in microseconds.
+const LAG_MAX_US: f64 = 1_000.0;
+
+/// What two sessions may differ in and still measure the same.
+const FREE_SETTINGS: [&str; 3] = ["protocols", "rounds", "seed"];
+
+/// The sound runs of one arm, and why the others are not.
+pub(super) struct Cells<'a> {
+    sound: BTreeMap<(&'a str, usize), &'a Outcome>,
+    pub(super) excluded: Vec<Excluded>,
+}
+
+impl<'a> Cells<'a> {
+    /// An error when the artifact contradicts itself.
+    pub(super) fn read(side: Side<'a>) -> Result<Self> {
+        let Side { artifact, arm } = side;
+        let schema = artifact.schema;
+        ensure!(schema == SCHEMA, "an artifact of schema {schema}; this programme reads {SCHEMA}");
+        ensure!(artifact.arms.iter().any(|known| known.name == arm), "the artifact has no arm {arm}");
+        let lag_max = artifact.setting.get("lag_max_us").and_then(Value::as_f64).unwrap_or(LAG_MAX_US);
+        let mut cells = Self { sound: BTreeMap::new(), excluded: Vec::new() };
+        for run in artifact.runs.iter().filter(|run| run.arm == arm) {
+            let Run { round, protocol, outcome, .. } = run;
+            let place = || format!("the artifact is damaged: round {round}, {arm}, {protocol}");
+            if let Some(reason) = sound::void(run, lag_max).with_context(place)? {
+                let (arm, protocol) = (arm.to_owned(), protocol.clone());
+                cells.excluded.push(Excluded { round: *round, arm, protocol, reason });
+            } else if let Some(outcome) = outcome {
+                let earlier = cells.sound.insert((protocol, *round), outcome);
+                ensure!(earlier.is_none(), "{}: two runs count", place());
+            }
+        }
+        Ok(cells)
+    }
+
+    /// A measure's numbers by round.
+    pub(super) fn values(&self, measure: &Measure) -> Result<BTreeMap<usize, f64>> {
+        let mut values = BTreeMap::new();
+        for ((protocol, round), outcome) in &self.sound {
+            if *protocol == measure.protocol
+                && let Some(value) = value(measure, outcome)?.filter(|value| *value > 0.0 && value.is_finite())
+            {
+                values.insert(*round, value);
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Percentiles come from the histogram, in microseconds.
+fn value(measure: &Measure, outcome: &Outcome) -> Result<Option<f64>> {
+    match measure.source() {
+        Source::Figure(name) => Ok(outcome.figures.get(name).copied()),
+        Source::Percentile(name, percentile) => {
+            let Some(distribution) = outcome.latencies.get(name) else { return Ok(None) };
+            Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
+        }
+    }
+}
+
+/// The protocols a session was to run; `None` where its artifact does not say.
+pub(super) fn asked_for(artifact: &Artifact) -> Option<BTreeSet<&str>> {
+    let protocols = artifact.setting.get("protocols")?.as_array()?;
+    Some(protocols.iter().filter_map(Value::as_str).collect())
+}
+
+/// An arm that always goes first differs from the other in that, too: each must have gone first as often as the other.
+pub(super) fn took_turns(a: Side<'_>, b: Side<'_>) -> Result<()> {
+    ensure!(a.arm != b.arm, "{} cannot be judged against itself", a.arm);
+    let mut first: BTreeMap<(&str, usize), &str> = BTreeMap::new();
+    for run in a.artifact.runs.iter().filter(|run| run.arm == a.arm || run.arm == b.arm) {
+        first.entry((&run.protocol, run.round)).or_insert(&run.arm);
+    }
+    let protocols: BTreeSet<&str> = first.keys().map(|(protocol, _)| *protocol).collect();
+    for protocol in protocols {
+        let went_first = |arm: &str| first.iter().filter(|((of, _), first)| *of == protocol && **first == arm).count();
+        let (times_a, times_b) = (went_first(a.arm), went_first(b.arm));
+        ensure!(
+            times_a.abs_diff(times_b) <= 1,
+            "the arms took no turns under {protocol}: {} went first {times_a} times, {} {times_b} times",
+            a.arm,
+            b.arm
+        );
+    }
+    Ok(())
+}
+
+/// Two sessions can be compared only when they did the same on the same kind of machine.
+pub(super) fn are_comparable(a: &Artifact, b: &Artifact) -> Result<()> {
+    let machine = |artifact: &Artifact| (artifact.machine.processor.clone(), artifact.machine.cores);
+    let (machine_a, machine_b) = (machine(a), machine(b));
+    ensure!(machine_a == machine_b, "measured on different machines: {machine_a:?} and {machine_b:?}");
+    for name in a.setting.keys().chain(b.setting.keys()).filter(|name| !FREE_SETTINGS.contains(&name.as_str())) {
+        let (of_a, of_b) = (a.setting.get(name), b.setting.get(name));
+        let show = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
+        ensure!(of_a == of_b, "measured with different settings: {name} is {} and {}", show(of_a), show(of_b));
+    }
+    Ok(())
+}

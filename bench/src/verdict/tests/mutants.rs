@@ -1,0 +1,216 @@
+//! Sessions spoiled on purpose: each way to look better than one is must be seen through.
+
+use super::*;
+
+/// A sound session of equal arms, with every run of B spoiled.
+fn spoiled(spoil: impl Fn(&mut Outcome)) -> Artifact {
+    let mut artifact = session(20, 8, USUAL, USUAL);
+    for run in artifact.runs.iter_mut().filter(|run| run.arm == "b") {
+        spoil(run.outcome.as_mut().expect("an outcome"));
+    }
+    artifact
+}
+
+fn accounts(outcome: &mut Outcome) -> &mut Accounts {
+    outcome.accounts.as_mut().expect("accounts")
+}
+
+/// All rounds are void with such a reason, and nothing passes.
+#[track_caller]
+fn assert_void(artifact: &Artifact, reason: &str) {
+    let judgement = judged(artifact);
+    let excluded = judgement.excluded.iter().filter(|excluded| excluded.arm == "b" && excluded.reason.contains(reason));
+    assert_eq!(excluded.count(), 8, "{}", judgement.table());
+    assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Inconclusive), "{}", judgement.table());
+}
+
+#[track_caller]
+fn assert_damaged(artifact: &Artifact, complaint: &str) {
+    let refusal = format!("{:#}", try_judge(artifact).expect_err("damaged"));
+    assert!(refusal.contains("damaged: round 1, b, publish") && refusal.contains(complaint), "{refusal}");
+}
+
+#[test]
+fn a_shifted_tail_fails() {
+    let judgement = judged(&session(21, 8, USUAL, Shape { tail: 1.3, ..USUAL }));
+    assert_eq!(measure(&judgement, "ack p99").verdict, Verdict::Fail, "{}", judgement.table());
+    assert_eq!(measure(&judgement, "ack p50").verdict, Verdict::Pass, "{}", judgement.table());
+    assert_eq!((judgement.verdict, judgement.verdict.exit_code()), (Verdict::Fail, 1));
+}
+
+#[test]
+fn a_missing_delivery_fails() {
+    let judgement = judged(&spoiled(|outcome| accounts(outcome).undelivered = 1));
+    let kept = &judgement.promises[1];
+    assert_eq!((kept.name.as_str(), kept.verdict, kept.broken_by_b), ("undelivered = 0", Verdict::Fail, 8));
+    assert_eq!(judgement.verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_missing_delivery_that_the_accounts_deny_is_void() {
+    let without_one = |outcome: &mut Outcome| {
+        let ack = outcome.latencies["ack"].histogram().expect("a histogram");
+        let all_but_one = ack.iter_recorded().map(|step| step.value_iterated_to() as f64 / 1e3).take(EVENTS / 2);
+        outcome.latencies.insert("first-delivery".into(), distribution(&all_but_one.collect::<Vec<_>>()));
+    };
+    assert_void(&spoiled(without_one), "have no first delivery");
+}
+
+#[test]
+fn one_lost_event_fails_even_in_a_void_run() {
+    let mut artifact = session(22, 8, USUAL, USUAL);
+    let of_b = artifact.runs.iter_mut().find(|run| run.arm == "b").and_then(|run| run.outcome.as_mut());
+    let outcome = of_b.expect("an outcome");
+    outcome.void = Some("the generator was late".into());
+    accounts(outcome).lost = 1;
+    let judgement = judged(&artifact);
+    assert_eq!(judgement.promises[0].verdict, Verdict::Fail);
+    assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Pass), "{}", judgement.table());
+    assert_eq!(judgement.verdict, Verdict::Fail);
+}
+
+#[test]
+fn what_a_lost_is_not_held_against_b() {
+    let mut artifact = session(23, 8, USUAL, USUAL);
+    let of_a = artifact.runs.iter_mut().find(|run| run.arm == "a").and_then(|run| run.outcome.as_mut());
+    accounts(of_a.expect("an outcome")).lost = 1;
+    let judgement = judged(&artifact);
+    let kept = &judgement.promises[0];
+    assert_eq!((kept.verdict, kept.broken_by_a, kept.broken_by_b), (Verdict::Pass, 1, 0));
+    assert_eq!(measure(&judgement, "ack p99").rounds, 7, "a run that broke a promise is no yardstick");
+}
+
+/// Service time presented as if it counted from the schedule: the lag that is missing gives it away.
+#[test]
+fn coordinated_omission_is_void() {
+    let rebase = |outcome: &mut Outcome| {
+        let service = outcome.latencies["ack-service"].clone();
+        outcome.latencies.insert("ack".into(), service);
+    };
+    assert_void(&spoiled(rebase), "ack does not count from the intended instants");
+}
+
+/// A hundredth of the events waited half a second for their turn, and only the service time tells of it in no way.
+#[test]
+fn a_rebased_stall_is_void_though_the_generator_is_in_time_at_p99() {
+    let rebase = |outcome: &mut Outcome| {
+        let mut lag = vec![10.0; EVENTS];
+        lag[..EVENTS / 200].fill(500_000.0);
+        outcome.latencies.insert("generator-lag".into(), distribution(&lag));
+    };
+    assert_void(&spoiled(rebase), "ack does not count from the intended instants");
+}
+
+#[test]
+fn a_run_that_hides_its_service_times_or_its_lag_is_void() {
+    assert_void(&spoiled(|outcome| drop(outcome.latencies.remove("ack-service"))), "service times are not recorded");
+    assert_void(&spoiled(|outcome| drop(outcome.latencies.remove("generator-lag"))), "is not recorded");
+}
+
+/// What was sent in each second, of as many events.
+fn course(outcome: &mut Outcome, sent: [u64; 5]) {
+    outcome.series.iter_mut().zip(sent).for_each(|(tick, sent)| tick.sent = sent);
+}
+
+/// Events that wait for answers have no lag and no schedule; the pace shows it.
+#[test]
+fn a_generator_that_waits_for_the_relay_is_void() {
+    let wait = |outcome: &mut Outcome| course(outcome, [200, 200, 150, 200, 250]);
+    assert_void(&spoiled(wait), "lost its pace: 150 events at 2 s, 200 at another");
+}
+
+#[test]
+fn a_frozen_generator_is_void() {
+    assert_void(&spoiled(|outcome| outcome.series[3].seconds = 2.0), "clock stood still");
+    assert_void(&spoiled(|outcome| course(outcome, [200, 0, 0, 0, 800])), "0 events at 1 s");
+    assert_void(&spoiled(|outcome| outcome.series.clear()), "nothing sent");
+}
+
+#[test]
+fn a_generator_that_lags_is_void() {
+    let lag = |outcome: &mut Outcome| {
+        let late: Vec<f64> = (0..EVENTS).map(|event| if event < 50 { 2_000.0 } else { 10.0 }).collect();
+        outcome.latencies.insert("generator-lag".into(), distribution(&late));
+    };
+    assert_void(&spoiled(lag), "us late at p99, more than 1000 us");
+}
+
+#[test]
+fn refusals_and_silence_are_void() {
+    let refuse = |outcome: &mut Outcome| {
+        let accounts = accounts(outcome);
+        (accounts.acked, accounts.refused) = (accounts.acked - 3, 3);
+        outcome.latencies.iter_mut().for_each(|(_, latency)| *latency = distribution(&vec![400.0; EVENTS - 3]));
+        outcome.complaint = Some("rate-limited: slow down".into());
+    };
+    assert_void(&spoiled(refuse), "3 events were refused: rate-limited: slow down");
+    let ignore = |outcome: &mut Outcome| {
+        let accounts = accounts(outcome);
+        (accounts.sent, accounts.planned, accounts.unanswered) = (EVENTS + 2, EVENTS + 2, 2);
+        outcome.series[4].sent += 2;
+    };
+    assert_void(&spoiled(ignore), "2 events were not answered");
+    assert_void(&spoiled(|outcome| accounts(outcome).planned += 1), "1000 of 1001 events were sent");
+    assert_void(&spoiled(|outcome| outcome.accounts = None), "not accounted for");
+    assert_void(&spoiled(|outcome| outcome.void = Some("an error counter moved".into())), "error counter");
+}
+
+#[test]
+fn a_run_that_failed_is_listed_with_its_reason() {
+    let mut artifact = session(24, 8, USUAL, USUAL);
+    for run in artifact.runs.iter_mut().filter(|run| run.arm == "b") {
+        (run.outcome, run.failure) = (None, Some("no handshake".into()));
+    }
+    assert_void(&artifact, "it failed: no handshake");
+}
+
+#[test]
+fn a_summary_that_is_not_its_histograms_is_an_error() {
+    let ack = |outcome: &mut Outcome| outcome.latencies.get_mut("ack").expect("acks").clone();
+    let flatter = |outcome: &mut Outcome| {
+        let ack = Distribution { p99: ack(outcome).p99 * 0.7, ..ack(outcome) };
+        outcome.latencies.insert("ack".into(), ack);
+    };
+    assert_damaged(&spoiled(flatter), "the summary of ack is not its histogram's: p99 is told as");
+    let drop_one = |outcome: &mut Outcome| {
+        let ack = Distribution { count: ack(outcome).count - 1, ..ack(outcome) };
+        outcome.latencies.insert("ack".into(), ack);
+    };
+    assert_damaged(&spoiled(drop_one), "999 samples are 1000 in the histogram");
+    let garble = |outcome: &mut Outcome| {
+        let ack = Distribution { histogram: "AAAA".into(), ..ack(outcome) };
+        outcome.latencies.insert("ack".into(), ack);
+    };
+    assert_damaged(&spoiled(garble), "the histogram of ack");
+}
+
+#[test]
+fn accounts_that_do_not_add_up_are_an_error() {
+    assert_damaged(&spoiled(|outcome| accounts(outcome).acked -= 10), "are not the 1000 sent");
+    assert_damaged(&spoiled(|outcome| accounts(outcome).planned = 10), "1000 events were sent of 10");
+    let fewer = |outcome: &mut Outcome| {
+        let accounts = accounts(outcome);
+        (accounts.sent, accounts.acked) = (900, 900);
+    };
+    assert_damaged(&spoiled(fewer), "1000 acks were timed and 900 counted");
+    assert_damaged(&spoiled(|outcome| outcome.series[0].sent = 1), "1000 events were sent, 801 by the course");
+}
+
+#[test]
+fn a_second_sound_run_of_one_round_is_an_error() {
+    let mut artifact = session(25, 8, USUAL, USUAL);
+    let again = artifact.runs.iter().find(|run| run.arm == "b").expect("a run").clone();
+    artifact.runs.push(again);
+    assert_damaged(&artifact, "two runs count");
+}
+
+#[test]
+fn a_void_run_that_was_repeated_counts_once() {
+    let mut artifact = session(26, 8, USUAL, USUAL);
+    let mut void = artifact.runs[0].clone();
+    void.outcome.as_mut().expect("an outcome").void = Some("the generator was late".into());
+    artifact.runs.insert(0, void);
+    let judgement = judged(&artifact);
+    assert_eq!((judgement.excluded.len(), measure(&judgement, "ack p99").rounds), (1, 8));
+    assert_eq!(judgement.verdict, Verdict::Pass, "{}", judgement.table());
+}
