@@ -80,7 +80,7 @@ pub(crate) struct SweepOptions {
 
 #[derive(Args)]
 struct Relay {
-    /// The relay as NAME=COMMAND, NAME=ADDRESS[,ADDRESS], or NAME for a program on PATH.
+    /// The relay as NAME=COMMAND, NAME=ADDRESS or NAME=ADDRESS,ADDRESS, or NAME for a program on PATH.
     #[arg(long, value_parser = Contender::parse)]
     relay: Contender,
     /// Where the relay's folder is made and the sync floor is measured.

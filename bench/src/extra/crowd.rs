@@ -120,8 +120,10 @@ impl Crowd {
         let tally = Tally::default();
         thread::scope(|scope| {
             let listening = scope.spawn(|| self.listen(&tally));
-            let done = work(&tally);
-            tally.is_over.store(true, Ordering::Relaxed);
+            let done = {
+                let _end = EndOfListening(&tally);
+                work(&tally)
+            };
             let heard = listening.join().unwrap_or_else(|_| Err(anyhow!("a listening thread panicked")))?;
             Ok((done?, heard))
         })
@@ -168,6 +170,15 @@ struct Asking {
 pub(super) struct Tally {
     is_over: AtomicBool,
     events: AtomicUsize,
+}
+
+/// Whichever way the work ends, the listening thread is told.
+struct EndOfListening<'a>(&'a Tally);
+
+impl Drop for EndOfListening<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Tally {

@@ -66,6 +66,8 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
         publish(&pod.target, &notes)?;
         Ok((after, cpu, tally.wait_for(size, patience.delivery)))
     })?;
+    drop(crowd);
+    let closed = settled(pod.pid);
     let per_connection = |now: Option<u64>| Some((now? as f64 - before? as f64) / size as f64);
     let twice = heard.events.iter().map(|events| u64::from(events.saturating_sub(1))).sum();
     let missing = heard.events.iter().filter(|events| **events == 0).count();
@@ -74,6 +76,7 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
         figures: named([
             ("relay-bytes-per-connection", per_connection(connected)),
             ("relay-bytes-per-connection-with-subscription", per_connection(after)),
+            ("relay-bytes-per-connection-once-closed", per_connection(closed)),
             ("relay-resident-bytes-before", before.map(|bytes| bytes as f64)),
             ("relay-resident-bytes", after.map(|bytes| bytes as f64)),
             ("relay-idle-cores", cpu.relay().map(|seconds| seconds / patience.idle.as_secs_f64())),

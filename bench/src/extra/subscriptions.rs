@@ -86,16 +86,17 @@ pub(super) fn turn(options: &Options, site: &mut Site) -> Result<Found> {
     let after = settled(pod.pid);
     let (mut with, heard) = crowd.listen_while(|_| options.steady.publish(arm, method, "with"))?;
     drop(crowd);
-    settled(pod.pid);
+    let closed = settled(pod.pid);
     let last = options.steady.publish(arm, method, "without again")?;
-    let grown = |from: Option<u64>| Some((after? as f64 - from? as f64) / options.filters as f64);
+    let grown = |from: Option<u64>, to: Option<u64>| Some((to? as f64 - from? as f64) / options.filters as f64);
     with.void = with.void.or_else(|| void(subscribed.refused, &heard));
     with.figures.extend(named([
         ("ack-p50-ratio", ack_ratio(&with, &[&first, &last], |ack| ack.p50)),
         ("ack-p99-ratio", ack_ratio(&with, &[&first, &last], |ack| ack.p99)),
         ("filters-per-s", Some(options.filters as f64 / subscribed.seconds)),
-        ("relay-bytes-per-filter", grown(connected)),
-        ("relay-bytes-per-filter-with-connections", grown(before)),
+        ("relay-bytes-per-filter", grown(connected, after)),
+        ("relay-bytes-per-filter-with-connections", grown(before, after)),
+        ("relay-bytes-per-filter-once-closed", grown(before, closed)),
         ("refused", Some(subscribed.refused as f64)),
     ]));
     with.complaint = with.complaint.or(subscribed.complaint).or(heard.complaint);
