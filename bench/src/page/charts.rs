@@ -133,7 +133,7 @@ const COURSES: [Course; 6] = [
         title: "unanswered events over time",
         unit: "events",
         is_fitting: false,
-        caption: "Sent and not yet answered when the second ended. A line that climbs is a queue that fills.",
+        caption: "Not yet answered when each second ended; a climb is a queue that fills.",
         of: |ticks, at| Some(ticks[at].outstanding as f64),
     },
     Course {

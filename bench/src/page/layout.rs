@@ -79,7 +79,12 @@ fn head(scene: &Scene<'_>, title: &str, judged: &Judged) -> Markup {
         header {
             p.kicker { "towpath-bench · durable-write latency, counted from the instant an event was due" }
             h1 { (title) }
-            ul.facts { @for source in scene.sources { @for fact in facts(source) { li { (fact) } } } }
+            @for source in scene.sources {
+                ul.facts {
+                    @if scene.sources.len() > 1 { li { b { (source.label) } } }
+                    @for fact in facts(source) { li { (fact) } }
+                }
+            }
             (standing(scene, judged))
             (tables::arms(scene))
             nav aria-label="Sections" {
@@ -181,7 +186,7 @@ fn drawn(scene: &Scene<'_>, figure: &Figure) -> Markup {
         figure {
             figcaption {
                 b { (title) }
-                span { (figure.caption) @if has_band { " The band is from the best to the worst round." } }
+                span { (figure.caption) @if has_band { " Band: best to worst round." } }
             }
             (figure.chart.inline())
             (tables::of_figure(scene, figure))

@@ -189,7 +189,7 @@ fn measures_table(scene: &Scene<'_>, title: &str, arms: &[usize], measured: &[Me
     scrolling(
         title,
         html! {
-            table.measures style=(format!("min-width:{}em", 13 + 11 * arms.len())) {
+            table.measures style=(format!("min-width:{}em", 12 + 13 * arms.len())) {
                 thead { tr { th.what { "median of the rounds" } @for arm in arms { th { (arm_name(&scene.arms[*arm])) } } } }
                 tbody { @for each in measured { (measured_row(scene, arms, each)) } }
             }
