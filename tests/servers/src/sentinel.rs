@@ -13,7 +13,7 @@ const COUNT: usize = 3;
 /// Whoever says nothing for so long is gone.
 const DOWN_AFTER_MS: u32 = 500;
 /// A failover that has not succeeded by then is begun again.
-const FAILOVER_MS: u32 = 3_000;
+const FAILOVER_MS: u32 = 2_000;
 
 /// Three sentinels that agree about a master.
 #[derive(Debug)]
