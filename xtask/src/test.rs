@@ -1,7 +1,7 @@
 //! `cargo xtask test`: from a fresh clone to every test, in the order that fails soonest.
 
 use anyhow::Result;
-use towpath_servers::{Postgres, Redis};
+use towpath_servers::Postgres;
 
 use crate::step::{self, cargo, command};
 use crate::tools::{self, NEXTEST};
@@ -19,9 +19,9 @@ pub(crate) fn run() -> Result<()> {
     let build = ["build", "--workspace", "--bins", "--tests"];
     step::run("build", cargo(&build))?;
     step::run("test the documentation", cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
-    // Those that many tests share, each in a schema or a topic of its own; tests that break servers start their own.
-    let (postgres, redis) = (Postgres::start()?, Redis::start()?);
+    // One that many tests share, each in a schema of its own; tests that need another server or break it start their own.
+    let postgres = Postgres::start()?;
     let mut test = cargo(&["nextest", "run", "--workspace"]);
-    test.env("PATH", path).env("TEST_POSTGRES_URL", postgres.url()).env("TEST_REDIS_URL", redis.url());
+    test.env("PATH", path).env("TEST_POSTGRES_URL", postgres.url());
     step::run("test", test)
 }
