@@ -153,7 +153,16 @@ impl towpath_store::Wraps for GatedStore {
 #[derive(Default)]
 struct Heard {
     committed: Mutex<Vec<String>>,
+    changed: Condvar,
     ephemeral: Mutex<Vec<String>>,
+}
+
+impl Heard {
+    /// Waits for so many events, because they come behind their acks, and gives all there are.
+    fn committed(&self, count: usize) -> Vec<String> {
+        wait_until(&self.committed, &self.changed, |committed| committed.len() >= count);
+        self.committed.lock().clone()
+    }
 }
 
 impl Delivery for Heard {
@@ -163,6 +172,7 @@ impl Delivery for Heard {
 
     fn acknowledged(&self, batch: &Committed, _: Instant, _: bool) {
         self.committed.lock().extend(batch.stored.iter().map(|stored| content(&stored.event)));
+        self.changed.notify_all();
     }
 
     fn ephemeral(&self, event: &Event) -> usize {
@@ -349,7 +359,7 @@ async fn events_of_a_connection_are_committed_in_their_order() {
     assert_eq!(world.answers(21), accepted(1..=21));
     let order: Vec<String> = notes.iter().map(|note| content(note.unverified())).collect();
     assert_eq!(world.store.contents()[1..], order);
-    assert_eq!(world.delivery.committed.lock()[1..], order, "delivered as committed");
+    assert_eq!(world.delivery.committed(21)[1..], order, "delivered as committed");
 }
 
 #[tokio::test]
@@ -362,7 +372,7 @@ async fn a_failed_commit_answers_all_of_its_events_and_the_next_succeeds() {
     assert_eq!(world.answers(4)[1..], ["Failed(Full)"; 3]);
     world.submit(&notes[0]).await;
     assert_eq!(world.answers(5)[4], "Failed(Closed(\"for a test\"))");
-    assert_eq!(*world.delivery.committed.lock(), ["in flight"], "nothing of a failed commit is delivered");
+    assert_eq!(world.delivery.committed(1), ["in flight"], "nothing of a failed commit is delivered");
     world.store.shut();
     world.submit_all(&notes).await;
     world.store.open();
@@ -379,7 +389,7 @@ async fn every_event_has_the_outcome_the_store_decided_and_only_new_ones_are_del
     world.store.open();
     let outcomes = ["Committed(StreamId(0), Duplicate)", "Committed(StreamId(0), Superseded)"].map(String::from);
     assert_eq!(world.answers(5), [accepted(1..=3), outcomes.into()].concat());
-    assert_eq!(*world.delivery.committed.lock(), ["in flight", "twice", "new"]);
+    assert_eq!(world.delivery.committed(3), ["in flight", "twice", "new"]);
 }
 
 #[tokio::test]
