@@ -23,8 +23,9 @@ use crate::page;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::verdict::{self, Guardrail, Verdict};
 
-/// A run that is void is tried again, because on a shared machine generators lag; one that is void so often is so for a reason.
-const ATTEMPTS: usize = 3;
+/// A round with a void run is repeated, because on a shared machine generators lag; after so many times as many rounds as were
+/// asked for there is a reason for it that does not go away.
+const ROUNDS_FACTOR: usize = 3;
 
 const ARTIFACT: &str = "artifact.json";
 const VERDICT: &str = "verdict.txt";
@@ -40,7 +41,7 @@ pub(crate) struct Options {
     /// The load: all, or some of same-pod, cross-pod, mixed, publish and peak, with commas between them.
     #[arg(long, default_value = "all", value_parser = Protocols::parse)]
     protocol: Protocols,
-    /// Even, so that each relay goes first as often as the other.
+    /// How many rounds to have of each load; more are run in place of those that are void.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Where the relays' folders are made and the sync floor is measured.
@@ -162,16 +163,18 @@ impl<'a> Session<'a> {
         Ok(Self { options, folder, began: Instant::now(), artifact, times: Vec::new() })
     }
 
-    /// All rounds; what was measured is on the disk after each. Returns where.
+    /// Rounds, until there are enough of every load; what was measured is on the disk after each. Returns where.
     fn run(mut self, measure_floors: impl Fn() -> Result<Floors>) -> Result<PathBuf> {
-        let Options { a, b, protocol, rounds, .. } = self.options;
-        for round in 1..=*rounds as usize {
+        let wanted = self.options.rounds as usize;
+        let mut loads: Vec<_> = self.options.protocol.0.iter().map(|protocol| (*protocol, 0)).collect();
+        for round in 1..=wanted * ROUNDS_FACTOR {
+            loads.retain(|(_, rounds)| *rounds < wanted);
+            if loads.is_empty() {
+                break;
+            }
             self.artifact.floors.push(measure_floors()?);
-            let turns = if round % 2 == 1 { [a, b] } else { [b, a] };
-            for protocol in &protocol.0 {
-                for contender in turns {
-                    self.measure(round, contender, *protocol);
-                }
+            for (protocol, rounds) in &mut loads {
+                *rounds += usize::from(self.measure_both(round, *protocol));
             }
             write(&self.folder.join(ARTIFACT), &serde_json::to_string(&self.artifact)?)?;
         }
@@ -179,37 +182,41 @@ impl<'a> Session<'a> {
         Ok(self.folder)
     }
 
-    /// One cell, until it is sound or was tried often enough. Every attempt is recorded.
-    fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) {
-        for attempt in 1..=ATTEMPTS {
-            let began = self.began.elapsed();
-            let label = format!("{round} {} {protocol} {attempt}", contender.name);
-            let result = self.attempt(round, contender, protocol, &label);
-            self.times.push((began, self.began.elapsed() - began));
-            let (outcome, failure) = match result {
-                Ok(outcome) => (Some(outcome), None),
-                Err(failure) => (None, Some(format!("{failure:#}"))),
-            };
-            let void = outcome.as_ref().and_then(|outcome| outcome.void.clone());
-            let trouble = void.or_else(|| failure.clone());
-            eprintln!("round {round}, {}, {protocol}: {}", contender.name, trouble.as_deref().unwrap_or("measured"));
-            let (arm, protocol) = (contender.name.clone(), protocol.to_string());
-            self.artifact.runs.push(Run { round, arm, protocol, outcome, failure });
-            if trouble.is_none() {
-                break;
-            }
-        }
+    /// One right after the other, in turns. False when one was void, which makes the other worth nothing: the round does not
+    /// count, and if it was the first, the second is not run.
+    fn measure_both(&mut self, round: usize, protocol: Protocol) -> bool {
+        let Options { a, b, .. } = self.options;
+        let turns = if round % 2 == 1 { [a, b] } else { [b, a] };
+        turns.into_iter().all(|contender| self.measure(round, contender, protocol))
+    }
+
+    /// False when the run was void. One that failed counts: that is no noise.
+    fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) -> bool {
+        let began = self.began.elapsed();
+        let result = self.load(round, contender, protocol);
+        self.times.push((began, self.began.elapsed() - began));
+        let (outcome, failure) = match result {
+            Ok(outcome) => (Some(outcome), None),
+            Err(failure) => (None, Some(format!("{failure:#}"))),
+        };
+        let run = Run { round, arm: contender.name.clone(), protocol: protocol.to_string(), outcome, failure };
+        let objection = verdict::objection(&self.artifact, &run);
+        let said = objection.as_deref().unwrap_or("measured");
+        eprintln!("round {round}, {}, {protocol}: {said}", contender.name);
+        let counts = objection.is_none() || run.failure.is_some();
+        self.artifact.runs.push(run);
+        counts
     }
 
     /// On a relay of its own with fresh data, which does not wait for the notes to be signed.
-    fn attempt(&self, round: usize, contender: &Contender, protocol: Protocol, label: &str) -> Result<Outcome> {
+    fn load(&self, round: usize, contender: &Contender, protocol: Protocol) -> Result<Outcome> {
         let Options { data, rounds, setting, .. } = self.options;
-        let load = Load::prepare(protocol, setting, label)?;
+        let load = Load::prepare(protocol, setting, &format!("{round} {} {protocol}", contender.name))?;
         let arm = contender.start(data, protocol.topology())?;
         let heading = Heading {
             protocol: &protocol.to_string(),
             arm: &contender.name,
-            round: (round, *rounds as usize),
+            round: (round, round.max(*rounds as usize)),
             seconds: setting.method.seconds,
         };
         live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))

@@ -17,7 +17,7 @@ use crate::measure::process_cpu;
 use crate::progress::{Glance, Progress};
 
 /// Every look draws twice, because words and bar are set one after the other.
-const REDRAW: Duration = Duration::from_millis(400);
+const LOOK: Duration = Duration::from_millis(400);
 const DRAWS_PER_SECOND_MAX: u8 = 5;
 /// Between two lines where nobody can redraw.
 const LINE: Duration = Duration::from_secs(5);
@@ -59,22 +59,19 @@ pub(crate) fn watch(
 
 /// Until the other end of `is_over` is dropped. Returns the processor time this took.
 fn show(heading: Heading<'_>, progress: &Progress, pids: &[u32], is_over: Receiver<()>) -> Duration {
-    let is_terminal = std::io::stderr().is_terminal();
     let mut view = View::new(heading);
-    let bar = is_terminal.then(|| bar(&view));
-    let interval = if is_terminal { REDRAW } else { LINE };
-    while is_over.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+    let bar = std::io::stderr().is_terminal().then(|| bar(&view));
+    let mut last_line = Instant::now();
+    while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
         view.add(Seen { at: Instant::now(), glance: progress.glance(), cpu_s: cpu_s(pids) });
-        match &bar {
-            None => {
-                // Whoever listened may have left.
-                let line = [vec![view.time()], view.state()].concat().join(" · ");
-                let _ = writeln!(std::io::stderr(), "{}: {line}", view.title());
-            }
-            Some(bar) => {
-                bar.set_message(format!("{}\n{}", view.time(), view.state().join("\n")));
-                bar.set_position(view.elapsed().as_millis() as u64);
-            }
+        if let Some(bar) = &bar {
+            bar.set_message(format!("{}\n{}", view.time(), view.state().join("\n")));
+            bar.set_position(view.elapsed().as_millis() as u64);
+        } else if last_line.elapsed() >= LINE {
+            last_line = Instant::now();
+            let line = [vec![view.time()], view.state()].concat().join(" · ");
+            // Whoever listened may have left.
+            let _ = writeln!(std::io::stderr(), "{}: {line}", view.title());
         }
     }
     if let Some(bar) = bar {

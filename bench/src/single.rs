@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::artifact::{Artifact, Outcome, Run};
@@ -12,13 +12,13 @@ use crate::floors;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
 use crate::notes::{AUTHORS, Notes, Recipe};
-use crate::options::{Load, Output};
+use crate::options::{Load, Method, Output};
 use crate::protocol::{self, Protocol, Setting};
 use crate::report;
 use crate::workload::{self, Pacing, Plan};
 
-/// A step that is void is tried again once: on a shared machine generators lag.
-const ATTEMPTS: usize = 2;
+/// A step that is void is tried again: on a shared machine generators lag.
+const ATTEMPTS: usize = 3;
 /// How near the sweep comes to the knee: the rate that is served and the one that is not differ by one part in so many.
 const PRECISION: u32 = 16;
 const RATE_MAX: u32 = 100_000;
@@ -202,6 +202,13 @@ pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     let knee = knee(setting.rate.min(rate_max), rate_max, |rate| {
         let outcome = step(options, rate, &mut artifact)?;
         let objection = objection(&outcome, *p99_max_ms);
+        // Beyond a rate that is served, a generator that lags shows that the cores are full. Before there is one, it shows
+        // nothing of the relay.
+        let is_first = artifact.runs.is_empty();
+        ensure!(
+            !(is_first && has_lagged(&outcome, &setting.method)),
+            "the generator cannot keep {rate} events a second on this machine: begin lower, or when it is less busy"
+        );
         println!("{}", row(rate, &outcome, objection.as_deref()));
         artifact.runs.push(run_of(artifact.runs.len() + 1, &relay.name, "sweep", outcome));
         Ok(objection.is_none())
@@ -236,6 +243,10 @@ fn step(options: &SweepOptions, rate: u32, artifact: &mut Artifact) -> Result<Ou
             return Ok(outcome);
         }
     }
+}
+
+fn has_lagged(outcome: &Outcome, method: &Method) -> bool {
+    outcome.latency("generator-lag").is_some_and(|lag| lag.p99 > f64::from(method.lag_max_us))
 }
 
 /// Why a rate does not count as served.

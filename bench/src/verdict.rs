@@ -46,7 +46,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use crate::account::Accounts;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Run};
 use cells::{Cells, asked_for};
 pub(crate) use guardrail::Guardrail;
 use guardrail::{Measure, Promise};
@@ -199,6 +199,11 @@ pub(crate) fn judge(a: Side<'_>, b: Side<'_>, guardrail: &Guardrail) -> Result<J
         not_asked: not_asked.into_iter().map(Measure::label).collect(),
         excluded: cells_a.excluded.into_iter().chain(cells_b.excluded).collect(),
     })
+}
+
+/// Why a run of this session will not count, if so.
+pub(crate) fn objection(artifact: &Artifact, run: &Run) -> Option<String> {
+    sound::void(run, cells::lag_max_us(artifact)).unwrap_or_else(|damage| Some(format!("damaged: {damage:#}")))
 }
 
 fn judge_promise(promise: &Promise, a: Side<'_>, b: Side<'_>, runs_min: usize) -> Kept {

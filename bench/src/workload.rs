@@ -114,13 +114,13 @@ impl Over {
 }
 
 /// Whichever way the publisher's thread leaves, the others are told.
+struct OverAtLast<'a>(&'a Over);
+
 impl Drop for OverAtLast<'_> {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
 }
-
-struct OverAtLast<'a>(&'a Over);
 
 fn observe(plan: &Plan<'_>, progress: &Progress) -> Result<Observed> {
     let clock = Clock::start();

@@ -36,6 +36,23 @@ fn no_floors() -> Result<Floors> {
     Ok(Floors { verify, verifies_per_second_all_cores: 1.0, sync, echo, echo_back_to_back })
 }
 
+/// How many rounds of the protocol have both arms, each of them in its turn and the second one only after a first that counts.
+fn rounds_in_turns(artifact: &Artifact, protocol: &str) -> usize {
+    let mut rounds: BTreeMap<usize, Vec<&Run>> = BTreeMap::new();
+    for run in artifact.runs.iter().filter(|run| run.protocol == protocol) {
+        rounds.entry(run.round).or_default().push(run);
+    }
+    for (round, runs) in &rounds {
+        let turns = if round % 2 == 1 { ["towpath-a", "towpath-b"] } else { ["towpath-b", "towpath-a"] };
+        assert!(runs.iter().map(|run| run.arm.as_str()).eq(turns.into_iter().take(runs.len())), "round {round}");
+    }
+    let counts = |run: &&Run| verdict::objection(artifact, run).is_none();
+    let (whole, void): (Vec<_>, Vec<_>) = rounds.values().partition(|runs| runs.iter().all(|run| counts(run)));
+    assert!(whole.iter().all(|runs| runs.len() == 2));
+    assert!(void.iter().all(|runs| runs.last().is_some_and(|last| !counts(last))), "nothing follows a void run");
+    whole.len()
+}
+
 #[test]
 fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     let data = TempDir::new().expect("a folder");
@@ -43,17 +60,10 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     let folder = Session::open(&options).and_then(|session| session.run(no_floors)).expect("a session");
     let artifact = read(&folder).expect("an artifact");
 
-    let cells: Vec<_> = artifact.runs.iter().map(|run| format!("{} {} {}", run.round, run.protocol, run.arm)).collect();
-    let turns = [("1", "towpath-a", "towpath-b"), ("2", "towpath-b", "towpath-a")];
-    let expected: Vec<_> = turns
-        .into_iter()
-        .flat_map(|(round, first, second)| {
-            let places = ["same-pod", "peak"].map(|protocol| [first, second].map(|arm| (protocol, arm)));
-            places.into_iter().flatten().map(move |(protocol, arm)| format!("{round} {protocol} {arm}"))
-        })
-        .collect();
-    assert_eq!(cells, expected);
-    assert_eq!((artifact.floors.len(), artifact.setting["rounds"].as_u64()), (2, Some(2)));
+    for protocol in ["same-pod", "peak"] {
+        assert_eq!(rounds_in_turns(&artifact, protocol), 2, "{protocol}");
+    }
+    assert!(artifact.floors.len() >= 2 && artifact.setting["rounds"] == 2);
     assert_eq!(artifact.arms[1].commit.as_deref(), Some("abc"));
     assert!(artifact.arms[0].software.as_ref().is_some_and(|software| software.contains("towpath")));
     for run in &artifact.runs {
@@ -65,7 +75,7 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     }
     for log in ["towpath-a.same-pod.ack.hlog", "towpath-b.same-pod.first-delivery.hlog", "towpath-b.peak.ack.hlog"] {
         let text = fs::read_to_string(folder.join(log)).expect("a log");
-        assert_eq!(text.lines().filter(|line| line.starts_with("Tag=round-")).count(), 2, "{log}: {text}");
+        assert!(text.lines().filter(|line| line.starts_with("Tag=round-")).count() >= 2, "{log}: {text}");
     }
 
     let guardrail = Guardrail::load(None).expect("sound");
@@ -73,7 +83,8 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     let table = fs::read_to_string(folder.join(VERDICT)).expect("a verdict");
     assert!(table.contains("INCONCLUSIVE  same-pod: first delivery p99"), "{table}");
     assert!(table.contains("Not asked for: publish: ack p99"), "{table}");
-    assert!(table.contains("A broke it 0 times, B 0 times in 4 runs"), "{table}");
+    assert!(table.contains("A broke it 0 times, B 0 times in "), "{table}");
+    assert!(fs::read_to_string(folder.join("report.html")).expect("a page").contains("towpath-b"));
     let again = judge(&JudgeOptions { artifacts: vec![folder.clone()], guardrail: None }).expect("judged");
     assert_eq!(again, Verdict::Inconclusive);
 }

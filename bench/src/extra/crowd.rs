@@ -18,6 +18,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const WINDOW: usize = 32;
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(20);
+/// A listening thread looks seldom whether it is over: it must not take the machine from what is measured.
+const LOOK_UP: Duration = Duration::from_millis(200);
 /// Files the programme has open beside the crowd's connections.
 const OTHER_FILES: u64 = 200;
 
@@ -133,7 +135,7 @@ impl Crowd {
         let mut heard = Heard { events: vec![0; self.size()], ..Heard::default() };
         let mut readable = Vec::new();
         while !tally.is_over.load(Ordering::Relaxed) {
-            self.pool.wait(GLANCE, &mut readable)?;
+            self.pool.wait(LOOK_UP, &mut readable)?;
             for &connection in &readable {
                 let Heard { events, complaint, .. } = &mut heard;
                 self.pool.connections[connection].receive(|message| match message {

@@ -22,7 +22,9 @@ pub(super) fn section(judgement: &Judgement) -> Markup {
                 b { (judgement.b) } " judged against " b { (judgement.a) }
                 ". A change passes when it is surely within its limit and fails when it is surely beyond, each with "
                 (tick(judgement.confidence * 100.0)) " % confidence over the rounds; anything between is inconclusive."
-                @if !judgement.is_paired { " The arms were measured in two sessions: what changed between them is part of the difference." }
+                @if !judgement.is_paired {
+                    " The arms were measured in two sessions: what changed between them is part of the difference."
+                }
             }
             (scrolling("Verdict", html! {
                 table.judged {

@@ -42,7 +42,12 @@ pub(super) fn page(scene: &Scene<'_>, judged: &Judged) -> String {
                     (floors(scene))
                     (settings(scene.sources))
                 }
-                footer { p { "Rendered by towpath-bench " (env!("CARGO_PKG_VERSION")) " from the artifact beside it; " code { "towpath-bench report" } " does it again." } }
+                footer {
+                    p {
+                        "Rendered by towpath-bench " (env!("CARGO_PKG_VERSION")) " from the artifact alone; "
+                        code { "towpath-bench report" } " does it again."
+                    }
+                }
             }
         }
     };
@@ -68,7 +73,11 @@ fn overview(scene: &Scene<'_>) -> Markup {
             section #overview {
                 h2 { "Overview" }
                 (table)
-                p.note { "In grey: smallest and largest round" @if scene.arms.len() > 1 { ", then the ratio to the first arm" } ". A bar is as long as its value, row by row." }
+                p.note {
+                    "In grey: smallest and largest round"
+                    @if scene.arms.len() > 1 { ", then the ratio to the first arm" }
+                    ". A bar is as long as its value, row by row."
+                }
             }
         }
     }
@@ -125,7 +134,10 @@ fn standing(scene: &Scene<'_>, judged: &Judged) -> Markup {
             @if let Some(Ok(judgement)) = judged { (judged::standing(judgement)) }
             @if has_accounts(scene) {
                 @if broken == 0 { li.good { "✓ every acknowledged event was accounted for" } }
-                @else { li.bad { "✗ promises broken for " (count(broken as i64)) " " (if broken == 1 { "event" } else { "events" }) } }
+                @else {
+                    @let events = if broken == 1 { "event" } else { "events" };
+                    li.bad { "✗ promises broken for " (count(broken as i64)) " " (events) }
+                }
             }
             @if unusable == 0 { li.good { "✓ all " (runs) " runs count" } }
             @else { li.doubtful { "! " (unusable) " of " (runs) " runs are void or failed and not counted" } }
@@ -204,7 +216,9 @@ fn accounts(scene: &Scene<'_>) -> Markup {
         @if has_accounts(scene) {
             section #accounts {
                 h2 { "Accounts" }
-                p.about { "What became of every event, in all rounds and in void runs too. Everything behind “unanswered” must be zero." }
+                p.about {
+                    "What became of every event, in all rounds and in void runs too. Everything behind “unanswered” must be zero."
+                }
                 (tables::accounts(scene))
             }
         }
@@ -233,7 +247,10 @@ fn floors(scene: &Scene<'_>) -> Markup {
         @if has_floors(scene) {
             section #floors {
                 h2 { "Floors" }
-                p.about { "What nobody can undercut on this machine, measured in the same rounds: median, and in grey the smallest and largest round." }
+                p.about {
+                    "What nobody can undercut on this machine, measured in the same rounds: median, and in grey the smallest "
+                    "and largest round."
+                }
                 (tables::floors(scene.sources))
             }
         }

@@ -73,7 +73,10 @@ pub(super) fn of_figure(scene: &Scene<'_>, figure: &Figure) -> Markup {
                 thead { tr { th { (figure.chart.y.label) } @for column in &figure.columns { th { (column) } } } }
                 tbody {
                     @for row in &figure.rows {
-                        tr { th scope="row" { (arm_name(&scene.arms[row.arm])) } @for cell in &row.cells { td { (cell) } } }
+                        tr {
+                            th scope="row" { (arm_name(&scene.arms[row.arm])) }
+                            @for cell in &row.cells { td { (cell) } }
+                        }
                     }
                 }
             }
@@ -190,7 +193,12 @@ fn measures_table(scene: &Scene<'_>, title: &str, arms: &[usize], measured: &[Me
         title,
         html! {
             table.measures style=(format!("min-width:{}em", 12 + 13 * arms.len())) {
-                thead { tr { th.what { "median of the rounds" } @for arm in arms { th { (arm_name(&scene.arms[*arm])) } } } }
+                thead {
+                    tr {
+                        th.what { "median of the rounds" }
+                        @for arm in arms { th { (arm_name(&scene.arms[*arm])) } }
+                    }
+                }
                 tbody { @for each in measured { (measured_row(scene, arms, each)) } }
             }
         },
@@ -370,22 +378,30 @@ pub(super) fn floors(sources: &[Source]) -> Markup {
         "Floors",
         html! {
             table.numbers {
-                thead { tr { th { "floor, µs" } @for source in sources { @for name in ["p50", "p99"] { th { @if several { (source.label) " " } (name) } } } } }
+                thead {
+                    tr {
+                        th { "floor, µs" }
+                        @for source in sources {
+                            @for name in ["p50", "p99"] { th { @if several { (source.label) " " } (name) } }
+                        }
+                    }
+                }
                 tbody {
                     @for (name, floor) in &FLOORS {
                         tr {
                             th scope="row" { (name) }
                             @for source in sources {
-                                @let of = |percentile: Percentile| Spread::of(source.artifact.floors.iter().map(|floors| percentile(floor(floors))));
-                                td { (spread(of(|of| of.p50))) }
-                                td { (spread(of(|of| of.p99))) }
+                                @let rounds = || source.artifact.floors.iter().map(floor);
+                                td { (spread(Spread::of(rounds().map(|of| of.p50)))) }
+                                td { (spread(Spread::of(rounds().map(|of| of.p99)))) }
                             }
                         }
                     }
                     tr {
                         th scope="row" { "signature checks a second, all cores" }
                         @for source in sources {
-                            td colspan="2" { (spread(Spread::of(source.artifact.floors.iter().map(|floors| floors.verifies_per_second_all_cores)))) }
+                            @let checks = source.artifact.floors.iter().map(|floors| floors.verifies_per_second_all_cores);
+                            td colspan="2" { (spread(Spread::of(checks))) }
                         }
                     }
                 }

@@ -28,7 +28,7 @@ impl<'a> Cells<'a> {
         let schema = artifact.schema;
         ensure!(schema == SCHEMA, "an artifact of schema {schema}; this programme reads {SCHEMA}");
         ensure!(artifact.arms.iter().any(|known| known.name == arm), "the artifact has no arm {arm}");
-        let lag_max = artifact.setting.get("lag_max_us").and_then(Value::as_f64).unwrap_or(LAG_MAX_US);
+        let lag_max = lag_max_us(artifact);
         let mut cells = Self { sound: BTreeMap::new(), excluded: Vec::new() };
         for run in artifact.runs.iter().filter(|run| run.arm == arm) {
             let Run { round, protocol, outcome, .. } = run;
@@ -67,6 +67,11 @@ fn value(measure: &Measure, outcome: &Outcome) -> Result<Option<f64>> {
             Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
         }
     }
+}
+
+/// How late the generator may be at p99.
+pub(super) fn lag_max_us(artifact: &Artifact) -> f64 {
+    artifact.setting.get("lag_max_us").and_then(Value::as_f64).unwrap_or(LAG_MAX_US)
 }
 
 /// The protocols a session was to run; `None` where its artifact does not say.

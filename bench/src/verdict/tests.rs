@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::artifact::{Arm, Distribution, Machine, Outcome, Run, SCHEMA, Tick};
+use crate::artifact::{Arm, Distribution, Machine, Outcome, SCHEMA, Tick};
 
 const GUARDRAIL: &str = r#"
 confidence = 0.95

@@ -21,6 +21,8 @@ fn assert_void(artifact: &Artifact, reason: &str) {
     let judgement = judged(artifact);
     let excluded = judgement.excluded.iter().filter(|excluded| excluded.arm == "b" && excluded.reason.contains(reason));
     assert_eq!(excluded.count(), 8, "{}", judgement.table());
+    let run = artifact.runs.iter().find(|run| run.arm == "b").expect("a run");
+    assert!(objection(artifact, run).is_some_and(|objection| objection.contains(reason)), "a session would repeat it");
     assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Inconclusive), "{}", judgement.table());
 }
 
