@@ -47,7 +47,7 @@ fn rounds_in_turns(artifact: &Artifact, protocol: &str) -> usize {
         assert!(runs.iter().map(|run| run.arm.as_str()).eq(turns.into_iter().take(runs.len())), "round {round}");
     }
     let counts = |run: &&Run| verdict::objection(artifact, run).is_none();
-    let (whole, void): (Vec<_>, Vec<_>) = rounds.values().partition(|runs| runs.iter().all(|run| counts(run)));
+    let (whole, void): (Vec<_>, Vec<_>) = rounds.values().partition(|runs| runs.iter().all(&counts));
     assert!(whole.iter().all(|runs| runs.len() == 2));
     assert!(void.iter().all(|runs| runs.last().is_some_and(|last| !counts(last))), "nothing follows a void run");
     whole.len()

@@ -10,8 +10,9 @@
 //! 'k' kind 2                               …                                 of a kind
 //! '#' letter 1 value 16                    …                                 with a tag
 //! ```
-//! All integers are big-endian, so keys of one prefix sort as events are returned: newest first, ties by lowest id. Authors and values
-//! are cut to 16 bytes; what a scan finds is compared with its filter in full, so a collision costs a look and changes nothing.
+//! All integers are big-endian, so keys of one prefix sort as events are returned: newest first, ties by lowest id. Authors and
+//! hashes of values are cut to 16 bytes; what a scan finds is compared with its filter in full, so a collision costs a look and changes
+//! nothing.
 
 use sha2::{Digest, Sha256};
 use towpath_protocol::{Address, Event, IndexedTags, PublicKey};
@@ -214,13 +215,11 @@ pub(crate) fn address_key(address: &Address) -> AddressKey {
     sha.finalize().into()
 }
 
-/// The first half of a hash: of the one that a 64-digit hex value is, or of the value's own.
+/// The first half of the value's hash. Of ids and keys, too, although half of one would tell it from others just as well: nobody can
+/// make values that are filed with another's and are looked at in vain with each of its scans.
 fn value16(value: &str) -> [u8; 16] {
-    let bytes = match PublicKey::from_hex(value) {
-        Ok(hash) => *hash.as_bytes(),
-        Err(_) => Sha256::digest(value.as_bytes()).into(),
-    };
-    bytes.first_chunk().copied().unwrap_or_default()
+    let hash: [u8; 32] = Sha256::digest(value.as_bytes()).into();
+    hash.first_chunk().copied().unwrap_or_default()
 }
 
 pub(crate) fn head8(bytes: &[u8; 32]) -> u64 {

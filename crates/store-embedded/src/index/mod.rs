@@ -23,7 +23,7 @@ use crate::log::record::AddressKey;
 use keys::{OrderKey, Position, be64, tombstone};
 
 /// Changes whenever what is stored under a key does; an index of another format is rebuilt.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 const READERS_MAX: u32 = 1024;
 
 pub(crate) type OrderIter<'t> = heed::RoRange<'t, Bytes, Bytes>;
