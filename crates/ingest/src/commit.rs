@@ -1,13 +1,16 @@
-//! The commit queue and the committer: group commit without a timer.
+//! The commit queue and the committer: group commit.
 //!
 //! One thread takes everything that waits, up to a bound, commits it as one transaction, answers, hands the batch to delivery,
-//! and takes what has come meanwhile. A lone event is committed at once; batches form only while a commit is in flight.
+//! and takes what has come meanwhile. A lone event is committed at once; batches form while a commit is in flight, and while more
+//! events wait for their signature check than the processors can do: then a commit of one or two of them would only take the
+//! processor from the rest (docs/adr/0006-gather-under-load.md).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use towpath_policy::{Policy, Write};
 use towpath_protocol::Verifier;
@@ -20,6 +23,9 @@ use crate::submit::{Answer, Ingest, Reply, Way};
 
 /// A batch of so few is answered by the committer itself: waking a task for each costs more. With more, the next commit comes first.
 const ANSWERED_HERE_MAX: usize = 4;
+
+/// So many events are worth a commit of their own, whatever else is coming.
+const GATHERED: usize = 64;
 
 /// Acts of one commit.
 const ACTS_MAX: usize = 1_024;
@@ -37,6 +43,8 @@ pub struct CommitLimits {
     pub batch_bytes_max: usize,
     /// Signatures checked at once.
     pub verify_parallel: usize,
+    /// How long a commit waits for events behind it while the processors cannot keep up.
+    pub gather_max: Duration,
 }
 
 /// A write on its way to the committer.
@@ -55,7 +63,10 @@ impl Pending {
 /// Writes waiting for the committer.
 pub(crate) struct CommitQueue {
     waiting: Mutex<Waiting>,
+    /// For the committer.
     arrived: Condvar,
+    /// Events whose signatures are being checked or wait to be.
+    expected: AtomicUsize,
     limits: CommitLimits,
     metrics: Metrics,
 }
@@ -66,12 +77,35 @@ struct Waiting {
     /// Nobody waits for them.
     acts: Vec<Act>,
     bytes: usize,
+    /// The committer has some and waits for more.
+    gathering: bool,
     closed: bool,
+}
+
+/// An event that will be pushed unless it is refused.
+pub(crate) struct Expected<'a>(&'a CommitQueue);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.0.expected.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl CommitQueue {
     fn new(limits: CommitLimits, metrics: Metrics) -> Self {
-        Self { waiting: Mutex::default(), arrived: Condvar::new(), limits, metrics }
+        let (waiting, arrived, expected) = Default::default();
+        Self { waiting, arrived, expected, limits, metrics }
+    }
+
+    /// Has the committer know of an event on its way, until the answer is dropped.
+    pub(crate) fn expect(&self) -> Expected<'_> {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+        Expected(self)
+    }
+
+    /// Whether events wait for a processor to check them.
+    fn is_behind(&self) -> bool {
+        self.expected.load(Ordering::Relaxed) > self.limits.verify_parallel
     }
 
     /// Gives the reply back if the queue is full or closed.
@@ -85,8 +119,11 @@ impl CommitQueue {
         waiting.bytes += pending.bytes();
         waiting.writes.push_back(pending);
         self.note(&waiting);
+        let is_enough = !waiting.gathering || waiting.writes.len() >= GATHERED || !self.is_behind();
         drop(waiting);
-        self.arrived.notify_one();
+        if is_enough {
+            self.arrived.notify_one();
+        }
         Ok(())
     }
 
@@ -110,6 +147,7 @@ impl CommitQueue {
             }
             self.arrived.wait(&mut waiting);
         }
+        self.gather(&mut waiting);
         let mut bytes = 0;
         let fits = |pending: &&Pending| {
             bytes += pending.bytes();
@@ -127,6 +165,16 @@ impl CommitQueue {
         waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
         self.note(&waiting);
         Some((batch, std::mem::take(&mut waiting.acts)))
+    }
+
+    /// Waits for more while there is sure to be more and the processors have better to do than to commit a few.
+    fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+        waiting.gathering = true;
+        let is_too_few = |waiting: &mut Waiting| {
+            waiting.writes.len() < GATHERED && waiting.acts.is_empty() && !waiting.closed && self.is_behind()
+        };
+        self.arrived.wait_while_for(waiting, is_too_few, self.limits.gather_max);
+        waiting.gathering = false;
     }
 
     /// How long the write at the head has waited.

@@ -145,6 +145,7 @@ impl Ingest {
     /// than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
     async fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, Answer> {
         let start = self.clock.instant();
+        let _expected = self.queue.expect();
         let Ok(_slot) = self.cpu.acquire().await else { return Err(Answer::Overloaded) };
         if self.store.is_known(&event.unverified().id()).map_err(Answer::Failed)? {
             return Err(Answer::Known);

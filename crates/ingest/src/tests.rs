@@ -33,7 +33,10 @@ const LIMITS: CommitLimits = CommitLimits {
     batch_events_max: 50,
     batch_bytes_max: 1 << 20,
     verify_parallel: 2,
+    gather_max: Duration::ZERO,
 };
+/// For tests that would wait forever for it.
+const GATHER_LONG: CommitLimits = CommitLimits { gather_max: Duration::from_secs(3600), ..LIMITS };
 
 fn event(author: u8, created_at: u64, kind: u16, tags: &[&[&str]], content: &str) -> SubmittedEvent {
     let key = SecretKey::from_bytes([author; 32]).unwrap();
@@ -360,6 +363,39 @@ async fn events_of_a_connection_are_committed_in_their_order() {
     let order: Vec<String> = notes.iter().map(|note| content(note.unverified())).collect();
     assert_eq!(world.store.contents()[1..], order);
     assert_eq!(world.delivery.committed(21)[1..], order, "delivered as committed");
+}
+
+#[tokio::test]
+async fn a_lone_event_is_committed_at_once_and_a_few_wait_for_those_behind_them() {
+    let world = World::new(GATHER_LONG, Policy::default());
+    world.submit(&note("alone")).await;
+    world.answers(1);
+    let mut coming = [(); 3].map(|()| Some(world.ingest.queue.expect()));
+    let notes = notes(3);
+    world.submit_all(&notes[..2]).await;
+    coming[0] = None;
+    world.submit(&notes[2]).await;
+    assert_eq!(world.answers(4), accepted(1..=4));
+    assert_eq!(world.store.batches(), [1, 3], "no processor has anything better to do now");
+}
+
+#[tokio::test]
+async fn enough_events_are_committed_whatever_is_behind_them() {
+    let world = World::new(CommitLimits { batch_events_max: 100, ..GATHER_LONG }, Policy::default());
+    let _coming = [(); 3].map(|()| world.ingest.queue.expect());
+    world.submit_all(&notes(64)).await;
+    assert_eq!(world.answers(64), accepted(1..=64));
+    assert_eq!(world.store.batches(), [64]);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_nothing() {
+    let mut world = World::new(GATHER_LONG, Policy::default());
+    let _coming = [(); 3].map(|()| world.ingest.queue.expect());
+    world.submit(&note("the last")).await;
+    let committer = world.committer.take().unwrap();
+    committer.finish();
+    assert_eq!(world.answers(1), accepted([1]));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use anyhow::Context;
 use towpath_audit::NoteSigner;
@@ -25,6 +26,8 @@ use crate::opening::Opening;
 
 /// Messages other than events that may wait for one client before it is not listened to.
 const ANSWERS_MAX: usize = 8192;
+/// What two processors check in that time fills a commit worth its sync; an event then waits for its check much longer than for this.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// The live index of one relay: 2 million postings are some 160 MiB; one connection may hold a client's usual needs many times over.
 const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connection_postings_max: 200_000 };
 
@@ -155,6 +158,7 @@ pub(crate) fn commit_limits(config: &Config) -> CommitLimits {
         batch_events_max: queues.batch_events_max.get(),
         batch_bytes_max: queues.batch_bytes_max,
         verify_parallel: queues.verify_parallel.map_or_else(cores, usize::from),
+        gather_max: GATHER_MAX,
     }
 }
 
