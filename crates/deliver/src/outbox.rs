@@ -85,6 +85,9 @@ pub enum Item {
     },
 }
 
+/// Room for answers that is kept when all are sent.
+const ANSWERS_KEPT: usize = 4;
+
 /// Why a connection ends (RFC 6455, section 7.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
@@ -142,6 +145,16 @@ impl Queues {
     fn uncount_text(&mut self, text: &str) {
         self.texts -= 1;
         self.text_bytes -= text.len();
+    }
+
+    /// An idle connection holds no buffer; that for the first few answers is smaller than what it would cost.
+    fn give_back(&mut self) {
+        if self.ordered.is_empty() {
+            self.ordered = VecDeque::new();
+        }
+        if self.urgent.is_empty() {
+            self.urgent.shrink_to(ANSWERS_KEPT);
+        }
     }
 
     fn has_frames(&self) -> bool {
@@ -340,6 +353,7 @@ impl Outbox {
             into.push(item);
         }
         self.release(&mut queues, freed);
+        queues.give_back();
         let drained = !queues.has_frames();
         match queues.close.clone() {
             Some(close) if drained => Some(Taken::Close(close)),

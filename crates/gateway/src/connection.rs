@@ -135,46 +135,53 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Runs a connection to its end. `early` is what the client sent right behind its request.
-pub(crate) async fn run<R: Relay, S: Socket>(io: S, early: Bytes, upgraded: Upgraded<R>, shared: Arc<Shared>) {
+/// Starts a connection; the future runs it to its end. `early` is what the client sent right behind its request.
+///
+/// Not an `async fn`, which would keep a second copy of each argument for as long as the connection lasts.
+pub(crate) fn open<R: Relay, S: Socket>(
+    io: S,
+    early: Bytes,
+    upgraded: Upgraded<R>,
+    shared: Arc<Shared>,
+) -> impl Future<Output = ()> + Send {
     let Upgraded { mut inbound, outbound, deflate, seat } = upgraded;
     let (read, write) = io.split();
     let link = Arc::new(Link::default());
     let mut decoder = Decoder::new(shared.config.message_bytes_max, deflate, shared.unfinished.share());
     decoder.receive(&early);
-    drop(early);
     let mut reader = Reader { io: read, decoder, link: link.clone(), shared: shared.clone() };
     let wire = Wire::open(write, outbound, deflate, shared.clone());
-    let writer = Writer { wire, link: link.clone(), shared: shared.clone(), awaiting_pong: false };
+    let writer = Writer { wire, link, shared: shared.clone(), awaiting_pong: false };
     shared.metrics.connections.inc();
     let mut writing = Owned::start(writer.run());
-    let ended = tokio::select! {
-        biased;
-        end = &mut writing.0 => Err(end.unwrap_or(WriteEnd::Lost)),
-        end = reader.run(&mut inbound) => Ok(end),
-    };
-    drop(inbound);
-    // Saying goodbye may take long, and nothing of what came is looked at any more.
-    reader.decoder.forget();
-    let (code, by) = match ended {
-        Ok(end) => finish_writing(end, &link, &mut writing, &mut reader).await,
-        Err(WriteEnd::Closed(code)) => {
-            reader.discard().await;
-            (code, "relay")
-        }
-        Err(WriteEnd::Lost) => (1006, "lost"),
-        Err(WriteEnd::Silent) => (1006, "silent"),
-        Err(WriteEnd::Stuck) => (1006, "stuck"),
-    };
-    shared.metrics.closed(code, by);
-    shared.metrics.connections.dec();
-    drop(seat);
+    async move {
+        let ended = tokio::select! {
+            biased;
+            end = &mut writing.0 => Err(end.unwrap_or(WriteEnd::Lost)),
+            end = reader.run(&mut inbound) => Ok(end),
+        };
+        drop(inbound);
+        // Saying goodbye may take long, and nothing of what came is looked at any more.
+        reader.decoder.forget();
+        let (code, by) = match ended {
+            Ok(end) => finish_writing(end, &mut writing, &mut reader).await,
+            Err(WriteEnd::Closed(code)) => {
+                reader.discard().await;
+                (code, "relay")
+            }
+            Err(WriteEnd::Lost) => (1006, "lost"),
+            Err(WriteEnd::Silent) => (1006, "silent"),
+            Err(WriteEnd::Stuck) => (1006, "stuck"),
+        };
+        shared.metrics.closed(code, by);
+        shared.metrics.connections.dec();
+        drop(seat);
+    }
 }
 
 /// Reading has ended: has the writer send the close frame, and hears the client out.
 async fn finish_writing<R: AsyncRead + Unpin>(
     end: ReadEnd,
-    link: &Link,
     writing: &mut Owned<WriteEnd>,
     reader: &mut Reader<R>,
 ) -> (u16, &'static str) {
@@ -185,7 +192,7 @@ async fn finish_writing<R: AsyncRead + Unpin>(
         ReadEnd::Relay(close) => (close, true, "relay"),
     };
     let code = close.code;
-    link.close(Closing { close, flush });
+    reader.link.close(Closing { close, flush });
     let written = (&mut writing.0).await;
     if matches!(written, Ok(WriteEnd::Closed(_))) && by != "client" {
         reader.discard().await;
@@ -207,7 +214,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Ok(Some(Item::Text(text))) => {
                     self.shared.metrics.frames_in.inc();
                     self.link.busy.store(true, Ordering::Relaxed);
-                    if let ControlFlow::Break(close) = inbound.message(text).await {
+                    // In memory of its own while it lasts: it is ten times what a connection needs to wait for a message.
+                    if let ControlFlow::Break(close) = Box::pin(inbound.message(text)).await {
                         return ReadEnd::Relay(close);
                     }
                     self.link.busy.store(false, Ordering::Relaxed);

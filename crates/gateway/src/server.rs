@@ -271,12 +271,30 @@ async fn serve_tls<R: Relay>(
 }
 
 /// One socket, from its request to its end. The HTTP part is boxed so that an idle WebSocket does not carry its size.
-async fn serve<R: Relay, S>(io: S, edge: Arc<Edge<R>>, place: Place, address: IpAddr, secure: bool)
-where
-    S: Socket,
-{
-    let request = http::serve(io, edge.clone(), place, address, secure);
-    let visit = Box::pin(timeout(edge.shared.config.handshake_timeout, request)).await;
-    let Ok(Some((upgraded, io, early))) = visit else { return };
-    connection::run(io, early, upgraded, edge.shared.clone()).await;
+fn serve<R: Relay, S: Socket>(
+    io: S,
+    edge: Arc<Edge<R>>,
+    place: Place,
+    address: IpAddr,
+    secure: bool,
+) -> impl Future<Output = ()> + Send {
+    let upgrade = Box::pin(upgrade(io, edge, place, address, secure));
+    async move {
+        let Some(connection) = upgrade.await else { return };
+        connection.await;
+    }
+}
+
+/// `None` if the socket did not become a WebSocket.
+async fn upgrade<R: Relay, S: Socket>(
+    io: S,
+    edge: Arc<Edge<R>>,
+    place: Place,
+    address: IpAddr,
+    secure: bool,
+) -> Option<impl Future<Output = ()> + Send> {
+    let shared = edge.shared.clone();
+    let request = http::serve(io, edge, place, address, secure);
+    let (upgraded, io, early) = timeout(shared.config.handshake_timeout, request).await.ok()??;
+    Some(connection::open(io, early, upgraded, shared))
 }

@@ -24,8 +24,6 @@ use crate::{Close, Frame, Outbound, Taken, encode};
 
 /// About how much is taken from the relay for one write of the task.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Room for frames that is kept between writes; more is given back.
-const FRAMES_KEPT: usize = 4;
 
 /// See the module.
 pub(crate) struct Wire<W, O> {
@@ -154,9 +152,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
                 metrics.delivery.observe(now.saturating_duration_since(*committed_at).as_secs_f64());
             }
         }
-        (*unsent, *sent) = (Vec::new(), 0);
-        frames.clear();
-        frames.shrink_to(FRAMES_KEPT);
+        (*unsent, *sent, *frames) = (Vec::new(), 0, Vec::new());
     }
 }
 

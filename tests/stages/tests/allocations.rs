@@ -45,8 +45,9 @@ const CEILINGS: &[Ceiling] = &[
     ceiling("ack: word, queue, encode", 5.0),
     ceiling("match, nobody listens", 1.0),
     ceiling("match, 20 000 listen to others", 1.0),
-    ceiling("match and queue for one", 4.0),
-    ceiling("match and queue for 100, each", 0.2),
+    // Queues are given back when they are empty.
+    ceiling("match and queue for one", 4.1),
+    ceiling("match and queue for 100, each", 0.3),
     ceiling("flush frames one at a time", 1.0),
     ceiling("flush frames 64 at a time", 0.1),
     ceiling("scan 500 events of a kind, each", 1.1),
