@@ -3,18 +3,30 @@
 //! PostgreSQL at its default durability, Redis, two pods and the load programme share the cores. Every figure has its floor beside it,
 //! measured in the same run.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use towpath_servers::{Postgres, Redis};
 
 use crate::step::{cargo, root, run as step};
 
 const PORTS: [u16; 2] = [17_801, 17_802];
 const START_MAX: Duration = Duration::from_secs(20);
+/// A void run is repeated: on a shared machine generators lag.
+const ATTEMPTS: usize = 3;
+/// About what the pods tell each other of an event.
+const HINT_BYTES: usize = 600;
+const HINTS_PER_SECOND: u32 = 200;
+
+/// What the load programme printed, and whether it stands by it.
+struct Loaded {
+    text: String,
+    is_sound: bool,
+}
 
 struct Pod(Child);
 
@@ -39,6 +51,7 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
     let servers = || (postgres.cpu_s(), redis.cpu_s());
 
     println!("floor: one prepared single-row INSERT a commit, 200/s: {}", inserts(&postgres, &home, seconds)?);
+    println!("floor: Redis, publish to subscribe, 200/s: {}", hints(&redis, seconds)?);
     for (name, arguments) in [
         ("peak, 16 connections x 1 in flight", "publish --connections 16 --in-flight 1 --events 40000"),
         ("peak, 16 connections x 32 in flight", "publish --connections 16 --in-flight 32 --events 120000"),
@@ -47,10 +60,18 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
         ("200 events/s, 100 subscribers on the same pod", "fanout --rate 200 --subscribers 100"),
         ("200 events/s, 100 subscribers on the other pod", "fanout --rate 200 --subscribers 100 --other-pod"),
     ] {
-        let before = servers();
-        let text = load(arguments, &pods[0], seconds)?;
+        let mut before = servers();
+        let mut run = load(arguments, &pods[0], seconds)?;
+        for _ in 1..ATTEMPTS {
+            if run.is_sound {
+                break;
+            }
+            before = servers();
+            run = load(arguments, &pods[0], seconds)?;
+        }
         let after = servers();
-        println!("\n## {name}\n\n{text}");
+        let Loaded { text, is_sound } = run;
+        println!("\n## {name}{}\n\n{text}", if is_sound { "" } else { ": does not count" });
         let acked = text.split("stored: ").nth(1).and_then(|rest| rest.split(',').next()?.parse::<f64>().ok());
         let each = |spent: f64| acked.map_or(f64::NAN, |events| spent * 1e6 / events);
         println!(
@@ -83,7 +104,7 @@ fn start(postgres: &Postgres, redis: &Redis, home: &Path, port: u16) -> Result<P
     Ok(pod)
 }
 
-fn load(arguments: &str, pod: &Pod, seconds: u32) -> Result<String> {
+fn load(arguments: &str, pod: &Pod, seconds: u32) -> Result<Loaded> {
     let mut bench = Command::new(root().join("target/release/towpath-bench"));
     for argument in arguments.split(' ') {
         match argument {
@@ -95,13 +116,58 @@ fn load(arguments: &str, pod: &Pod, seconds: u32) -> Result<String> {
     bench.args(["--url", &format!("ws://127.0.0.1:{}", PORTS[0]), "--pid", &pod.0.id().to_string()]);
     bench.args(["--seconds", &seconds.to_string(), "--seed", &seed.to_string()]);
     let output = bench.output().context("cannot run the load programme")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(
-        output.status.success(),
-        "a run is void or lost something:\n{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(text)
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_sound = output.status.success();
+    if !is_sound {
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(Loaded { text, is_sound })
+}
+
+/// Latency of one message through Redis, from the intended time.
+fn hints(redis: &Redis, seconds: u32) -> Result<String> {
+    let connect = || -> Result<TcpStream> {
+        let stream = TcpStream::connect(("127.0.0.1", redis.port()))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    let (mut publisher, subscriber) = (connect()?, connect()?);
+    let mut heard = BufReader::new(subscriber.try_clone()?);
+    (&subscriber).write_all(b"SUBSCRIBE floor\r\n")?;
+    let hint = "x".repeat(HINT_BYTES);
+    let mut line = String::new();
+    while line != ":1\r\n" {
+        line.clear();
+        ensure!(heard.read_line(&mut line)? > 0, "Redis hung up");
+    }
+    let count = seconds * HINTS_PER_SECOND;
+    let begun = Instant::now();
+    let receiving = std::thread::spawn(move || -> std::io::Result<Vec<Instant>> {
+        let mut line = String::new();
+        let mut times = Vec::new();
+        while times.len() < count as usize && heard.read_line(&mut line)? > 0 {
+            if line.trim_end().len() == HINT_BYTES {
+                times.push(Instant::now());
+            }
+            line.clear();
+        }
+        Ok(times)
+    });
+    let due = |number: u32| begun + Duration::from_secs(1) * number / HINTS_PER_SECOND;
+    for number in 0..count {
+        std::thread::sleep(due(number).saturating_duration_since(Instant::now()));
+        write!(publisher, "PUBLISH floor {hint}\r\n")?;
+    }
+    let times = receiving.join().map_err(|_| anyhow!("the subscriber's thread panicked"))??;
+    let late = |(number, at): (u32, Instant)| at.saturating_duration_since(due(number)).as_secs_f64() * 1e6;
+    Ok(percentiles((0..count).zip(times).map(late).collect()))
+}
+
+/// Of microseconds.
+fn percentiles(mut latencies: Vec<f64>) -> String {
+    latencies.sort_by(f64::total_cmp);
+    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN) / 1e3;
+    format!("p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms", at(0.5), at(0.99), at(0.999))
 }
 
 /// Latency of what a commit costs at least, from the intended time.
@@ -142,7 +208,5 @@ fn inserts(postgres: &Postgres, home: &Path, seconds: u32) -> Result<String> {
             std::fs::remove_file(path)?;
         }
     }
-    latencies.sort_by(f64::total_cmp);
-    let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN) / 1e3;
-    Ok(format!("p50 {:.2} ms, p99 {:.2} ms", at(0.5), at(0.99)))
+    Ok(percentiles(latencies))
 }
