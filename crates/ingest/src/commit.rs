@@ -25,7 +25,7 @@ use crate::submit::{Answer, Ingest, Reply, Way};
 const ANSWERED_HERE_MAX: usize = 4;
 
 /// So many events are worth a commit of their own, whatever else is coming.
-const GATHERED: usize = 64;
+const GATHERED: usize = 256;
 
 /// Acts of one commit.
 const ACTS_MAX: usize = 1_024;

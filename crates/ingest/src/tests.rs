@@ -381,11 +381,12 @@ async fn a_lone_event_is_committed_at_once_and_a_few_wait_for_those_behind_them(
 
 #[tokio::test]
 async fn enough_events_are_committed_whatever_is_behind_them() {
-    let world = World::new(CommitLimits { batch_events_max: 100, ..GATHER_LONG }, Policy::default());
+    let limits = CommitLimits { batch_events_max: 300, queue_events_max: 300, ..GATHER_LONG };
+    let world = World::new(limits, Policy::default());
     let _coming = [(); 3].map(|()| world.ingest.queue.expect());
-    world.submit_all(&notes(64)).await;
-    assert_eq!(world.answers(64), accepted(1..=64));
-    assert_eq!(world.store.batches(), [64]);
+    world.submit_all(&notes(256)).await;
+    assert_eq!(world.answers(256), accepted(1..=256));
+    assert_eq!(world.store.batches(), [256]);
 }
 
 #[tokio::test]
