@@ -12,7 +12,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::ask::{self, Pace};
 use super::named;
-use super::site::{Bench, Found, Limits, Site};
+use super::site::{Bench, Found, Site, no_rates};
 use super::stored::{Checked, Stored};
 use crate::artifact::Outcome;
 use crate::measure::{CpuTimes, peak_resident_bytes, process_cpu};
@@ -36,13 +36,11 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let stored = Stored::make(&options.bench.data, options.bench.method.seed, options.events)?;
-    let limits: Limits =
-        vec![("TOWPATH_RATES_PUBLISH_PER_CONNECTION_PER_S", 0), ("TOWPATH_RATES_QUERY_PER_CONNECTION_PER_S", 0)];
     let setting = BTreeMap::from([
         ("events".to_owned(), options.events.into()),
         ("bytes".to_owned(), stored.corpus.bytes.into()),
     ]);
-    options.bench.take_turns("import", &limits, setting, |site, _| turn(&stored, site))
+    options.bench.take_turns("import", &no_rates(), setting, |site, _| turn(&stored, site))
 }
 
 pub(super) fn turn(stored: &Stored, site: &mut Site) -> Result<Found> {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::ask::{self, Asked, Pace};
 use super::oracle::Class;
-use super::site::{Bench, Found, Limits, Site};
+use super::site::{Bench, Found, Site, no_rates};
 use super::stored::{Checked, Stored};
 use super::{import, named};
 use crate::artifact::{Distribution, Outcome};
@@ -40,8 +40,6 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let stored = Stored::make(&options.bench.data, options.bench.method.seed, options.events)?;
-    let limits: Limits =
-        vec![("TOWPATH_RATES_PUBLISH_PER_CONNECTION_PER_S", 0), ("TOWPATH_RATES_QUERY_PER_CONNECTION_PER_S", 0)];
     let setting = BTreeMap::from([
         ("events".to_owned(), options.events.into()),
         ("bytes".to_owned(), stored.corpus.bytes.into()),
@@ -51,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     ]);
     // Filled once; what a relay has stored stays from round to round.
     let mut fill_rates = HashMap::new();
-    options.bench.take_turns("query", &limits, setting, |site, round| {
+    options.bench.take_turns("query", &no_rates(), setting, |site, round| {
         let fill_rate = match fill_rates.get(&site.name) {
             Some(rate) => *rate,
             None => fill(&stored, site, options.import)?,

@@ -54,6 +54,11 @@ pub(super) struct Bench {
 /// Settings of Towpath, by environment variable, that lift what would refuse the load.
 pub(super) type Limits = Vec<(&'static str, u64)>;
 
+/// Events and questions as fast as they come.
+pub(super) fn no_rates() -> Limits {
+    vec![("TOWPATH_RATES_PUBLISH_PER_CONNECTION_PER_S", 0), ("TOWPATH_RATES_QUERY_PER_CONNECTION_PER_S", 0)]
+}
+
 /// What a turn found, by protocol.
 pub(super) type Found = Vec<(&'static str, Outcome)>;
 

@@ -97,7 +97,7 @@ impl CommitQueue {
         Self { waiting, arrived, expected, limits, metrics }
     }
 
-    /// Has the committer know of an event on its way, until the answer is dropped.
+    /// Has the committer know of an event on its way, until what this returns is dropped.
     pub(crate) fn expect(&self) -> Expected<'_> {
         self.expected.fetch_add(1, Ordering::Relaxed);
         Expected(self)
