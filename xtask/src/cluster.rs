@@ -84,7 +84,10 @@ pub(crate) fn run(seconds: u32) -> Result<()> {
 }
 
 fn start(postgres: &Postgres, redis: &Redis, home: &Path, port: u16) -> Result<Pod> {
-    let child = Command::new(root().join("target/release/towpath"))
+    // It ends with this process, however that ends.
+    let child = Command::new("setpriv")
+        .arg("--pdeathsig=KILL")
+        .arg(root().join("target/release/towpath"))
         .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", &postgres.url(), "--bus", &redis.url()])
         .arg("--data")
         .arg(home)

@@ -101,7 +101,7 @@ mod canonicalise {
     #[divan::bench]
     fn a_string_of_10_kb(bencher: Bencher<'_, '_>) {
         let text = article().content().expect("a text").into_owned();
-        let mut out = Vec::with_capacity(2 * text.len());
+        let mut out = String::with_capacity(2 * text.len());
         bencher.counter(BytesCount::of_str(&text)).bench_local(|| {
             out.clear();
             push_json_string(black_box(&text), &mut out);

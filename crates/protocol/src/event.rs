@@ -9,9 +9,12 @@
 //! No white space, this key order, strings escaped as NIP-01 prescribes. The fixed layout is why fields are found without parsing.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 
 use bytes::Bytes;
+use bytestring::ByteString;
+use sha2::{Digest, Sha256};
 
 use crate::filter::Set;
 use crate::ids::{EventId, PublicKey, decode_hex};
@@ -30,44 +33,55 @@ pub struct Event {
     created_at: u64,
     kind: u16,
     tags_at: u32,
-    json: Bytes,
+    json: ByteString,
 }
 
-/// The fixed fields of an event, before it has bytes.
+/// The fixed fields that the author chose, before there are bytes.
+#[derive(Clone, Copy)]
 pub(crate) struct Fields {
     pub(crate) pubkey: PublicKey,
     pub(crate) created_at: u64,
     pub(crate) kind: u16,
-    pub(crate) sig: [u8; 64],
+}
+
+impl Fields {
+    /// The hash of these fields, `tags` and `content` (JSON both) as NIP-01 serialises them.
+    pub(crate) fn id(&self, tags: &[u8], content: &[u8]) -> EventId {
+        let mut sha = Sha256::new();
+        // Hashing does not fail.
+        let _ = write!(sha, r#"[0,"{}",{},{},"#, self.pubkey, self.created_at, self.kind);
+        for part in [tags, b",", content, b"]"] {
+            sha.update(part);
+        }
+        EventId::from_bytes(sha.finalize().into())
+    }
 }
 
 const ID_AT: usize = r#"{"id":""#.len();
 const PUBKEY_AT: usize = ID_AT + 64 + r#"","pubkey":""#.len();
 const CREATED_AT_AT: usize = PUBKEY_AT + 64 + r#"","created_at":"#.len();
 const SIG_FROM_END: usize = 128 + r#""}"#.len();
+/// What an event takes beside tags and content, whatever its numbers are.
+const FIXED_MAX: usize = CREATED_AT_AT + 20 + r#","kind":65535,"tags":,"content":,"sig":""#.len() + SIG_FROM_END;
 
 impl Event {
     /// Lays out canonical bytes; `tags` and `content` are canonical JSON already.
-    pub(crate) fn assemble(id: EventId, fields: &Fields, tags: &[u8], content: &[u8]) -> Self {
-        let mut json = Vec::with_capacity(360 + tags.len() + content.len());
-        let head = format!(
-            r#"{{"id":"{id}","pubkey":"{}","created_at":{},"kind":{},"tags":"#,
-            fields.pubkey, fields.created_at, fields.kind
-        );
-        json.extend_from_slice(head.as_bytes());
-        json.extend_from_slice(tags);
-        json.extend_from_slice(br#","content":"#);
-        json.extend_from_slice(content);
-        json.extend_from_slice(br#","sig":""#);
-        json.extend_from_slice(const_hex::encode(fields.sig).as_bytes());
-        json.extend_from_slice(br#""}"#);
-        let tags_at = u32::try_from(head.len()).expect("the head is some 230 bytes");
-        Self { id, pubkey: fields.pubkey, created_at: fields.created_at, kind: fields.kind, tags_at, json: json.into() }
+    pub(crate) fn assemble(id: EventId, fields: &Fields, tags: &str, content: &str, sig: &[u8; 64]) -> Self {
+        let mut json = String::with_capacity(FIXED_MAX + tags.len() + content.len());
+        let Fields { pubkey, created_at, kind } = *fields;
+        // Writing to a string does not fail.
+        let _ = write!(json, r#"{{"id":"{id}","pubkey":"{pubkey}","created_at":{created_at},"kind":{kind},"tags":"#);
+        let tags_at = u32::try_from(json.len()).expect("the head is some 230 bytes");
+        let mut hex = const_hex::Buffer::<64>::new();
+        for part in [tags, r#","content":"#, content, r#","sig":""#, hex.format(sig), r#""}"#] {
+            json.push_str(part);
+        }
+        Self { id, pubkey, created_at, kind, tags_at, json: json.into() }
     }
 
     /// An event from its canonical bytes, as kept by a store. Reads the fixed fields only; it does not check id or signature.
     pub fn from_canonical(json: Bytes) -> Result<Self, MalformedEvent> {
-        let text = std::str::from_utf8(&json).map_err(|_| MalformedEvent)?;
+        let text = ByteString::try_from(json).map_err(|_| MalformedEvent)?;
         let hex_at = |at: usize| text.get(at..at + 64).and_then(|hex| decode_hex(hex).ok()).ok_or(MalformedEvent);
         let id = EventId::from_bytes(hex_at(ID_AT)?);
         let pubkey = PublicKey::from_bytes(hex_at(PUBKEY_AT)?);
@@ -79,7 +93,7 @@ impl Event {
         }
         let tags_at = u32::try_from(text.len() - rest.len()).map_err(|_| MalformedEvent)?;
         let kind = u16::try_from(kind).map_err(|_| MalformedEvent)?;
-        Ok(Self { id, pubkey, created_at, kind, tags_at, json })
+        Ok(Self { id, pubkey, created_at, kind, tags_at, json: text })
     }
 
     /// SHA-256 of its serialisation.
@@ -104,12 +118,12 @@ impl Event {
 
     /// Its canonical bytes, shared.
     pub fn json(&self) -> &Bytes {
-        &self.json
+        self.json.as_bytes()
     }
 
     /// Its canonical text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.json).unwrap_or_default()
+        &self.json
     }
 
     /// Its signature's 64 bytes, not checked.

@@ -69,30 +69,27 @@ pub fn filter(data: &[u8]) {
 
 /// Reading an event's parts and putting them together again gives the same bytes.
 fn keeps_its_form(event: &Event) {
-    let mut tags = Vec::new();
+    let mut tags = String::new();
     for tag in event.tags() {
-        tags.extend_from_slice(if tags.is_empty() { b"[" } else { b",[" });
+        tags.push_str(if tags.is_empty() { "[" } else { ",[" });
         for (i, element) in tag.elements().enumerate() {
-            tags.extend_from_slice(if i > 0 { b"," } else { b"" });
+            tags.push_str(if i > 0 { "," } else { "" });
             push_json_string(&element, &mut tags);
         }
-        tags.push(b']');
+        tags.push(']');
     }
-    let mut content = Vec::new();
+    let mut content = String::new();
     push_json_string(&event.content().expect("content is a string"), &mut content);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("strings are UTF-8");
     let sig: String = event.signature().expect("a signature is hex").iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     });
     let again = format!(
-        r#"{{"id":"{}","pubkey":"{}","created_at":{},"kind":{},"tags":[{}],"content":{},"sig":"{sig}"}}"#,
+        r#"{{"id":"{}","pubkey":"{}","created_at":{},"kind":{},"tags":[{tags}],"content":{content},"sig":"{sig}"}}"#,
         event.id(),
         event.pubkey(),
         event.created_at(),
-        event.kind(),
-        text(tags),
-        text(content)
+        event.kind()
     );
     assert_eq!(event.as_str(), again);
     let reread = Event::from_canonical(event.json().clone()).expect("canonical bytes are an event");

@@ -9,7 +9,7 @@ pub struct HexError;
 
 /// Decodes exactly `N` bytes of lowercase hex; uppercase is refused because ids are compared as text elsewhere.
 pub(crate) fn decode_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
-    if text.len() != 2 * N || text.bytes().any(|b| b.is_ascii_uppercase()) {
+    if text.len() != 2 * N || text.bytes().fold(false, |upper, b| upper | b.is_ascii_uppercase()) {
         return Err(HexError);
     }
     let mut bytes = [0; N];
@@ -51,13 +51,13 @@ macro_rules! id_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.to_hex())
+                f.write_str(const_hex::Buffer::<32>::new().format(&self.0))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.to_hex())
+                write!(f, concat!(stringify!($name), "({})"), self)
             }
         }
     };

@@ -51,8 +51,8 @@ impl<'a> JsonStr<'a> {
     }
 
     /// Appends it, quoted, in canonical form, and says how many characters it stands for.
-    pub(crate) fn push_canonical(&self, out: &mut Vec<u8>) -> Result<usize, JsonError> {
-        out.push(b'"');
+    pub(crate) fn push_canonical(&self, out: &mut String) -> Result<usize, JsonError> {
+        out.push('"');
         let chars = if self.escaped {
             let mut chars = 0;
             self.for_each_char(|c| {
@@ -61,10 +61,10 @@ impl<'a> JsonStr<'a> {
             })?;
             chars
         } else {
-            out.extend_from_slice(self.raw.as_bytes());
+            out.push_str(self.raw);
             count_chars(self.raw)
         };
-        out.push(b'"');
+        out.push('"');
         Ok(chars)
     }
 
@@ -130,29 +130,41 @@ fn decode_unicode_escape(text: &str) -> Result<(char, usize), JsonError> {
 }
 
 /// The escapes of NIP-01; every other control character as JSON libraries write it (`\u00xx`), because raw ones are not JSON.
-fn push_canonical_char(c: char, out: &mut Vec<u8>) {
+fn push_canonical_char(c: char, out: &mut String) {
     match c {
-        '"' => out.extend_from_slice(b"\\\""),
-        '\\' => out.extend_from_slice(b"\\\\"),
-        '\n' => out.extend_from_slice(b"\\n"),
-        '\r' => out.extend_from_slice(b"\\r"),
-        '\t' => out.extend_from_slice(b"\\t"),
-        '\u{8}' => out.extend_from_slice(b"\\b"),
-        '\u{c}' => out.extend_from_slice(b"\\f"),
-        c if (c as u32) < 0x20 => {
-            const HEX: &[u8; 16] = b"0123456789abcdef";
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        c if is_control(c as u32) => {
+            const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
             let code = c as usize;
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[code >> 4], HEX[code & 15]]);
+            out.push_str("\\u00");
+            out.extend([HEX[code >> 4], HEX[code & 15]]);
         }
-        c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        c => out.push(c),
     }
 }
 
+/// What no JSON string may hold as it is (RFC 8259, section 7).
+fn is_control(code: impl Into<u32>) -> bool {
+    code.into() < 0x20
+}
+
 /// Appends `text` as a JSON string in the canonical form of NIP-01.
-pub fn push_json_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    text.chars().for_each(|c| push_canonical_char(c, out));
-    out.push(b'"');
+pub fn push_json_string(text: &str, out: &mut String) {
+    out.push('"');
+    // Every byte is looked at, which is quicker than to stop at the first: most texts have nothing to escape.
+    let is_plain = !text.bytes().fold(false, |escaped, b| escaped | is_control(b) | (b == b'"') | (b == b'\\'));
+    if is_plain {
+        out.push_str(text);
+    } else {
+        text.chars().for_each(|c| push_canonical_char(c, out));
+    }
+    out.push('"');
 }
 
 /// The brackets around a skipped value, innermost in the lowest bit: set for an object.
@@ -260,16 +272,19 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            match bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                Some(0..=0x1f) => return Err(JsonError::ControlCharacter(self.at)),
-                Some(_) => self.at += 1,
-                None => return Err(JsonError::End),
+            let rest = bytes.get(self.at..).ok_or(JsonError::End)?;
+            let length = memchr::memchr2(b'"', b'\\', rest).ok_or(JsonError::End)?;
+            self.at += length;
+            if rest[length] == b'"' {
+                break;
             }
+            escaped = true;
+            self.at += 2;
+        }
+        let token = &bytes[start..self.at];
+        if token.iter().fold(false, |control, b| control | is_control(*b)) {
+            let at = token.iter().position(|b| is_control(*b)).unwrap_or(0);
+            return Err(JsonError::ControlCharacter(start + at));
         }
         let raw = self.text.get(start..self.at).ok_or(JsonError::BadEscape)?;
         self.at += 1;
@@ -293,7 +308,7 @@ impl<'a> Scanner<'a> {
         if digits.is_empty() || leading_zero || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(JsonError::NotAnInteger(start));
         }
-        let magnitude = digits.parse().unwrap_or(i128::MAX);
+        let magnitude = digits.parse().map_or_else(|_| digits.parse().unwrap_or(i128::MAX), |n: u64| n.into());
         Ok(if token.starts_with('-') { -magnitude } else { magnitude })
     }
 
@@ -377,9 +392,9 @@ mod tests {
     use super::*;
 
     fn canonical(text: &str) -> Result<String, JsonError> {
-        let mut out = Vec::new();
+        let mut out = String::new();
         Scanner::new(text).string()?.push_canonical(&mut out)?;
-        Ok(String::from_utf8(out).expect("canonical strings are UTF-8"))
+        Ok(out)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Must not know: signatures (see `verify`), time, or which kinds are welcome.
 
-use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 use crate::event::{Event, Fields, MalformedEvent};
 use crate::ids::{EventId, HexError, PublicKey, decode_hex};
@@ -55,8 +55,8 @@ impl SubmittedEvent {
     /// For events that a store or a dump holds already: checks the id again.
     pub fn from_canonical(event: Event) -> Result<Self, InvalidEvent> {
         let (tags, content) = event.signed_parts().map_err(|MalformedEvent| JsonError::End)?;
-        let matches = id_matches(&event.id(), &event.pubkey(), event.created_at(), event.kind(), tags, content);
-        if matches { Ok(Self(event)) } else { Err(InvalidEvent::WrongId) }
+        let fields = Fields { pubkey: event.pubkey(), created_at: event.created_at(), kind: event.kind() };
+        if id_matches(&event.id(), &fields, tags, content) { Ok(Self(event)) } else { Err(InvalidEvent::WrongId) }
     }
 }
 
@@ -76,13 +76,17 @@ struct Draft {
     created_at: Option<u64>,
     kind: Option<u16>,
     sig: Option<[u8; 64]>,
-    tags: Vec<u8>,
-    content: Vec<u8>,
+    /// Where they are in `parts`.
+    tags: Option<Range<usize>>,
+    content: Option<Range<usize>>,
+    /// Tags and content in canonical form, as they come.
+    parts: String,
 }
 
 /// Parses the event object that comes next and leaves `scanner` behind it.
 pub(crate) fn scan_event(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<SubmittedEvent, InvalidEvent> {
-    let mut draft = Draft::default();
+    // Canonical form is at most as long.
+    let mut draft = Draft { parts: String::with_capacity(scanner.rest().len()), ..Draft::default() };
     scanner.expect(b'{')?;
     let mut more = !scanner.accept(b'}');
     while more {
@@ -101,11 +105,21 @@ impl Draft {
             "sig" => self.sig = Some(hex(scanner.string()?, "sig")?),
             "created_at" => self.created_at = Some(integer(scanner, "created_at", "0 to 2^63")?),
             "kind" => self.kind = Some(integer(scanner, "kind", "0 to 65535")?),
-            "tags" => self.tags = tags(scanner, limits)?,
-            "content" => self.content = content(scanner.string()?, limits)?,
+            "tags" => self.tags = Some(self.part(|parts| tags(scanner, limits, parts))?),
+            "content" => self.content = Some(self.part(|parts| content(scanner.string()?, limits, parts))?),
             _ => scanner.skip_value()?,
         }
         Ok(())
+    }
+
+    /// Where it is what `push` appends.
+    fn part(
+        &mut self,
+        push: impl FnOnce(&mut String) -> Result<(), InvalidEvent>,
+    ) -> Result<Range<usize>, InvalidEvent> {
+        let start = self.parts.len();
+        push(&mut self.parts)?;
+        Ok(start..self.parts.len())
     }
 
     fn finish(self) -> Result<SubmittedEvent, InvalidEvent> {
@@ -114,25 +128,15 @@ impl Draft {
             pubkey: self.pubkey.ok_or(InvalidEvent::Missing("pubkey"))?,
             created_at: self.created_at.ok_or(InvalidEvent::Missing("created_at"))?,
             kind: self.kind.ok_or(InvalidEvent::Missing("kind"))?,
-            sig: self.sig.ok_or(InvalidEvent::Missing("sig"))?,
         };
-        if self.tags.is_empty() {
-            return Err(InvalidEvent::Missing("tags"));
-        }
-        if self.content.is_empty() {
-            return Err(InvalidEvent::Missing("content"));
-        }
-        let (tags, content) = (utf8(&self.tags), utf8(&self.content));
-        if !id_matches(&id, &fields.pubkey, fields.created_at, fields.kind, tags, content) {
+        let sig = self.sig.ok_or(InvalidEvent::Missing("sig"))?;
+        let tags = &self.parts[self.tags.ok_or(InvalidEvent::Missing("tags"))?];
+        let content = &self.parts[self.content.ok_or(InvalidEvent::Missing("content"))?];
+        if !id_matches(&id, &fields, tags, content) {
             return Err(InvalidEvent::WrongId);
         }
-        Ok(SubmittedEvent(Event::assemble(id, &fields, &self.tags, &self.content)))
+        Ok(SubmittedEvent(Event::assemble(id, &fields, tags, content, &sig)))
     }
-}
-
-/// Canonical parts are made of `str` pieces, so this never falls back.
-fn utf8(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 fn hex<const N: usize>(text: JsonStr<'_>, field: &'static str) -> Result<[u8; N], InvalidEvent> {
@@ -152,16 +156,15 @@ fn integer<T: TryFrom<i64>>(
     T::try_from(number).map_err(|_| out_of_range)
 }
 
-fn content(text: JsonStr<'_>, limits: &Limits) -> Result<Vec<u8>, InvalidEvent> {
-    let mut out = Vec::new();
-    if text.push_canonical(&mut out)? > limits.content_chars_max {
+fn content(text: JsonStr<'_>, limits: &Limits, out: &mut String) -> Result<(), InvalidEvent> {
+    if text.push_canonical(out)? > limits.content_chars_max {
         return Err(InvalidEvent::ContentTooLong(limits.content_chars_max));
     }
-    Ok(out)
+    Ok(())
 }
 
-fn tags(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<Vec<u8>, InvalidEvent> {
-    let mut out = vec![b'['];
+fn tags(scanner: &mut Scanner<'_>, limits: &Limits, out: &mut String) -> Result<(), InvalidEvent> {
+    out.push('[');
     let mut count = 0;
     scanner.expect(b'[').map_err(|_| InvalidEvent::Tag)?;
     let mut more = !scanner.accept(b']');
@@ -170,17 +173,17 @@ fn tags(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<Vec<u8>, InvalidEv
         if count > limits.event_tags_max {
             return Err(InvalidEvent::TooManyTags(limits.event_tags_max));
         }
-        tag(scanner, &mut out)?;
+        tag(scanner, out)?;
         more = scanner.another(b']')?;
-        out.extend_from_slice(if more { b"," } else { b"" });
+        out.push_str(if more { "," } else { "" });
     }
-    out.push(b']');
-    Ok(out)
+    out.push(']');
+    Ok(())
 }
 
-fn tag(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Result<(), InvalidEvent> {
+fn tag(scanner: &mut Scanner<'_>, out: &mut String) -> Result<(), InvalidEvent> {
     scanner.expect(b'[').map_err(|_| InvalidEvent::Tag)?;
-    out.push(b'[');
+    out.push('[');
     loop {
         if scanner.peek() != Some(b'"') {
             return Err(InvalidEvent::Tag);
@@ -189,28 +192,20 @@ fn tag(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Result<(), InvalidEvent>
         if !scanner.another(b']')? {
             break;
         }
-        out.push(b',');
+        out.push(',');
     }
-    out.push(b']');
+    out.push(']');
     Ok(())
 }
 
 /// Whether `id` is the hash of the event, under either reading of NIP-01 for control characters that have no short escape:
 /// escaped as `\u00xx`, as every JSON library writes them, or verbatim, as the text says.
-fn id_matches(id: &EventId, pubkey: &PublicKey, created_at: u64, kind: u16, tags: &str, content: &str) -> bool {
-    let head = format!(r#"[0,"{pubkey}",{created_at},{kind},"#);
-    let hash = |tags: &[u8], content: &[u8]| {
-        let mut sha = Sha256::new();
-        for part in [head.as_bytes(), tags, b",", content, b"]"] {
-            sha.update(part);
-        }
-        EventId::from_bytes(sha.finalize().into())
-    };
-    if hash(tags.as_bytes(), content.as_bytes()) == *id {
+fn id_matches(id: &EventId, fields: &Fields, tags: &str, content: &str) -> bool {
+    if fields.id(tags.as_bytes(), content.as_bytes()) == *id {
         return true;
     }
     let has_long_escape = tags.contains("\\u00") || content.contains("\\u00");
-    has_long_escape && hash(&verbatim(tags), &verbatim(content)) == *id
+    has_long_escape && fields.id(&verbatim(tags), &verbatim(content)) == *id
 }
 
 /// Canonical JSON with `\u00xx` replaced by the bare control character.

@@ -5,26 +5,28 @@ use std::fmt::Write;
 use crate::hll::HyperLogLog;
 use crate::json::push_json_string;
 
+/// Room for a verb, an id and the brackets around them.
+const USUAL: usize = 96;
+
 fn message(verb: &str, strings: &[&str], tail: &str) -> String {
-    let mut out = Vec::with_capacity(64);
-    out.extend_from_slice(b"[\"");
-    out.extend_from_slice(verb.as_bytes());
-    out.push(b'"');
+    let mut out = String::with_capacity(USUAL + tail.len());
+    out.push_str("[\"");
+    out.push_str(verb);
+    out.push('"');
     for string in strings {
-        out.push(b',');
+        out.push(',');
         push_json_string(string, &mut out);
     }
-    out.extend_from_slice(tail.as_bytes());
-    String::from_utf8(out).unwrap_or_default()
+    out.push_str(tail);
+    out
 }
 
 /// `["OK",id,accepted,text]`. A refusal's text starts with its prefix.
 pub fn ok(id: &str, accepted: bool, text: &str) -> String {
-    let mut tail = Vec::with_capacity(text.len() + 10);
-    tail.extend_from_slice(if accepted { b",true," } else { b",false," });
-    push_json_string(text, &mut tail);
-    tail.push(b']');
-    message("OK", &[id], std::str::from_utf8(&tail).unwrap_or_default())
+    let mut out = message("OK", &[id], if accepted { ",true," } else { ",false," });
+    push_json_string(text, &mut out);
+    out.push(']');
+    out
 }
 
 /// The part of an EVENT message before the event: `["EVENT","sub",`. The event's canonical bytes and `]` follow.

@@ -5,10 +5,9 @@ use std::fmt;
 use secp256k1::{
     Keypair, Message, Secp256k1, SecretKey as RawSecretKey, SignOnly, VerifyOnly, XOnlyPublicKey, schnorr,
 };
-use sha2::{Digest, Sha256};
 
 use crate::event::{Event, Fields};
-use crate::ids::{EventId, PublicKey};
+use crate::ids::PublicKey;
 use crate::json::push_json_string;
 use crate::parse::SubmittedEvent;
 
@@ -128,19 +127,13 @@ impl SecretKey {
     /// Signs an event; `aux` is the fresh randomness that BIP-340 recommends.
     pub fn sign(&self, created_at: u64, kind: u16, tags: &[&[&str]], content: &str, aux: &[u8; 32]) -> VerifiedEvent {
         let tags = tags_json(tags);
-        let mut content_json = Vec::new();
+        let mut content_json = String::new();
         push_json_string(content, &mut content_json);
-        let pubkey = self.public_key();
-        let mut sha = Sha256::new();
-        sha.update(format!(r#"[0,"{pubkey}",{created_at},{kind},"#));
-        for part in [&tags[..], b",", &content_json, b"]"] {
-            sha.update(part);
-        }
-        let id = EventId::from_bytes(sha.finalize().into());
+        let fields = Fields { pubkey: self.public_key(), created_at, kind };
+        let id = fields.id(tags.as_bytes(), content_json.as_bytes());
         let message = Message::from_digest(*id.as_bytes());
         let sig = self.secp.sign_schnorr_with_aux_rand(message.as_ref(), &self.pair, aux).to_byte_array();
-        let fields = Fields { pubkey, created_at, kind, sig };
-        VerifiedEvent(Event::assemble(id, &fields, &tags, &content_json))
+        VerifiedEvent(Event::assemble(id, &fields, &tags, &content_json, &sig))
     }
 }
 
@@ -150,16 +143,16 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-fn tags_json(tags: &[&[&str]]) -> Vec<u8> {
-    let mut out = vec![b'['];
+fn tags_json(tags: &[&[&str]]) -> String {
+    let mut out = String::from("[");
     for (i, tag) in tags.iter().enumerate() {
-        out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
+        out.push_str(if i > 0 { ",[" } else { "[" });
         for (j, element) in tag.iter().enumerate() {
-            out.extend_from_slice(if j > 0 { b"," } else { b"" });
+            out.push_str(if j > 0 { "," } else { "" });
             push_json_string(element, &mut out);
         }
-        out.push(b']');
+        out.push(']');
     }
-    out.push(b']');
+    out.push(']');
     out
 }

@@ -29,9 +29,9 @@ const fn ceiling(stage: &'static str, allocations: f64) -> Ceiling {
 
 const CEILINGS: &[Ceiling] = &[
     ceiling("decode a frame", 1.0),
-    ceiling("parse, id hash included", 16.0),
-    ceiling("parse a reply with four tags", 20.0),
-    ceiling("id hash alone", 4.0),
+    ceiling("parse, id hash included", 3.0),
+    ceiling("parse a reply with four tags", 3.0),
+    ceiling("id hash alone", 0.0),
     ceiling("screen", 0.0),
     ceiling("look the id up", 0.0),
     ceiling("verify", 0.0),
@@ -42,7 +42,7 @@ const CEILINGS: &[Ceiling] = &[
     Ceiling { stage: "commit, batches of 1", allocations: 12.7, slack: 0.3 },
     ceiling("commit, batches of 16", 3.1),
     ceiling("commit, batches of 256", 2.15),
-    ceiling("ack: word, queue, encode", 5.0),
+    ceiling("ack: word, queue, encode", 3.0),
     ceiling("match, nobody listens", 1.0),
     ceiling("match, 20 000 listen to others", 1.0),
     // Queues are given back when they are empty.
