@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use redis::{Connection, RedisError};
+use redis::{ErrorKind, RedisError};
 use towpath_bus::{Bus, Listener, Message, Metrics, PodId, Unreachable};
 use towpath_runtime::{Clock, Thread};
 
 use crate::Server;
+use crate::sentinels::Sentinels;
+use crate::server::Link;
 
 /// A bus that takes longer is not there.
 const SEND_TIMEOUT: Duration = Duration::from_millis(500);
@@ -20,6 +22,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 const PING_AFTER: Duration = Duration::from_secs(2);
 /// How often the hearing end looks whether it is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often Sentinels are asked which server is the master.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 fn unreachable(error: &RedisError) -> Unreachable {
     Unreachable(error.to_string())
@@ -30,7 +34,7 @@ pub struct RedisBus {
     server: Server,
     topic: String,
     pod: PodId,
-    connection: Option<Connection>,
+    link: Option<Link>,
     /// Not tried again before.
     not_before: Option<Instant>,
     clock: Arc<dyn Clock>,
@@ -40,35 +44,36 @@ pub struct RedisBus {
 impl RedisBus {
     /// Sends to `topic` as `pod`. Connects when there is something to send.
     pub fn new(server: Server, topic: String, pod: PodId, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        Self { server, topic, pod, connection: None, not_before: None, clock, metrics }
+        Self { server, topic, pod, link: None, not_before: None, clock, metrics }
     }
 
-    fn connection(&mut self) -> Result<&mut Connection, Unreachable> {
-        if self.connection.is_none() {
+    fn link(&mut self) -> Result<&mut Link, Unreachable> {
+        if self.link.as_ref().is_none_or(|link| self.server.has_left(link.master.as_ref())) {
             let now = self.clock.instant();
             if self.not_before.is_some_and(|at| now < at) {
                 return Err(Unreachable("it was away a moment ago".into()));
             }
             self.not_before = Some(now + RETRY_PAUSE);
-            self.connection = Some(connect(&self.server).map_err(|error| unreachable(&error))?);
+            self.link = Some(connect(&self.server).map_err(|error| unreachable(&error))?);
         }
-        self.connection.as_mut().ok_or_else(|| Unreachable("there is no connection".into()))
+        self.link.as_mut().ok_or_else(|| Unreachable("there is no connection".into()))
     }
 }
 
-fn connect(server: &Server) -> Result<Connection, RedisError> {
-    let connection = server.connect()?;
-    connection.set_write_timeout(Some(SEND_TIMEOUT))?;
-    connection.set_read_timeout(Some(SEND_TIMEOUT))?;
-    Ok(connection)
+fn connect(server: &Server) -> Result<Link, RedisError> {
+    let link = server.link()?;
+    link.connection.set_write_timeout(Some(SEND_TIMEOUT))?;
+    link.connection.set_read_timeout(Some(SEND_TIMEOUT))?;
+    Ok(link)
 }
 
 impl Bus for RedisBus {
     fn send(&mut self, message: &Message) -> Result<(), Unreachable> {
         let bytes = message.to_bytes(&self.pod);
         let (topic, length) = (self.topic.clone(), bytes.len() as u64);
-        let sent = self.connection().and_then(|connection| {
-            redis::cmd("PUBLISH").arg(topic).arg(bytes).exec(connection).map_err(|error| unreachable(&error))
+        let sent = self.link().and_then(|link| {
+            let publish = redis::cmd("PUBLISH").arg(topic).arg(bytes).exec(&mut link.connection);
+            publish.map_err(|error| unreachable(&error))
         });
         match &sent {
             Ok(()) => {
@@ -77,17 +82,17 @@ impl Bus for RedisBus {
             }
             Err(_) => {
                 self.metrics.unsent.inc();
-                self.connection = None;
+                self.link = None;
             }
         }
         sent
     }
 }
 
-/// The hearing end of one pod: a thread of its own, until it is dropped.
+/// The hearing end of one pod: a thread of its own, until it is dropped; and one that asks the Sentinels, if there are any.
 pub struct RedisEar {
     stop: Arc<Stop>,
-    thread: Option<Thread>,
+    threads: Vec<Thread>,
 }
 
 #[derive(Default)]
@@ -121,9 +126,14 @@ impl RedisEar {
         metrics: Metrics,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(Stop::default());
+        let mut threads = Vec::new();
+        if server.sentinels().is_some() {
+            let (server, stop) = (server.clone(), Arc::clone(&stop));
+            threads.push(Thread::start("bus-sentinels", move || watch(&server, &stop))?);
+        }
         let ear = Ear { server, topic, pod, listener, clock, metrics, stop: Arc::clone(&stop) };
-        let thread = Some(Thread::start("bus", move || ear.run())?);
-        Ok(Self { stop, thread })
+        threads.push(Thread::start("bus", move || ear.run())?);
+        Ok(Self { stop, threads })
     }
 }
 
@@ -134,9 +144,17 @@ impl Drop for RedisEar {
             self.stop.stopping.store(true, Ordering::Release);
         }
         self.stop.stopped.notify_all();
-        if let Some(thread) = self.thread.take() {
-            thread.join();
+        self.threads.drain(..).for_each(Thread::join);
+    }
+}
+
+/// Keeps known who the master is. Where nobody can be asked, both ends stay where they are.
+fn watch(server: &Server, stop: &Stop) {
+    while !stop.is_stopping() {
+        if let Some(Err(error)) = server.sentinels().map(Sentinels::look) {
+            tracing::debug!(%error, "no Sentinel names the master");
         }
+        stop.wait(ASK_EVERY);
     }
 }
 
@@ -164,7 +182,7 @@ impl Ear {
 
     /// Until the connection is lost.
     fn listen(&self) -> Result<(), RedisError> {
-        let mut connection = connect(&self.server)?;
+        let Link { mut connection, master } = connect(&self.server)?;
         let mut topic = connection.as_pubsub();
         topic.subscribe(&self.topic)?;
         topic.set_read_timeout(Some(LOOK_EVERY))?;
@@ -174,6 +192,9 @@ impl Ear {
         self.listener.resumed();
         let mut last_heard = self.clock.instant();
         while !self.stop.is_stopping() {
+            if self.server.has_left(master.as_ref()) {
+                return Err(RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "another is the master now")));
+            }
             match topic.get_message() {
                 Ok(message) => {
                     last_heard = self.clock.instant();

@@ -7,17 +7,20 @@
 //! ```
 //! User and password are the server's; Sentinels are asked without. Certificates are always verified.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{
-    Client, Connection, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    RedisResult, TlsCertificates, Value,
+    Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult,
+    TlsCertificates,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::sentinels::{Address, Sentinels};
+
 /// For each server and each Sentinel that is asked.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a URL is none.
 #[derive(Debug, Clone)]
@@ -44,12 +47,12 @@ pub struct Server(Kind);
 #[derive(Clone)]
 enum Kind {
     One(Client),
-    Watched { sentinels: Vec<Client>, master: String, login: RedisConnectionInfo, trust: Trust },
+    Watched(Sentinels),
 }
 
 /// Whether TLS is spoken, and whose certificates count.
 #[derive(Clone)]
-enum Trust {
+pub(crate) enum Trust {
     Plain,
     /// The authorities that browsers trust.
     Public,
@@ -86,51 +89,46 @@ impl Server {
         // The library knows how a URL spells a password.
         let login =
             with_password(format!("redis://{login}@{master}").into_connection_info()?.redis_settings(), password);
-        Ok(Self(Kind::Watched { sentinels, master: master.to_owned(), login, trust }))
+        let (master, named) = (master.to_owned(), Arc::default());
+        Ok(Self(Kind::Watched(Sentinels { clients: sentinels, master, login, trust, named })))
     }
 
     /// Connects, within a bounded time.
     pub fn connect(&self) -> RedisResult<Connection> {
+        self.link().map(|link| link.connection)
+    }
+
+    /// The same, knowing where to.
+    pub(crate) fn link(&self) -> RedisResult<Link> {
         match &self.0 {
-            Kind::One(client) => client.get_connection_with_timeout(CONNECT_TIMEOUT),
-            Kind::Watched { sentinels, master, login, trust } => {
-                let mut failure = None;
-                for sentinel in sentinels {
-                    // One may be away, or not know yet what the others decided.
-                    match connect_by(sentinel, master, login, trust) {
-                        Ok(connection) => return Ok(connection),
-                        Err(error) => failure = Some(error),
-                    }
-                }
-                Err(failure.unwrap_or_else(|| no_master("there are no sentinels")))
+            Kind::One(client) => {
+                Ok(Link { connection: client.get_connection_with_timeout(CONNECT_TIMEOUT)?, master: None })
+            }
+            Kind::Watched(sentinels) => {
+                let (connection, master) = sentinels.connect()?;
+                Ok(Link { connection, master: Some(master) })
             }
         }
     }
+
+    /// Who is to be asked which server it is, if there is more than one.
+    pub(crate) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.0 {
+            Kind::One(_) => None,
+            Kind::Watched(sentinels) => Some(sentinels),
+        }
+    }
+
+    /// Whether `master`, to which a link leads, is the master no more, as far as is known.
+    pub(crate) fn has_left(&self, master: Option<&Address>) -> bool {
+        self.sentinels().zip(master).is_some_and(|(sentinels, master)| sentinels.have_left(master))
+    }
 }
 
-fn no_master(why: &'static str) -> RedisError {
-    RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, why))
-}
-
-/// To the master that `sentinel` names, if it is one.
-fn connect_by(sentinel: &Client, name: &str, login: &RedisConnectionInfo, trust: &Trust) -> RedisResult<Connection> {
-    let mut asked = sentinel.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-    asked.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-    let address: Option<(String, u16)> =
-        redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(name).query(&mut asked)?;
-    let (host, port) = address.ok_or_else(|| no_master("the sentinel does not know this master"))?;
-    let client = trust.client(trust.addr(host, port), login.clone())?;
-    let mut connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-    connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
-    if is_master(&mut connection)? { Ok(connection) } else { Err(no_master("the sentinel names a replica")) }
-}
-
-/// By the greeting, which every user may ask for; `ROLE` needs a permission.
-fn is_master(connection: &mut Connection) -> RedisResult<bool> {
-    let greeting: Vec<Value> = redis::cmd("HELLO").arg(2).query(connection)?;
-    let (pairs, _) = greeting.as_chunks::<2>();
-    let role = pairs.iter().find(|[name, _]| String::from_redis_value_ref(name).is_ok_and(|name| name == "role"));
-    Ok(role.is_some_and(|[_, role]| String::from_redis_value_ref(role).is_ok_and(|role| role == "master")))
+/// A connection, and the master it leads to if Sentinels named one.
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) master: Option<Address>,
 }
 
 impl Trust {
@@ -151,14 +149,14 @@ impl Trust {
         Ok(trust)
     }
 
-    fn addr(&self, host: String, port: u16) -> ConnectionAddr {
+    pub(crate) fn addr(&self, host: String, port: u16) -> ConnectionAddr {
         match self {
             Self::Plain => ConnectionAddr::Tcp(host, port),
             Self::Public | Self::Private(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
         }
     }
 
-    fn client(&self, addr: ConnectionAddr, login: RedisConnectionInfo) -> RedisResult<Client> {
+    pub(crate) fn client(&self, addr: ConnectionAddr, login: RedisConnectionInfo) -> RedisResult<Client> {
         let info = addr.into_connection_info()?.set_redis_settings(login);
         match self {
             Self::Plain | Self::Public => Client::open(info),
@@ -194,11 +192,11 @@ mod tests {
     }
 
     fn watched(url: &str) -> (Vec<String>, String, RedisConnectionInfo) {
-        let Kind::Watched { sentinels, master, login, .. } = Server::parse(url, Some("secret")).unwrap().0 else {
+        let Kind::Watched(sentinels) = Server::parse(url, Some("secret")).unwrap().0 else {
             panic!("{url} names sentinels")
         };
-        let hosts = sentinels.iter().map(|sentinel| sentinel.get_connection_info().addr().to_string());
-        (hosts.collect(), master, login)
+        let hosts = sentinels.clients.iter().map(|sentinel| sentinel.get_connection_info().addr().to_string());
+        (hosts.collect(), sentinels.master, sentinels.login)
     }
 
     #[test]

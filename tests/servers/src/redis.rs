@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
@@ -80,6 +80,11 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Makes a replica the master of nobody. The server that it followed is not told.
+    pub fn promote(&self) -> Result<()> {
+        order(self.plain_port, "REPLICAOF NO ONE")
+    }
+
     /// CPU time it took so far, in seconds.
     pub fn cpu_s(&self) -> f64 {
         self.process.as_ref().map_or(0.0, |process| process.cpu_s())
@@ -146,16 +151,29 @@ fn users() -> Vec<String> {
     .collect()
 }
 
-/// What a server or a sentinel answers to its operator's `INFO`.
-pub(crate) fn info(port: u16, section: &str) -> Result<String> {
+/// Has a server or a sentinel do what its operator says. Gives the first line of the answer, and where the rest comes from.
+fn ask(port: u16, what: &str) -> Result<(String, BufReader<TcpStream>)> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(ANSWER_MAX))?;
-    write!(connection, "AUTH {ADMIN} {ADMIN}\r\nINFO {section}\r\n")?;
+    write!(connection, "AUTH {ADMIN} {ADMIN}\r\n{what}\r\n")?;
     let (mut answers, mut line) = (BufReader::new(connection), String::new());
     // Sentinels know no users, and say so.
     answers.read_line(&mut line)?;
     line.clear();
     answers.read_line(&mut line)?;
+    Ok((line, answers))
+}
+
+/// The same, where the answer is `OK`.
+pub(crate) fn order(port: u16, what: &str) -> Result<()> {
+    let (answer, _) = ask(port, what)?;
+    ensure!(answer.starts_with("+OK"), "{what} is answered by {answer}");
+    Ok(())
+}
+
+/// What a server or a sentinel answers to its operator's `INFO`.
+pub(crate) fn info(port: u16, section: &str) -> Result<String> {
+    let (line, mut answers) = ask(port, &format!("INFO {section}"))?;
     let length = line.trim_end().strip_prefix('$').with_context(|| format!("INFO is answered by {line}"))?;
     let mut told = vec![0; length.parse()?];
     answers.read_exact(&mut told)?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::process::{Process, command, find, free_port, hand_over};
-use crate::redis::{ADMIN, Redis, Shown, Tls, info};
+use crate::redis::{ADMIN, Redis, Shown, Tls, info, order};
 
 /// A majority of this many decides.
 const COUNT: usize = 3;
@@ -51,6 +51,21 @@ impl Sentinels {
     pub fn hosts(&self) -> String {
         let hosts: Vec<String> = self.all.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
         hosts.join(",")
+    }
+
+    /// Has all of them call another guarded server the master. The one before is not told, as if it could not be reached.
+    pub fn point_to(&self, master: &Redis) -> Result<()> {
+        let (name, quorum) = (Self::MASTER, COUNT / 2 + 1);
+        for sentinel in &self.all {
+            for what in [
+                format!("SENTINEL REMOVE {name}"),
+                format!("SENTINEL MONITOR {name} 127.0.0.1 {} {quorum}", master.port()),
+                format!("SENTINEL SET {name} auth-user {ADMIN} auth-pass {ADMIN}"),
+            ] {
+                order(sentinel.plain_port, &what)?;
+            }
+        }
+        Ok(())
     }
 
     /// Kills the one that is asked first.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use towpath_bus::suite::Fixture;
-use towpath_bus::{Bus, Listener, PodId, bus_suite};
+use towpath_bus::suite::{Ear, Fixture};
+use towpath_bus::{Bus, Listener, Message, PodId, bus_suite};
 use towpath_bus_redis::Server;
 use towpath_servers::{Authority, Redis, Sentinels, Shown};
+use towpath_store::{Seq, StreamId};
 
 use crate::Pods;
 
 struct Watched {
     pods: Pods,
     master: Mutex<Redis>,
-    _replica: Redis,
+    replica: Redis,
     sentinels: Mutex<Sentinels>,
 }
 
@@ -29,7 +30,7 @@ impl Watched {
         let (user, hosts, name) = (Redis::USER, sentinels.hosts(), Sentinels::MASTER);
         let url = format!("{scheme}+sentinel://{user}@{hosts}/{name}{query}");
         let pods = Pods::on(Server::parse(&url, Some(Redis::PASSWORD)).expect("it is a URL"));
-        Self { pods, master: Mutex::new(master), _replica: replica, sentinels: Mutex::new(sentinels) }
+        Self { pods, master: Mutex::new(master), replica, sentinels: Mutex::new(sentinels) }
     }
 }
 
@@ -49,6 +50,33 @@ impl Fixture for Watched {
 }
 
 bus_suite!(Watched);
+
+/// A master that was given up and does not know it answers as before: what is said there reaches nobody who came later.
+#[test]
+fn both_ends_leave_a_server_that_is_the_master_no_more_though_it_answers() {
+    let bus = Watched::open();
+    let joined = |pod: u8| {
+        let ear = Arc::new(Ear::default());
+        (bus.join([pod; 16], Arc::clone(&ear) as Arc<dyn Listener>), ear)
+    };
+    let (mut early, early_ear) = joined(1);
+    early_ear.wait("the first master is heard", |_, resumed| resumed == 1);
+    early.send(&place(1)).expect("it is there");
+    bus.replica.promote().expect("it obeys");
+    bus.sentinels.lock().point_to(&bus.replica).expect("they obey");
+
+    early_ear.wait("the second master is heard", |_, resumed| resumed == 2);
+    let (mut late, late_ear) = joined(2);
+    late_ear.wait("it is heard by who came later", |_, resumed| resumed == 1);
+    late.send(&place(2)).expect("it is there");
+    early.send(&place(3)).expect("it is there");
+    early_ear.wait("what is said on the second", |heard, _| heard == [place(2)]);
+    late_ear.wait("what is said on the second", |heard, _| heard == [place(3)]);
+}
+
+fn place(last: u64) -> Message {
+    Message::Place { stream: StreamId(1), last: Seq(last) }
+}
 
 /// The same, where servers and Sentinels speak TLS.
 mod with_tls {
