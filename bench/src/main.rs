@@ -28,6 +28,8 @@ mod protocol;
 mod report;
 mod schedule;
 mod single;
+#[cfg(test)]
+mod stand_in;
 mod verdict;
 mod workload;
 

@@ -1,13 +1,11 @@
 //! Runs against a relay of a few lines that keeps its promises, or breaks one on purpose.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::{Shutdown, TcpStream};
 
 use super::*;
-use crate::frame;
 use crate::notes::Recipe;
+use crate::stand_in::{self, Play, say};
 
 /// Which promise to break, on the tenth event.
 #[derive(Clone, Copy, PartialEq)]
@@ -26,25 +24,18 @@ enum Fault {
     CannotCount,
 }
 
-#[derive(Default)]
 struct Relay {
+    fault: Fault,
     stored: HashMap<String, serde_json::Value>,
     subscribers: Vec<TcpStream>,
     published: usize,
     refused: usize,
 }
 
-fn say(stream: &TcpStream, text: &str) {
-    let mut bytes = Vec::new();
-    frame::append(&mut bytes, frame::TEXT, text.as_bytes(), None);
-    // A client that has left is no fault of the relay's.
-    let _ = (&*stream).write_all(&bytes);
-}
-
 impl Relay {
-    fn publish(&mut self, stream: &TcpStream, event: &serde_json::Value, fault: Fault) {
+    fn publish(&mut self, stream: &TcpStream, event: &serde_json::Value) {
         self.published += 1;
-        let fault = if self.published == 10 { fault } else { Fault::None };
+        let fault = if self.published == 10 { self.fault } else { Fault::None };
         let id = event["id"].as_str().expect("an id").to_owned();
         match fault {
             Fault::Ignore => return,
@@ -97,78 +88,35 @@ impl Relay {
         self.stored.values().filter(matches).collect()
     }
 
-    fn count(&self, stream: &TcpStream, subscription: &str, filter: &serde_json::Value, fault: Fault) {
-        if fault == Fault::CannotCount {
+    fn count(&self, stream: &TcpStream, subscription: &str, filter: &serde_json::Value) {
+        if self.fault == Fault::CannotCount {
             return say(stream, r#"["NOTICE","what is a COUNT?"]"#);
         }
         let count = self.matching(filter).len();
         say(stream, &format!(r#"["COUNT","{subscription}",{{"count":{count}}}]"#));
     }
+}
 
-    fn hear(&mut self, stream: &TcpStream, message: &serde_json::Value, fault: Fault) {
+impl Play for Relay {
+    fn turn_away(&mut self, is_metrics: bool) -> Option<String> {
+        let page = format!("towpath_refusals_total{{prefix=\"blocked\"}} {}\n", self.refused);
+        is_metrics
+            .then(|| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len()))
+    }
+
+    fn hear(&mut self, stream: &TcpStream, message: &[serde_json::Value]) {
         let subscription = message[1].as_str().unwrap_or_default();
         match message[0].as_str() {
-            Some("EVENT") => self.publish(stream, &message[1], fault),
+            Some("EVENT") => self.publish(stream, &message[1]),
             Some("REQ") => self.request(stream, subscription, &message[2]),
-            Some("COUNT") => self.count(stream, subscription, &message[2], fault),
+            Some("COUNT") => self.count(stream, subscription, &message[2]),
             _ => {}
         }
     }
 }
 
-/// Answers the request for a page, or shakes hands; true for the latter.
-fn greet(stream: &mut TcpStream, request: &[u8], relay: &Mutex<Relay>) -> bool {
-    assert!(request.ends_with(b"\r\n\r\n"), "the request comes in one piece");
-    let is_page = request.starts_with(b"GET /metrics ");
-    let answer = if is_page {
-        let refused = relay.lock().expect("no thread panicked").refused;
-        let page = format!("towpath_refusals_total{{prefix=\"blocked\"}} {refused}\n");
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len())
-    } else {
-        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n".to_owned()
-    };
-    stream.write_all(answer.as_bytes()).expect("greeted");
-    !is_page
-}
-
-fn serve(mut stream: TcpStream, relay: &Mutex<Relay>, fault: Fault) {
-    let mut inbox = Vec::new();
-    let mut chunk = [0; 65_536];
-    let mut is_greeted = false;
-    while let Ok(received @ 1..) = stream.read(&mut chunk) {
-        inbox.extend_from_slice(&chunk[..received]);
-        if !is_greeted {
-            if !greet(&mut stream, &inbox, relay) {
-                return;
-            }
-            inbox.clear();
-            is_greeted = true;
-        }
-        while let Some(found) = frame::first(&inbox).expect("sound frames") {
-            let mut payload = inbox[found.payload.clone()].to_vec();
-            frame::unmask(&mut payload, found.mask.expect("a client masks"));
-            inbox.drain(..found.payload.end);
-            if found.opcode == frame::CLOSE {
-                return;
-            }
-            let message: serde_json::Value = serde_json::from_slice(&payload).expect("JSON");
-            relay.lock().expect("no thread panicked").hear(&stream, &message, fault);
-        }
-    }
-}
-
 fn start(fault: Fault) -> Target {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let relay = Arc::new(Mutex::new(Relay::default()));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            stream.set_nodelay(true).expect("a TCP socket");
-            let relay = Arc::clone(&relay);
-            thread::spawn(move || serve(stream, &relay, fault));
-        }
-    });
-    Target::parse(&format!("ws://{address}"), false).expect("loopback")
+    stand_in::start(Relay { fault, stored: HashMap::new(), subscribers: Vec::new(), published: 0, refused: 0 })
 }
 
 /// A load, with nothing that depends on how fast this machine is.

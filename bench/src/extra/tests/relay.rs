@@ -1,14 +1,11 @@
 //! A relay of a few lines that stores, finds and delivers as it should, or errs in one way on purpose.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::net::TcpStream;
 
 use serde_json::Value;
 
 use crate::client::Target;
-use crate::frame;
+use crate::stand_in::{self, Play, say};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fault {
@@ -44,63 +41,17 @@ struct Relay {
 }
 
 pub(super) fn start(fault: Fault) -> Target {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let relay = Arc::new(Mutex::new(Relay { fault, stored: Vec::new(), live: Vec::new(), requests: 0, greeted: 0 }));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            stream.set_nodelay(true).expect("a TCP socket");
-            let relay = Arc::clone(&relay);
-            thread::spawn(move || serve(stream, &relay));
-        }
-    });
-    Target::parse(&format!("ws://{address}"), false).expect("loopback")
+    stand_in::start(Relay { fault, stored: Vec::new(), live: Vec::new(), requests: 0, greeted: 0 })
 }
 
-fn serve(mut stream: TcpStream, relay: &Mutex<Relay>) {
-    let mut inbox = Vec::new();
-    let mut chunk = [0; 65_536];
-    let mut is_greeted = false;
-    while let Ok(received @ 1..) = stream.read(&mut chunk) {
-        inbox.extend_from_slice(&chunk[..received]);
-        if !is_greeted {
-            if inbox.starts_with(b"GET /metrics ") {
-                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                return;
-            }
-            let is_welcome = relay.lock().expect("no thread panicked").greet();
-            let answer: &[u8] = if is_welcome {
-                b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-            } else {
-                b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
-            };
-            // A client that has left is no fault of the relay's.
-            if stream.write_all(answer).is_err() || !is_welcome {
-                return;
-            }
-            inbox.clear();
-            is_greeted = true;
+impl Play for Relay {
+    fn turn_away(&mut self, is_metrics: bool) -> Option<String> {
+        if is_metrics {
+            return Some("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned());
         }
-        while let Some(found) = frame::first(&inbox).expect("sound frames") {
-            let mut payload = inbox[found.payload.clone()].to_vec();
-            frame::unmask(&mut payload, found.mask.expect("a client masks"));
-            inbox.drain(..found.payload.end);
-            let message: Vec<Value> = serde_json::from_slice(&payload).expect("JSON");
-            relay.lock().expect("no thread panicked").hear(&stream, &message);
-        }
-    }
-}
-
-fn say(stream: &TcpStream, text: &str) {
-    let mut bytes = Vec::new();
-    frame::append(&mut bytes, frame::TEXT, text.as_bytes(), None);
-    let _ = (&*stream).write_all(&bytes);
-}
-
-impl Relay {
-    fn greet(&mut self) -> bool {
         self.greeted += 1;
-        self.fault != Fault::TurnAway || !(20..25).contains(&self.greeted)
+        let is_full = self.fault == Fault::TurnAway && (20..25).contains(&self.greeted);
+        is_full.then(|| "HTTP/1.1 503 Service Unavailable\r\n\r\n".to_owned())
     }
 
     fn hear(&mut self, stream: &TcpStream, message: &[Value]) {
@@ -110,7 +61,9 @@ impl Relay {
             _ => {}
         }
     }
+}
 
+impl Relay {
     fn publish(&mut self, stream: &TcpStream, event: &Value) {
         self.stored.push(event.clone());
         let accepted = self.fault != Fault::RefuseTenth || self.stored.len() != 10;
