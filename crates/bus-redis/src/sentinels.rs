@@ -1,7 +1,7 @@
 //! Sentinels: whoever they call the master, now.
 //!
 //! Owns: what they said last, which both ends of a pod share. A server that they gave up may go on answering whoever is connected to
-//! it, and what is said there does not reach the pods that came later.
+//! it, and what is said there does not reach the pods that came later. Must not know: what the connections are for.
 
 use std::sync::Arc;
 
@@ -36,9 +36,17 @@ impl Sentinels {
         Ok((connection, address))
     }
 
-    /// Finds out who is the master, without going there.
+    /// Finds out whether another is the master now.
     pub(crate) fn look(&self) -> RedisResult<()> {
-        let address = self.first(|sentinel| self.ask(sentinel))?;
+        let known = self.named.lock().clone();
+        let address = self.first(|sentinel| {
+            let address = self.ask(sentinel)?;
+            // Nothing is left for what a Sentinel says that is behind the others: a server that is gone, or no master.
+            if known.as_ref() != Some(&address) {
+                self.connect_to(&address)?;
+            }
+            Ok(address)
+        })?;
         *self.named.lock() = Some(address);
         Ok(())
     }
@@ -86,4 +94,32 @@ fn is_master(connection: &mut Connection) -> RedisResult<bool> {
     let (pairs, _) = greeting.as_chunks::<2>();
     let role = pairs.iter().find(|[name, _]| String::from_redis_value_ref(name).is_ok_and(|name| name == "role"));
     Ok(role.is_some_and(|[_, role]| String::from_redis_value_ref(role).is_ok_and(|role| role == "master")))
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_servers::{Redis, Sentinels as Watching};
+
+    use crate::Server;
+
+    #[test]
+    fn a_master_is_not_left_for_a_server_that_is_gone() {
+        let master = Redis::guarded(None).unwrap();
+        let _replica = master.replica(None).unwrap();
+        let watching = Watching::watch(&master, None).unwrap();
+        let url = format!("redis+sentinel://{}@{}/{}", Redis::USER, watching.hosts(), Watching::MASTER);
+        let server = Server::parse(&url, Some(Redis::PASSWORD)).unwrap();
+        let sentinels = server.sentinels().unwrap();
+        let (_, address) = sentinels.connect().unwrap();
+
+        let mut gone = Redis::guarded(None).unwrap();
+        gone.crash().unwrap();
+        watching.point_first_to(&gone).unwrap();
+        sentinels.look().unwrap();
+        assert!(!sentinels.have_left(&address), "the first Sentinel names a server that is gone");
+
+        gone.restart().unwrap();
+        sentinels.look().unwrap();
+        assert!(sentinels.have_left(&address), "it names one that answers");
+    }
 }

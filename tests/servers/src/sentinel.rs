@@ -55,17 +55,12 @@ impl Sentinels {
 
     /// Has all of them call another guarded server the master. The one before is not told, as if it could not be reached.
     pub fn point_to(&self, master: &Redis) -> Result<()> {
-        let (name, quorum) = (Self::MASTER, COUNT / 2 + 1);
-        for sentinel in &self.all {
-            for what in [
-                format!("SENTINEL REMOVE {name}"),
-                format!("SENTINEL MONITOR {name} 127.0.0.1 {} {quorum}", master.port()),
-                format!("SENTINEL SET {name} auth-user {ADMIN} auth-pass {ADMIN}"),
-            ] {
-                order(sentinel.plain_port, &what)?;
-            }
-        }
-        Ok(())
+        self.all.iter().try_for_each(|sentinel| sentinel.point_to(master))
+    }
+
+    /// Has only the one that is asked first do so, as if it had lost sight of the others.
+    pub fn point_first_to(&self, master: &Redis) -> Result<()> {
+        self.all.first().context("there are none")?.point_to(master)
     }
 
     /// Kills the one that is asked first.
@@ -96,5 +91,17 @@ impl Sentinel {
         let mut process = Process::start(serve)?;
         process.wait_until("a sentinel", || Process::listens(plain_port))?;
         Ok(Self { process: Some(process), port: tls.port.unwrap_or(plain_port), plain_port, _home: home })
+    }
+
+    fn point_to(&self, master: &Redis) -> Result<()> {
+        let (name, quorum) = (Sentinels::MASTER, COUNT / 2 + 1);
+        for what in [
+            format!("SENTINEL REMOVE {name}"),
+            format!("SENTINEL MONITOR {name} 127.0.0.1 {} {quorum}", master.port()),
+            format!("SENTINEL SET {name} auth-user {ADMIN} auth-pass {ADMIN}"),
+        ] {
+            order(self.plain_port, &what)?;
+        }
+        Ok(())
     }
 }
