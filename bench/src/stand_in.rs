@@ -37,8 +37,15 @@ pub(crate) fn start(relay: impl Play) -> Target {
 
 /// Sends a text. A client that has left is no fault of the relay's.
 pub(crate) fn say(stream: &TcpStream, text: &str) {
+    say_all(stream, &[text]);
+}
+
+/// Sends texts, so that they arrive together.
+pub(crate) fn say_all(stream: &TcpStream, texts: &[&str]) {
     let mut bytes = Vec::new();
-    frame::append(&mut bytes, frame::TEXT, text.as_bytes(), None);
+    for text in texts {
+        frame::append(&mut bytes, frame::TEXT, text.as_bytes(), None);
+    }
     let _ = (&*stream).write_all(&bytes);
 }
 

@@ -186,11 +186,14 @@ impl Asker<'_> {
                 }
                 ("EOSE", Some((request, (answer, _)))) => {
                     asked.answers[answer].finished = Some(clock.now());
+                    // What follows before the relay knows of the end is live, and no part of the answer.
+                    current[request] = None;
                     ended.push(request);
                 }
                 ("CLOSED", Some((request, _))) => {
                     asked.refused += 1;
                     asked.complaint.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+                    current[request] = None;
                     ended.push(request);
                 }
                 ("NOTICE" | "CLOSED", None) => {
@@ -200,7 +203,6 @@ impl Asker<'_> {
             }
         })?;
         for request in ended {
-            current[request] = None;
             outstanding[connection] = outstanding[connection].saturating_sub(1);
             // Leaves with the next question, in one write.
             pool.connections[connection].push(&requests[request].close);

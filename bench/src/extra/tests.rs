@@ -58,6 +58,13 @@ fn right_answers_are_figures_for_every_class_of_question() {
 }
 
 #[test]
+fn what_happens_behind_an_answer_is_no_part_of_it() {
+    let found = asked(Fault::Lively);
+    assert_eq!(outcome(&found, "query").complaint, None);
+    assert_eq!(outcome(&found, "query").figure("answers-wrong"), Some(0.0));
+}
+
+#[test]
 fn wrong_and_refused_answers_are_no_figures() {
     for (fault, reason) in [(Fault::Short, "wrong"), (Fault::Backwards, "wrong"), (Fault::RefuseFifth, "not answered")]
     {

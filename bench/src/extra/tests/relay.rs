@@ -5,11 +5,13 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::client::Target;
-use crate::stand_in::{self, Play, say};
+use crate::stand_in::{self, Play, say, say_all};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fault {
     None,
+    /// None: an event happens behind every answer, and comes with its end.
+    Lively,
     /// Every answer lacks its last event.
     Short,
     /// Every answer is oldest first.
@@ -93,7 +95,11 @@ impl Relay {
         for event in found {
             say(stream, &format!(r#"["EVENT","{subscription}",{event}]"#));
         }
-        say(stream, &format!(r#"["EOSE","{subscription}"]"#));
+        let end = format!(r#"["EOSE","{subscription}"]"#);
+        match self.stored.first().filter(|_| self.fault == Fault::Lively) {
+            Some(event) => say_all(stream, &[&end, &format!(r#"["EVENT","{subscription}",{event}]"#)]),
+            None => say(stream, &end),
+        }
         let stream = stream.try_clone().expect("a second handle");
         self.live.push(Live { stream, subscription: subscription.to_owned(), filters: filters.to_vec() });
     }
