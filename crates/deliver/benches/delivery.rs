@@ -165,7 +165,7 @@ fn flush_events(bencher: Bencher<'_, '_>, frames: usize) {
     let filled = || {
         let outbox = world.outbox();
         let subscription = Subscription::new("feed".into(), Vec::new(), world.reader.clone(), Arc::clone(&outbox));
-        outbox.push_stored(&Arc::new(subscription), std::iter::repeat_n(note.clone(), frames));
+        outbox.queue_stored(&Arc::new(subscription), std::iter::repeat_n(note.clone(), frames));
         outbox
     };
     bencher.counter(ItemsCount::new(frames)).with_inputs(filled).bench_local_refs(|outbox| {

@@ -227,12 +227,16 @@ impl Outbox {
 
     /// Queues a message behind everything queued so far.
     pub fn push_ordered(&self, text: String) {
+        self.queue_ordered(text);
+        self.wake();
+    }
+
+    /// As [`Outbox::push_ordered`], but nobody is told.
+    pub(crate) fn queue_ordered(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
             queues.count_text(&text);
             queues.ordered.push_back(Item::Text(text));
-            drop(queues);
-            self.wake();
         }
     }
 
@@ -269,13 +273,12 @@ impl Outbox {
         queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, committed });
     }
 
-    /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before.
-    pub fn push_stored(&self, subscription: &Arc<Subscription>, events: impl Iterator<Item = Event>) {
+    /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before. Nobody is told: [`Outbox::wake`] or
+    /// [`Outbox::send_now`] must follow.
+    pub fn queue_stored(&self, subscription: &Arc<Subscription>, events: impl Iterator<Item = Event>) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
             events.for_each(|event| self.queue_event(&mut queues, subscription, event, None));
-            drop(queues);
-            self.wake();
         }
     }
 

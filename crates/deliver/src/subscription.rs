@@ -16,6 +16,9 @@ use towpath_store::{Cursor, Seq, StreamId};
 
 use crate::outbox::Outbox;
 
+/// About how much of an answer is sent by whoever found it. What a socket takes at once, which is most answers, needs no other thread.
+const ANSWER_BYTES: usize = 64 * 1024;
+
 /// On whose behalf events are read. Keys proven later count at once.
 #[derive(Debug, Clone)]
 pub struct Reader {
@@ -143,18 +146,20 @@ impl Subscription {
         }
     }
 
-    /// The scan is done: sends EOSE, then what was held and is not covered by the scan's `cursor`; then events go straight out.
-    /// False if there was no room.
+    /// The scan is done: EOSE goes behind what it found, and what was held and is not covered by the scan's `cursor` behind that; then
+    /// events go straight out. The calling thread sends it as far as the socket takes it. False if there was no room.
     pub fn go_live(self: &Arc<Self>, cursor: &Cursor, eose: String) -> bool {
         let mut phase = self.phase.lock();
         if self.is_closed() {
             return true;
         }
-        self.outbox.push_ordered(eose);
+        self.outbox.queue_ordered(eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
         let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.place));
         let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.committed).is_ok());
-        self.outbox.wake();
+        // Delivery must not wait for a socket.
+        drop(phase);
+        self.outbox.send_now(ANSWER_BYTES);
         fits
     }
 

@@ -68,7 +68,7 @@ async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
 async fn answers_overtake_events_and_ordered_messages_do_not() {
     let outbox = outbox(4096);
     let notes = subscription("s", &["{}"], &outbox);
-    outbox.push_stored(&notes, [event(1, 1, &[], "one")].into_iter());
+    outbox.queue_stored(&notes, [event(1, 1, &[], "one")].into_iter());
     outbox.push_ordered("EOSE".into());
     outbox.push_urgent("OK".into());
     assert_eq!(sent(&outbox).await, ["OK", "s one", "EOSE"]);

@@ -1,29 +1,34 @@
 //! Stored events for a REQ or COUNT, read in slices by a bounded number of readers.
 //!
-//! A slice ends when its time is over and its reader goes to the back of the line, so a scan of everything never delays a scan
-//! of a few. Between slices nothing is held, so a slow client costs the store nothing.
+//! A slice ends when its time is over and its scan goes to the back of the line, so a scan of everything never delays a scan
+//! of a few. Between slices nothing is held, so a slow client costs the store nothing. What is done with a slice is done by the reader
+//! that read it: another thread would have to be woken for it, which costs more than most answers.
 //!
-//! Owns: the read slots and the size of a slice. Must not know: which store it is, who the client is, how results are sent.
+//! Owns: the readers, which are threads, and the size of a slice. Must not know: which store it is, who the client is, how results are
+//! sent.
 
 mod limits;
 #[cfg(test)]
 mod tests;
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use towpath_protocol::HyperLogLog;
-use towpath_runtime::Clock;
+use towpath_runtime::{Clock, TaskGroup, Workers};
 use towpath_store::{Budget, Count, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
 pub use limits::{QueryLimits, visible_at, with_limits};
 
-/// Reads for one relay. Clones share the slots.
+/// Reads for one relay. Clones share the readers.
 #[derive(Clone)]
 pub struct Queries {
     store: Arc<dyn EventStore>,
-    slots: Arc<Semaphore>,
+    readers: Arc<Workers>,
     slice: Slice,
     clock: Arc<dyn Clock>,
 }
@@ -40,17 +45,31 @@ pub struct Slice {
 }
 
 impl Queries {
-    /// At most `parallel` slices are read at once.
-    pub fn new(store: Arc<dyn EventStore>, parallel: usize, slice: Slice, clock: Arc<dyn Clock>) -> Self {
-        Self { store, slots: Arc::new(Semaphore::new(parallel.max(1))), slice, clock }
+    /// Starts the readers: at most `parallel` slices are read at once. `waiting` is how many more could be.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        parallel: usize,
+        slice: Slice,
+        clock: Arc<dyn Clock>,
+        waiting: Gauge,
+    ) -> io::Result<Self> {
+        Ok(Self { store, readers: Arc::new(Workers::start("reader", parallel, waiting)?), slice, clock })
+    }
+
+    /// Runs `task` as part of `group` on the readers, where it may read slices.
+    pub fn spawn(&self, group: &TaskGroup, task: impl Future<Output = ()> + Send + 'static) {
+        self.readers.spawn(group, task);
     }
 
     /// Opens a scan.
     pub fn open(&self, query: Query) -> Result<Reading, Error> {
-        Ok(Reading { queries: self.clone(), scan: Some(self.store.scan(query)?), cursor: Cursor::start() })
+        let scan = self.store.scan(query)?;
+        let (slice, clock) = (self.slice, Arc::clone(&self.clock));
+        Ok(Reading { slice, clock, scan: Some(scan), has_begun: false, cursor: Cursor::start() })
     }
 
     /// Counts what a query matches, with the HyperLogLog of its authors if `hll_offset` is given. Every slice takes one of `turns`.
+    /// Blocks its thread, as [`Reading::next`].
     pub async fn count(
         &self,
         query: Query,
@@ -61,16 +80,9 @@ impl Queries {
         let mut turn = turns.acquire().await;
         let mut reading = self.open(query)?;
         loop {
-            let (count, progress) = reading
-                .slice(move |scan, budget| {
-                    let progress = scan.count(budget, &mut total)?;
-                    Ok((total, progress))
-                })
-                .await?;
-            if let Progress::Done(_) = progress {
-                return Ok((count.events, count.authors));
+            if let Progress::Done(_) = reading.slice(|scan, budget| scan.count(budget, &mut total)).await? {
+                return Ok((total.events, total.authors));
             }
-            total = count;
             drop(turn);
             turn = turns.acquire().await;
         }
@@ -79,21 +91,22 @@ impl Queries {
 
 /// A scan in progress.
 pub struct Reading {
-    queries: Queries,
+    slice: Slice,
+    clock: Arc<dyn Clock>,
+    /// `None` if it is over, or failed.
     scan: Option<Box<dyn Scan>>,
+    has_begun: bool,
     cursor: Cursor,
 }
 
 impl Reading {
-    /// Waits for a slot and reads the next slice. Not cancel-safe: a dropped call loses the scan. A scan that ended, failed or
-    /// was lost has no next slice, which is an error: an empty one would read as if there were nothing more to find.
+    /// Reads the next slice, after everybody who is in line if it is not the first. Blocks its thread for as long as a slice may take:
+    /// only for tasks of [`Queries::spawn`]. Cancel-safe. A scan that ended or failed has no next slice, which is an error: an empty one
+    /// would read as if there were nothing more to find.
     pub async fn next(&mut self) -> Result<(Vec<Stored>, Progress), Error> {
-        let read = |scan: &mut dyn Scan, budget: Budget<'_>| {
-            let mut events = Vec::new();
-            let progress = scan.next(budget, &mut events)?;
-            Ok((events, progress))
-        };
-        self.slice(read).await
+        let mut events = Vec::new();
+        let progress = self.slice(|scan, budget| scan.next(budget, &mut events)).await?;
+        Ok((events, progress))
     }
 
     /// What all that was read is covered by; known after the first slice.
@@ -101,28 +114,25 @@ impl Reading {
         &self.cursor
     }
 
-    /// Has `read` do one slice, off the runtime's workers.
-    async fn slice<T: Send + 'static>(
+    async fn slice(
         &mut self,
-        read: impl FnOnce(&mut dyn Scan, Budget<'_>) -> Result<(T, Progress), Error> + Send + 'static,
-    ) -> Result<(T, Progress), Error> {
+        read: impl FnOnce(&mut dyn Scan, Budget<'_>) -> Result<Progress, Error>,
+    ) -> Result<Progress, Error> {
+        if self.has_begun {
+            tokio::task::yield_now().await;
+        }
+        self.has_begun = true;
         let Some(mut scan) = self.scan.take() else { return Err(Error::Closed("this scan is over".to_owned())) };
-        let closed = |_| Error::Closed("the relay is stopping".to_owned());
-        let slot = Arc::clone(&self.queries.slots).acquire_owned().await.map_err(closed)?;
-        let (slice, clock) = (self.queries.slice, Arc::clone(&self.queries.clock));
-        let step = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            let deadline = clock.instant() + slice.time_max;
-            let spent = || clock.instant() >= deadline;
-            let budget = Budget { events_max: slice.events_max, bytes_max: slice.bytes_max, spent: &spent };
-            let (found, progress) = read(scan.as_mut(), budget)?;
-            Ok((scan, found, progress))
-        });
-        let (scan, found, progress) = step.await.map_err(|panic| Error::Closed(panic.to_string()))??;
+        let deadline = self.clock.instant() + self.slice.time_max;
+        let spent = || self.clock.instant() >= deadline;
+        let budget = Budget { events_max: self.slice.events_max, bytes_max: self.slice.bytes_max, spent: &spent };
+        // Whoever asked must hear of it, which a task that ended cannot see to.
+        let read = catch_unwind(AssertUnwindSafe(|| read(scan.as_mut(), budget)));
+        let progress = read.unwrap_or_else(|_| Err(Error::Closed("a scan panicked".to_owned())))?;
         self.cursor.clone_from(scan.cursor());
         if progress == Progress::More {
             self.scan = Some(scan);
         }
-        Ok((found, progress))
+        Ok(progress)
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::Semaphore;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{Semaphore, oneshot};
 use towpath_policy::{Policy, Source, plan};
 use towpath_protocol::{Event, HyperLogLog, SecretKey, wire};
-use towpath_runtime::{ManualClock, Thread};
+use towpath_runtime::{ManualClock, TaskGroup, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Budget, Completeness, Count, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
@@ -152,7 +153,7 @@ fn slices_of(events_max: usize) -> Slice {
 
 fn queries(store: &Arc<WatchedStore>, parallel: usize, slice: Slice) -> Queries {
     let clock = Arc::new(ManualClock::at(NOW_S * 1000));
-    Queries::new(Arc::clone(store) as Arc<dyn EventStore>, parallel, slice, clock)
+    Queries::new(Arc::clone(store) as Arc<dyn EventStore>, parallel, slice, clock, Gauge::default()).unwrap()
 }
 
 fn query(store: &WatchedStore, filters: &[&str]) -> Query {
@@ -176,46 +177,43 @@ async fn read(mut reading: Reading) -> Result<(Vec<usize>, Completeness), Error>
     }
 }
 
-/// Lets `future` go as far as it can now.
-async fn start<T>(future: &mut (impl Future<Output = T> + Unpin)) {
-    tokio::select! {
-        biased;
-        _ = future => panic!("it should have to wait"),
-        () = std::future::ready(()) => {}
-    }
+/// Starts `task` on the readers; gives what comes of it.
+fn start<T: Send + 'static>(
+    queries: &Queries,
+    group: &TaskGroup,
+    task: impl Future<Output = T> + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (result, receiver) = oneshot::channel();
+    queries.spawn(group, async move {
+        let _ = result.send(task.await);
+    });
+    receiver
 }
 
 #[tokio::test]
 async fn a_scan_of_everything_does_not_delay_a_small_one_opened_later() {
     let store = WatchedStore::with_notes(100, 1);
-    let queries = queries(&store, 1, slices_of(5));
-    let mut everything = queries.open(query(&store, &["{}"])).unwrap();
-    assert_eq!(everything.next().await.unwrap().1, Progress::More);
+    let (queries, group) = (queries(&store, 1, slices_of(5)), TaskGroup::new());
+    let scan = |filter| start(&queries, &group, read(queries.open(query(&store, &[filter])).unwrap()));
     store.shut();
-    let mut everything = Box::pin(read(everything));
-    start(&mut everything).await;
+    let everything = scan("{}");
     store.reading(1);
-    let small = || Box::pin(read(queries.open(query(&store, &[r#"{"limit":3}"#])).unwrap()));
-    let (mut one, mut two, mut three) = (small(), small(), small());
-    for small in [&mut one, &mut two, &mut three] {
-        start(small).await;
-    }
+    let small = [(); 3].map(|()| scan(r#"{"limit":3}"#));
     store.open();
-    let (everything, one, two, three) = tokio::join!(everything, one, two, three);
-    for small in [one, two, three] {
-        assert_eq!(small.unwrap(), (vec![3], Completeness::Limited));
+    for small in small {
+        assert_eq!(small.await.unwrap().unwrap(), (vec![3], Completeness::Limited));
     }
-    let (rest, completeness) = everything.unwrap();
-    assert_eq!((rest.iter().sum::<usize>(), completeness), (95, Completeness::All));
+    let (all, completeness) = everything.await.unwrap().unwrap();
+    assert_eq!((all.iter().sum::<usize>(), completeness), (100, Completeness::All));
     let slices = store.slices();
-    assert_eq!(slices[..5], [0, 0, 1, 2, 3], "they wait for the slice in progress, not for the scan: {slices:?}");
+    assert_eq!(slices[..5], [0, 1, 2, 3, 0], "they wait for the slice in progress, not for the scan: {slices:?}");
 }
 
 #[tokio::test]
-async fn no_more_slices_are_read_at_once_than_there_are_slots() {
+async fn no_more_slices_are_read_at_once_than_there_are_readers() {
     for (parallel, expected) in [(0, 1), (1, 1), (3, 3)] {
         let store = WatchedStore::with_notes(4, 1);
-        let queries = queries(&store, parallel, slices_of(1));
+        let (queries, group) = (queries(&store, parallel, slices_of(1)), TaskGroup::new());
         store.shut();
         let observed = Arc::clone(&store);
         let opener = Thread::start("opener", move || {
@@ -223,36 +221,36 @@ async fn no_more_slices_are_read_at_once_than_there_are_slots() {
             observed.open();
         })
         .unwrap();
-        let all = || queries.count(query(&store, &["{}"]), None, &TURNS);
-        let counts: [_; 5] = tokio::join!(all(), all(), all(), all(), all()).into();
+        let counts = [(); 5].map(|()| {
+            let (queries, query) = (queries.clone(), query(&store, &["{}"]));
+            start(&queries.clone(), &group, async move { queries.count(query, None, &TURNS).await })
+        });
         opener.join();
-        assert!(counts.into_iter().all(|count| count.unwrap().0 == 4));
-        assert_eq!(store.shared.state.lock().reading_max, expected, "{parallel} slots");
+        for count in counts {
+            assert_eq!(count.await.unwrap().unwrap().0, 4);
+        }
+        assert_eq!(store.shared.state.lock().reading_max, expected, "{parallel} readers");
     }
 }
 
 #[tokio::test]
-async fn a_reading_that_is_dropped_frees_its_slot() {
+async fn who_has_gone_is_not_served_and_keeps_nobody_waiting() {
     let store = WatchedStore::with_notes(4, 1);
-    let queries = queries(&store, 1, slices_of(1));
-    let open = || queries.open(query(&store, &["{}"])).unwrap();
+    let (queries, gone, here) = (queries(&store, 1, slices_of(1)), TaskGroup::new(), TaskGroup::new());
+    let scan = |group| start(&queries, group, read(queries.open(query(&store, &["{}"])).unwrap()));
     store.shut();
-    let (mut in_progress, mut in_line, last) = (open(), open(), open());
-    {
-        let mut reading = Box::pin(in_progress.next());
-        start(&mut reading).await;
-        store.reading(1);
-        let mut waiting = Box::pin(in_line.next());
-        start(&mut waiting).await;
-    }
-    drop((in_progress, in_line));
-    let mut last = Box::pin(read(last));
-    start(&mut last).await;
-    assert_eq!(store.slices(), [0], "the slice in progress keeps the slot to its end");
+    let in_progress = scan(&gone);
+    store.reading(1);
+    let in_line = scan(&gone);
+    gone.stop();
+    let last = scan(&here);
+    assert_eq!(store.slices(), [0], "the slice in progress keeps its reader to its end");
     store.open();
-    let read = tokio::time::timeout(PATIENCE, last).await.expect("the slot is free again").unwrap();
-    assert_eq!(read.1, Completeness::All);
-    assert!(!store.slices().contains(&1), "whoever left the line is not served");
+    let last = tokio::time::timeout(PATIENCE, last).await.expect("the reader is free again").unwrap();
+    assert_eq!(last.unwrap().1, Completeness::All);
+    assert!(in_progress.await.is_err() && in_line.await.is_err());
+    let slices = store.slices();
+    assert!(slices[1..].iter().all(|scan| *scan == 2), "neither the rest of one nor the other: {slices:?}");
 }
 
 #[tokio::test]
@@ -272,7 +270,7 @@ async fn a_result_cut_short_is_an_error_and_never_complete() {
             store.shared.state.lock().mishaps.insert(next + slice, mishap);
             assert!(queries.count(query(&store, &["{}"]), None, &TURNS).await.is_err(), "a part is no count");
             let count = tokio::time::timeout(PATIENCE, queries.count(query(&store, &["{}"]), None, &TURNS)).await;
-            assert_eq!(count.expect("the slot is free again").unwrap().0, 8);
+            assert_eq!(count.expect("the turn is free again").unwrap().0, 8);
         }
     }
 }
@@ -300,7 +298,8 @@ async fn a_slice_ends_with_its_events_its_bytes_or_its_time() {
     ];
     for (what, slice, expected) in cases {
         let clock = Arc::new(ManualClock::at(NOW_S * 1000));
-        let queries = Queries::new(Arc::clone(&store) as Arc<dyn EventStore>, 1, slice, Arc::clone(&clock) as _);
+        let (store_of, clock_of) = (Arc::clone(&store), Arc::clone(&clock));
+        let queries = Queries::new(store_of, 1, slice, clock_of, Gauge::default()).unwrap();
         let visible = move |_: &Event| {
             clock.advance(ms(1));
             true

@@ -226,7 +226,7 @@ impl Inbound {
         }
         self.subscriptions.insert(subscription.id().clone(), Arc::clone(&subscription));
         let (node, scans) = (Arc::clone(&self.node), self.scans.clone());
-        self.tasks.spawn(async move {
+        self.node.queries.spawn(&self.tasks, async move {
             let _pending = pending;
             if let Err(error) = scans.stored_then_live(&node, &subscription, received).await {
                 tracing::error!(%error, "a scan failed");
@@ -256,10 +256,13 @@ impl Inbound {
         let Some(pending) = self.scans.admit().await else { return };
         let (node, scans, outbox, reader) =
             (Arc::clone(&self.node), self.scans.clone(), Arc::clone(&self.outbox), self.reader());
-        self.tasks.spawn(async move {
+        self.node.queries.spawn(&self.tasks, async move {
             let _pending = pending;
             match scans.count(&node, &filters, reader).await {
-                Ok((count, hll)) => outbox.push_urgent(relay_message::count(id.as_str(), count, hll.as_ref())),
+                Ok((count, hll)) => {
+                    outbox.queue_urgent(relay_message::count(id.as_str(), count, hll.as_ref()));
+                    outbox.send_now(ANSWER_BYTES);
+                }
                 Err(error) => outbox.push_ordered(relay_message::closed(id.as_str(), wording::store_error(&error))),
             }
         });

@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     pub(crate) parse: Histogram,
     /// From a REQ to its EOSE.
     pub(crate) stored: Histogram,
+    /// Slices of scans that could be read, had they a reader.
+    pub(crate) scans_waiting: Gauge,
     refusals: Family<Reason, Counter>,
     events: Gauge,
     log_bytes: Gauge,
@@ -49,6 +51,7 @@ impl Metrics {
             followers: towpath_followers::Metrics::default(),
             parse: latency_histogram(),
             stored: latency_histogram(),
+            scans_waiting: Gauge::default(),
             refusals: Family::default(),
             events: Gauge::default(),
             log_bytes: Gauge::default(),
@@ -65,6 +68,7 @@ impl Metrics {
         metrics.followers.register(registry);
         registry.register("parse_seconds", "Parsing one message", metrics.parse.clone());
         registry.register("query_stored_seconds", "From a REQ to its EOSE", metrics.stored.clone());
+        registry.register("query_waiting", "Scans that wait for a reader", metrics.scans_waiting.clone());
         registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());
         registry.register("store_events", "Events stored", metrics.events.clone());
         registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());

@@ -79,10 +79,11 @@ impl Scans {
                 }
             };
             let (events, progress) = reading.next().await?;
-            subscription.outbox().push_stored(subscription, events.into_iter().map(|stored| stored.event));
+            subscription.outbox().queue_stored(subscription, events.into_iter().map(|stored| stored.event));
             if let Progress::Done(completeness) = progress {
                 return Ok(Some((completeness, reading.cursor().clone())));
             }
+            subscription.outbox().wake();
         }
     }
 

@@ -108,7 +108,8 @@ fn wire(
         metrics.ingest.clone(),
     )?;
     let parallel = config.queues.scan_parallel.map_or_else(build::cores, usize::from);
-    let queries = Queries::new(Arc::clone(&store), parallel, build::slice(&config), Arc::clone(&clock));
+    let (slice, waiting) = (build::slice(&config), metrics.scans_waiting.clone());
+    let queries = Queries::new(Arc::clone(&store), parallel, slice, Arc::clone(&clock), waiting)?;
     let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
     let (secret, notes) = (identity.secret().clone(), build::note_signer(&config.audit)?);
     let checkpoints = Checkpoints::resume(secret, notes, &*store, Arc::clone(&clock))?;

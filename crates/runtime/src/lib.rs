@@ -9,6 +9,7 @@ mod metrics;
 mod random;
 mod rate;
 mod tasks;
+mod workers;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use live::Live;
@@ -16,3 +17,4 @@ pub use metrics::latency_histogram;
 pub use random::Random;
 pub use rate::{Rate, RateLimiter};
 pub use tasks::{TaskGroup, Thread};
+pub use workers::Workers;

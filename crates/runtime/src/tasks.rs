@@ -27,13 +27,21 @@ impl TaskGroup {
 
     /// Runs `task` until it ends or the group stops, whichever is first; at a stop it is dropped at its next `await`.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        #[expect(clippy::disallowed_methods, reason = "the one place that spawns on the runtime")]
+        tokio::spawn(self.own(task));
+    }
+
+    /// `task` as one of the group, for whoever runs it.
+    pub(crate) fn own(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let stop = self.stop.clone();
         // What waits around it would keep its size three times over, once for each future that it is handed to.
         let task = Box::pin(task);
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        tokio::spawn(self.tracker.track_future(async move {
+        self.tracker.track_future(async move {
             stop.run_until_cancelled_owned(task).await;
-        }));
+        })
     }
 
     /// Tells the group's tasks to stop.
