@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version 1 │ form 1 │ pod 16 │ …
-//! form 1, a run       stream 4 │ first 8 │ last 8 │ sent at 8 │ count 4 │ (seq 8 │ length 4 │ canonical bytes)*
+//! form 1, a run       stream 4 │ first 8 │ last 8 │ committed at 8 │ count 4 │ (seq 8 │ length 4 │ canonical bytes)*
 //! form 2, a place     stream 4 │ last 8
 //! form 3, ephemeral   length 4 │ canonical bytes
 //! ```
@@ -26,8 +26,8 @@ pub enum Message {
     Run {
         /// What.
         run: Run,
-        /// When this was sent, in microseconds since 1970 by its clock.
-        sent_at_us: u64,
+        /// When, in microseconds since 1970 by its clock.
+        committed_at_us: u64,
     },
     /// The stream is this long, in case something was lost.
     Place {
@@ -51,10 +51,10 @@ impl Message {
         let mut out = Vec::with_capacity(64);
         out.push(VERSION);
         match self {
-            Self::Run { run, sent_at_us } if bytes_of(run) <= MESSAGE_BYTES_MAX => {
+            Self::Run { run, committed_at_us } if bytes_of(run) <= MESSAGE_BYTES_MAX => {
                 out.push(1);
                 out.extend_from_slice(pod);
-                push_run(&mut out, run, *sent_at_us);
+                push_run(&mut out, run, *committed_at_us);
             }
             Self::Run { run: Run { stream, last, .. }, .. } | Self::Place { stream, last } => {
                 out.push(2);
@@ -93,10 +93,10 @@ fn bytes_of(run: &Run) -> usize {
     run.stored.iter().map(|stored| stored.event.json().len() + 12).sum()
 }
 
-fn push_run(out: &mut Vec<u8>, run: &Run, sent_at_us: u64) {
+fn push_run(out: &mut Vec<u8>, run: &Run, committed_at_us: u64) {
     out.reserve(bytes_of(run) + 32);
     out.extend_from_slice(&run.stream.0.to_be_bytes());
-    for number in [run.first.0, run.last.0, sent_at_us] {
+    for number in [run.first.0, run.last.0, committed_at_us] {
         out.extend_from_slice(&number.to_be_bytes());
     }
     // Bounded by the bytes of a message.
@@ -147,7 +147,7 @@ impl Fields<'_> {
 
     fn run(&mut self) -> Result<Message, Malformed> {
         let stream = StreamId(self.u32()?);
-        let (first, last, sent_at_us) = (Seq(self.u64()?), Seq(self.u64()?), self.u64()?);
+        let (first, last, committed_at_us) = (Seq(self.u64()?), Seq(self.u64()?), self.u64()?);
         let count = self.u32()?;
         let (mut stored, mut before) = (Vec::new(), Seq(first.0.checked_sub(1).ok_or(Malformed)?));
         for _ in 0..count {
@@ -158,7 +158,7 @@ impl Fields<'_> {
             before = seq;
             stored.push(Stored { stream, seq, event: self.event()? });
         }
-        Ok(Message::Run { run: Run { stream, first, last, stored }, sent_at_us })
+        Ok(Message::Run { run: Run { stream, first, last, stored }, committed_at_us })
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     fn run(seqs: &[u64], last: u64) -> Message {
         let stream = StreamId(7);
         let stored = seqs.iter().map(|seq| Stored { stream, seq: Seq(*seq), event: event(&seq.to_string()) }).collect();
-        Message::Run { run: Run { stream, first: Seq(5), last: Seq(last), stored }, sent_at_us: 1_700_000_000_123 }
+        Message::Run { run: Run { stream, first: Seq(5), last: Seq(last), stored }, committed_at_us: 1_700_000_000_123 }
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         let long = event(&"x".repeat(MESSAGE_BYTES_MAX));
         let stored = vec![Stored { stream: StreamId(0), seq: Seq(1), event: long }];
         let run = Run { stream: StreamId(0), first: Seq(1), last: Seq(1), stored };
-        let bytes = Bytes::from(Message::Run { run, sent_at_us: 0 }.to_bytes(&[0; 16]));
+        let bytes = Bytes::from(Message::Run { run, committed_at_us: 0 }.to_bytes(&[0; 16]));
         assert_eq!(Message::from_bytes(&bytes).unwrap().1, Message::Place { stream: StreamId(0), last: Seq(1) });
     }
 

@@ -61,7 +61,7 @@ fn message(seq: u64) -> Message {
     let event = key.sign(seq, 1, &[], &seq.to_string(), &[0; 32]).into_event();
     let stored = vec![Stored { stream: StreamId(1), seq: Seq(seq), event }];
     let run = Run { stream: StreamId(1), first: Seq(seq), last: Seq(seq), stored };
-    Message::Run { run, sent_at_us: seq }
+    Message::Run { run, committed_at_us: seq }
 }
 
 fn joined<F: Fixture>(bus: &F, pod: u8) -> (Arc<Ear>, Box<dyn Bus>) {

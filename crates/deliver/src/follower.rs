@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::{Event, Filter};
-use towpath_runtime::Thread;
+use towpath_runtime::{Clock, Thread};
 use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Record, Run, Stored};
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
-use crate::outbox::Outbox;
+use crate::outbox::{Origin, Outbox};
 use crate::subscription::{Place, Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
@@ -78,16 +78,16 @@ struct Shared {
 
 #[derive(Default)]
 struct Inbox {
-    batches: VecDeque<(Run, Instant)>,
+    batches: VecDeque<(Run, Origin)>,
     bytes: usize,
-    /// Since when something is in the log that is not here.
-    missed: Option<Instant>,
+    /// Something is in the log that is not here.
+    missed: bool,
     stopped: bool,
 }
 
 impl Inbox {
     fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.missed.is_none()
+        self.batches.is_empty() && !self.missed
     }
 }
 
@@ -105,25 +105,25 @@ impl Deliver {
     }
 
     /// Starts the follower behind what `store` holds. It ends after [`Deliver::stop`], when all that was committed is delivered.
-    pub fn follow(&self, store: Arc<dyn EventStore>) -> Result<Thread, Error> {
+    pub fn follow(&self, store: Arc<dyn EventStore>, clock: Arc<dyn Clock>) -> Result<Thread, Error> {
         let deliver = self.clone();
         *self.0.delivered.lock() = store.snapshot()?;
-        let thread = Thread::start("deliver", move || deliver.run(store.as_ref()));
+        let thread = Thread::start("deliver", move || deliver.run(&Log { store, clock }));
         thread.map_err(|error| Error::io("start delivery", error))
     }
 
-    /// Takes what another process committed. Never blocks; may come twice, late, out of order or not at all, as long as whatever is
+    /// Takes what another process committed `at`. Never blocks; may come twice, late, out of order or not at all, as long as whatever is
     /// missing is noticed in the end: by a later run of the stream or by [`Deliver::look`].
     pub fn take(&self, run: Run, at: Instant) {
-        self.put(run, at);
+        self.put(run, Origin { at, here: false });
     }
 
     /// Has the follower read the log if it is not at `end`; whether it is behind.
-    pub fn look(&self, end: &Cursor, at: Instant) -> bool {
+    pub fn look(&self, end: &Cursor) -> bool {
         // Waits for an event or a page that is being delivered: then its place counts.
         let behind = !self.0.delivered.lock().covers_all(end);
         if behind {
-            self.0.inbox.lock().missed.get_or_insert(at);
+            self.0.inbox.lock().missed = true;
             self.0.arrived.notify_one();
         }
         behind
@@ -194,12 +194,12 @@ impl Deliver {
         self.refuse(subscription, TOO_SLOW);
     }
 
-    fn run(&self, store: &dyn EventStore) {
+    fn run(&self, log: &Log) {
         while let Some(work) = self.next_work() {
             match work {
-                Work::Run(run, at, delivered) => self.run_of(store, delivered, &run, at),
-                Work::CatchUp(at, mut delivered) => {
-                    self.catch_up(store, &mut delivered, at);
+                Work::Run(run, origin, delivered) => self.run_of(log, delivered, &run, origin),
+                Work::CatchUp(mut delivered) => {
+                    self.catch_up(log, &mut delivered);
                 }
             }
         }
@@ -210,14 +210,14 @@ impl Deliver {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
-            if let Some((run, at)) = inbox.batches.pop_front() {
+            if let Some((run, origin)) = inbox.batches.pop_front() {
                 let bytes = run.bytes();
                 inbox.bytes -= bytes;
                 self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some(Work::Run(run, at, delivered));
+                return Some(Work::Run(run, origin, delivered));
             }
-            if let Some(at) = inbox.missed.take() {
-                return Some(Work::CatchUp(at, delivered));
+            if std::mem::take(&mut inbox.missed) {
+                return Some(Work::CatchUp(delivered));
             }
             if inbox.stopped {
                 return None;
@@ -242,17 +242,17 @@ impl Deliver {
             return false;
         }
         let mut touched = Vec::new();
-        self.deliver(Some((*stream, *seq)), event, Some(at), &mut touched);
+        self.deliver(Some((*stream, *seq)), event, Some(Origin { at, here: true }), &mut touched);
         delivered.advance(*stream, batch.cursor.seq(*stream));
         drop(delivered);
         send(touched, COMMITTER_BYTES);
         true
     }
 
-    fn run_of(&self, store: &dyn EventStore, mut delivered: MutexGuard<'_, Cursor>, run: &Run, at: Instant) {
+    fn run_of(&self, log: &Log, mut delivered: MutexGuard<'_, Cursor>, run: &Run, origin: Origin) {
         if run.first > delivered.seq(run.stream).next() {
             self.0.metrics.gaps.inc();
-            if !self.catch_up(store, &mut delivered, at) {
+            if !self.catch_up(log, &mut delivered) {
                 return;
             }
         }
@@ -262,11 +262,11 @@ impl Deliver {
             let (place, matching) = (Some((*stream, *seq)), self.matching(event));
             // The first frame of all does not wait for the others to be queued.
             let (first, others) = matching.split_at(usize::from(number == 1).min(matching.len()));
-            self.offer(first, place, event, Some(at), &mut touched);
+            self.offer(first, place, event, Some(origin), &mut touched);
             if number == 1 {
                 send(std::mem::take(&mut touched), FOLLOWER_BYTES);
             }
-            self.offer(others, place, event, Some(at), &mut touched);
+            self.offer(others, place, event, Some(origin), &mut touched);
             delivered.advance(*stream, *seq);
             if number % OFFERED_MAX == 0 {
                 send(std::mem::take(&mut touched), FOLLOWER_BYTES);
@@ -280,12 +280,12 @@ impl Deliver {
 
     /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
     /// going on without it would lose events. False if the relay stops first.
-    fn catch_up(&self, store: &dyn EventStore, delivered: &mut Cursor, at: Instant) -> bool {
+    fn catch_up(&self, log: &Log, delivered: &mut Cursor) -> bool {
         self.0.metrics.catch_ups.inc();
         loop {
-            match store.since(delivered, PAGE) {
+            match log.store.since(delivered, PAGE) {
                 Ok(entries) if entries.is_empty() => return true,
-                Ok(entries) => self.entries(entries, delivered, at),
+                Ok(entries) => self.entries(entries, delivered, log),
                 Err(error) => {
                     tracing::error!(%error, "cannot read the log for delivery");
                     if self.stops_within(RETRY_PAUSE) {
@@ -296,26 +296,26 @@ impl Deliver {
         }
     }
 
-    fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, at: Instant) {
+    fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, log: &Log) {
         let mut touched = Vec::new();
         for entry in entries {
             if let Record::Event { event, .. } = &entry.record {
-                self.deliver(Some((entry.stream, entry.seq)), event, Some(at), &mut touched);
+                self.deliver(Some((entry.stream, entry.seq)), event, Some(log.origin(&entry)), &mut touched);
             }
             delivered.advance(entry.stream, entry.seq);
         }
         send(touched, FOLLOWER_BYTES);
     }
 
-    fn put(&self, run: Run, at: Instant) {
+    fn put(&self, run: Run, origin: Origin) {
         let mut inbox = self.0.inbox.lock();
         if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
             let bytes = run.bytes();
             inbox.bytes += bytes;
             self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-            inbox.batches.push_back((run, at));
+            inbox.batches.push_back((run, origin));
         } else {
-            inbox.missed = Some(at);
+            inbox.missed = true;
         }
         drop(inbox);
         self.0.arrived.notify_one();
@@ -330,14 +330,8 @@ impl Deliver {
     }
 
     /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
-    fn deliver(
-        &self,
-        place: Place,
-        event: &Event,
-        committed: Option<Instant>,
-        touched: &mut Vec<Arc<Outbox>>,
-    ) -> usize {
-        self.offer(&self.matching(event), place, event, committed, touched)
+    fn deliver(&self, place: Place, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
+        self.offer(&self.matching(event), place, event, origin, touched)
     }
 
     fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
@@ -353,7 +347,7 @@ impl Deliver {
         matching: &[Arc<Subscription>],
         place: Place,
         event: &Event,
-        committed: Option<Instant>,
+        origin: Option<Origin>,
         touched: &mut Vec<Arc<Outbox>>,
     ) -> usize {
         let mut reached = 0;
@@ -363,7 +357,7 @@ impl Deliver {
                 continue;
             }
             reached += 1;
-            if !subscription.offer(place, event, committed) {
+            if !subscription.offer(place, event, origin) {
                 self.too_slow(subscription);
             } else if subscription.outbox().touch() {
                 touched.push(Arc::clone(subscription.outbox()));
@@ -414,22 +408,35 @@ fn cost_of(filters: &[Filter]) -> usize {
 
 /// What the follower does next. What has to be delivered comes with the right to deliver.
 enum Work<'a> {
-    Run(Run, Instant, MutexGuard<'a, Cursor>),
-    CatchUp(Instant, MutexGuard<'a, Cursor>),
+    Run(Run, Origin, MutexGuard<'a, Cursor>),
+    CatchUp(MutexGuard<'a, Cursor>),
+}
+
+/// What the follower reads when it was not handed it.
+struct Log {
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Log {
+    fn origin(&self, entry: &Entry) -> Origin {
+        let at = self.clock.instant_at(entry.committed_at_ms * 1000);
+        Origin { at, here: self.store.own_stream() == Some(entry.stream) }
+    }
 }
 
 impl Delivery for Deliver {
     fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
         let mine = !self.is_cheap(batch);
         if mine {
-            self.put(batch.run(), at);
+            self.put(batch.run(), Origin { at, here: true });
         }
         mine
     }
 
     fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
         if !handed_over && !self.deliver_here(batch, at) {
-            self.put(batch.run(), at);
+            self.put(batch.run(), Origin { at, here: true });
         }
     }
 

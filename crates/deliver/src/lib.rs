@@ -19,5 +19,5 @@ mod tests;
 
 pub use follower::{Deliver, IndexLimits, TooManyFilters};
 pub use metrics::Metrics;
-pub use outbox::{Budget, Close, Item, Outbox, SendNow, Taken};
+pub use outbox::{Budget, Close, Item, Origin, Outbox, SendNow, Taken};
 pub use subscription::{Reader, Subscription};

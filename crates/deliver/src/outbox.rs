@@ -80,9 +80,18 @@ pub enum Item {
         subscription: Arc<Subscription>,
         /// What.
         event: Event,
-        /// When it was committed, for live events.
-        committed: Option<Instant>,
+        /// Of its commit, for live events.
+        origin: Option<Origin>,
     },
+}
+
+/// When and where a live event was committed.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// By this process's steady clock.
+    pub at: Instant,
+    /// By this process.
+    pub here: bool,
 }
 
 /// Room for answers that is kept when all are sent.
@@ -245,7 +254,7 @@ impl Outbox {
         &self,
         subscription: &Arc<Subscription>,
         event: Event,
-        committed: Option<Instant>,
+        origin: Option<Origin>,
     ) -> Result<(), Full> {
         let bytes = event.json().len();
         let mut queues = self.queues.lock();
@@ -255,22 +264,16 @@ impl Outbox {
         if !self.budget.allows(queues.event_bytes, bytes) {
             return Err(Full);
         }
-        self.queue_event(&mut queues, subscription, event, committed);
+        self.queue_event(&mut queues, subscription, event, origin);
         Ok(())
     }
 
-    fn queue_event(
-        &self,
-        queues: &mut Queues,
-        subscription: &Arc<Subscription>,
-        event: Event,
-        committed: Option<Instant>,
-    ) {
+    fn queue_event(&self, queues: &mut Queues, subscription: &Arc<Subscription>, event: Event, origin: Option<Origin>) {
         let bytes = event.json().len();
         queues.event_bytes += bytes;
         self.budget.take(bytes);
         self.budget.metrics.frames.inc();
-        queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, committed });
+        queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, origin });
     }
 
     /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before. Nobody is told: [`Outbox::wake`] or

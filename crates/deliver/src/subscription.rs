@@ -5,7 +5,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +13,7 @@ use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
 use towpath_runtime::Live;
 use towpath_store::{Cursor, Seq, StreamId};
 
-use crate::outbox::Outbox;
+use crate::outbox::{Origin, Outbox};
 
 /// About how much of an answer is sent by whoever found it. What a socket takes at once, which is most answers, needs no other thread.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -42,7 +41,7 @@ pub(crate) type Place = Option<(StreamId, Seq)>;
 struct Held {
     place: Place,
     event: Event,
-    committed: Option<Instant>,
+    origin: Option<Origin>,
 }
 
 #[derive(Debug)]
@@ -134,13 +133,13 @@ impl Subscription {
 
     /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused. The outbox is
     /// not told.
-    pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, committed: Option<Instant>) -> bool {
+    pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, origin: Option<Origin>) -> bool {
         let mut phase = self.phase.lock();
         match &mut *phase {
             Phase::Live { sent } if is_covered(sent, place) => true,
-            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), committed).is_ok(),
+            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), origin).is_ok(),
             Phase::Stored { held } => {
-                held.push(Held { place, event: event.clone(), committed });
+                held.push(Held { place, event: event.clone(), origin });
                 self.outbox.hold(event.json().len())
             }
         }
@@ -156,7 +155,7 @@ impl Subscription {
         self.outbox.queue_ordered(eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
         let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.place));
-        let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.committed).is_ok());
+        let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.origin).is_ok());
         // Delivery must not wait for a socket.
         drop(phase);
         self.outbox.send_now(ANSWER_BYTES);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rand::rngs::StdRng;
@@ -9,12 +10,12 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use towpath_policy::{Policy, Principal, Source, plan};
 use towpath_protocol::{Event, Filter, IndexedTags, SecretKey, relay_message, wire};
-use towpath_runtime::{Clock, Live, SystemClock};
+use towpath_runtime::{Clock, Live, ManualClock, SystemClock};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::index::LiveIndex;
-use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Outbox, Reader, Subscription, Taken};
+use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription, Taken};
 
 const STREAM: StreamId = StreamId(0);
 const ROOMY: IndexLimits = IndexLimits { postings_max: 100, connection_postings_max: 100 };
@@ -182,7 +183,7 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
     let store = Arc::new(Stumbling { store: MemoryStore::new(), stumbles: AtomicUsize::new(0) });
     let outbox = outbox(1 << 16);
     let deliver = Deliver::new(ROOMY, Metrics::default());
-    let follower = deliver.follow(Arc::clone(&store) as Arc<dyn EventStore>).unwrap();
+    let follower = deliver.follow(Arc::clone(&store) as Arc<dyn EventStore>, Arc::new(SystemClock)).unwrap();
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
     notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
@@ -202,6 +203,28 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
     deliver.stop();
     tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
     assert_eq!(sent(&outbox).await, ["EOSE", "s 1", "s 2", "s 3", "s 4", "s 5"]);
+}
+
+#[tokio::test]
+async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_was() {
+    let (store, outbox, clock) = (MemoryStore::new(), outbox(1 << 16), Arc::new(ManualClock::at(5_000)));
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let follower = deliver.follow(Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+    deliver.register(&notes).unwrap();
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+    let note = SecretKey::from_bytes([1; 32]).unwrap().sign(1, 1, &[], "", &[0; 32]);
+    store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 5_000)).unwrap();
+    clock.advance(Duration::from_secs(3));
+    assert!(deliver.look(&store.snapshot().unwrap()));
+    deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    let mut items = Vec::new();
+    outbox.take(&mut items, usize::MAX);
+    let origins: Vec<Origin> =
+        items.iter().filter_map(|item| if let Item::Event { origin, .. } = item { *origin } else { None }).collect();
+    let [Origin { at, here: true }] = origins[..] else { panic!("{origins:?}") };
+    assert_eq!(clock.instant().duration_since(at), Duration::from_secs(3));
 }
 
 /// No follower runs here: what arrives was delivered by whoever handed the commit over.

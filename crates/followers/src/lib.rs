@@ -37,9 +37,9 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A consumer of the log.
 pub trait Follow: Send + 'static {
-    /// Takes the next run of a stream. At least once: after a crash what was taken last may come again. On an error the same comes
-    /// again after a pause.
-    fn take(&mut self, run: &Run) -> Result<(), Error>;
+    /// Takes the next run of a stream, which was committed `at`. At least once: after a crash what was taken last may come again. On an
+    /// error the same comes again after a pause.
+    fn take(&mut self, run: &Run, at: Instant) -> Result<(), Error>;
 
     /// Nothing has come for [`Follow::idle_after`].
     fn idle(&mut self) {}
@@ -92,7 +92,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Inbox {
-    runs: VecDeque<Run>,
+    runs: VecDeque<(Run, Instant)>,
     bytes: usize,
     /// Runs were left out: the log has them.
     missed: bool,
@@ -145,13 +145,13 @@ impl Follower {
         Ok((Self(shared), thread.map_err(|error| Error::io("start a follower", error))?))
     }
 
-    /// Hands over what was committed. Never blocks.
-    pub fn offer(&self, run: Run) {
+    /// Hands over what was committed `at`. Never blocks.
+    pub fn offer(&self, run: Run, at: Instant) {
         let mut inbox = self.0.inbox.lock();
         inbox.end = Some((run.stream, run.last.0));
         if inbox.runs.len() < RUNS_MAX && inbox.bytes < BYTES_MAX {
             inbox.bytes += run.bytes();
-            inbox.runs.push_back(run);
+            inbox.runs.push_back((run, at));
         } else {
             inbox.missed = true;
         }
@@ -167,7 +167,7 @@ impl Follower {
 }
 
 enum Work {
-    Run(Run),
+    Run(Run, Instant),
     CatchUp,
     Idle,
 }
@@ -191,10 +191,10 @@ impl<F: Follow> Runner<F> {
         while let Some(work) = self.next_work(was_idle) {
             was_idle = matches!(work, Work::Idle);
             match work {
-                Work::Run(run) => {
+                Work::Run(run, at) => {
                     self.adopt(run.stream);
                     let gap = run.first > self.cursor.seq(run.stream).next();
-                    let done = if gap { self.catch_up() } else { self.take(&run) };
+                    let done = if gap { self.catch_up() } else { self.take(&run, at) };
                     if !done {
                         break;
                     }
@@ -233,9 +233,9 @@ impl<F: Follow> Runner<F> {
     fn next_work(&self, was_idle: bool) -> Option<Work> {
         let mut inbox = self.shared.inbox.lock();
         loop {
-            if let Some(run) = inbox.runs.pop_front() {
+            if let Some((run, at)) = inbox.runs.pop_front() {
                 inbox.bytes -= run.bytes();
-                return Some(Work::Run(run));
+                return Some(Work::Run(run, at));
             }
             if std::mem::take(&mut inbox.missed) {
                 return Some(Work::CatchUp);
@@ -252,11 +252,11 @@ impl<F: Follow> Runner<F> {
     }
 
     /// Takes a run, as often as it needs; false if the follower is stopped before it succeeds.
-    fn take(&mut self, run: &Run) -> bool {
+    fn take(&mut self, run: &Run, at: Instant) -> bool {
         if self.cursor.covers(run.stream, run.last) {
             return true;
         }
-        while let Err(error) = self.follow.take(run) {
+        while let Err(error) = self.follow.take(run, at) {
             self.shared.metrics.failures.get_or_create(&self.shared.name).inc();
             tracing::warn!(follower = self.name, %error, "a follower failed; it goes on from where it was");
             if self.stops_within(RETRY_PAUSE) {
@@ -276,10 +276,10 @@ impl<F: Follow> Runner<F> {
             match self.store.since(&self.cursor, PAGE) {
                 Ok(entries) if entries.is_empty() => return true,
                 Ok(entries) => {
-                    for run in runs_of(entries) {
+                    for (run, committed_at_ms) in runs_of(entries) {
                         if !self.is_wanted(run.stream) {
                             self.cursor.advance(run.stream, run.last);
-                        } else if !self.take(&run) {
+                        } else if !self.take(&run, self.clock.instant_at(committed_at_ms * 1000)) {
                             return false;
                         }
                     }
@@ -320,16 +320,16 @@ impl<F: Follow> Runner<F> {
     }
 }
 
-/// Entries in order, as runs: one for each change of stream.
-fn runs_of(entries: Vec<Entry>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for Entry { stream, seq, record, .. } in entries {
+/// Entries in order, as runs with the time in ms of their first entry: one for each change of stream.
+fn runs_of(entries: Vec<Entry>) -> Vec<(Run, u64)> {
+    let mut runs: Vec<(Run, u64)> = Vec::new();
+    for Entry { stream, seq, committed_at_ms, record, .. } in entries {
         let run = match runs.last_mut() {
-            Some(run) if run.stream == stream => run,
+            Some((run, _)) if run.stream == stream => run,
             _ => {
-                runs.push(Run { stream, first: seq, last: seq, stored: Vec::new() });
+                runs.push((Run { stream, first: seq, last: seq, stored: Vec::new() }, committed_at_ms));
                 let newest = runs.len() - 1;
-                &mut runs[newest]
+                &mut runs[newest].0
             }
         };
         run.last = seq;

@@ -26,7 +26,7 @@ struct Notebook {
 }
 
 impl Follow for Notebook {
-    fn take(&mut self, run: &Run) -> Result<(), Error> {
+    fn take(&mut self, run: &Run, _: Instant) -> Result<(), Error> {
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(Error::Unavailable("for a test".into()));
         }
@@ -51,7 +51,7 @@ fn it_gets_what_is_committed_in_order() {
     let (store, notebook) = (MemoryStore::new(), Notebook::default());
     commit(&store, 1);
     let running = start(&store, &notebook);
-    (2..=50).for_each(|number| running.0.offer(commit(&store, number)));
+    (2..=50).for_each(|number| running.0.offer(commit(&store, number), SystemClock.instant()));
     finish(running);
     assert_eq!(*notebook.taken.lock(), (2..=50).collect::<Vec<_>>(), "a new one begins at the end of the log");
 }
@@ -63,10 +63,10 @@ fn what_never_reached_the_inbox_is_read_from_the_log() {
     for number in 1..=2_000 {
         let run = commit(&store, number);
         if number % 7 == 0 {
-            running.0.offer(run);
+            running.0.offer(run, SystemClock.instant());
         }
     }
-    running.0.offer(commit(&store, 2_001));
+    running.0.offer(commit(&store, 2_001), SystemClock.instant());
     finish(running);
     assert_eq!(*notebook.taken.lock(), (1..=2_001).collect::<Vec<_>>());
 }
@@ -75,7 +75,7 @@ fn what_never_reached_the_inbox_is_read_from_the_log() {
 fn a_new_process_goes_on_where_the_last_one_kept_its_place() {
     let (store, notebook) = (MemoryStore::new(), Notebook::default());
     let running = start(&store, &notebook);
-    (1..=3).for_each(|number| running.0.offer(commit(&store, number)));
+    (1..=3).for_each(|number| running.0.offer(commit(&store, number), SystemClock.instant()));
     finish(running);
     assert_eq!(store.follower("test").unwrap().unwrap().seq(STREAM), Seq(3));
     (4..=6).for_each(|number| drop(commit(&store, number)));
@@ -88,7 +88,7 @@ fn one_that_fails_is_given_the_same_again() {
     let (store, notebook) = (MemoryStore::new(), Notebook::default());
     notebook.failures.store(2, Ordering::SeqCst);
     let running = start(&store, &notebook);
-    running.0.offer(commit(&store, 1));
+    running.0.offer(commit(&store, 1), SystemClock.instant());
     while notebook.taken.lock().is_empty() {
         std::thread::yield_now();
     }

@@ -87,7 +87,7 @@ mod encode {
         Frame::Event {
             head: Bytes::from_static(br#"["EVENT","feed","#),
             json: vec![b'a'; NOTE_BYTES].into(),
-            committed_at: None,
+            origin: None,
         }
     }
 

@@ -102,9 +102,18 @@ pub enum Frame {
         head: Bytes,
         /// The part that every receiver shares.
         json: Bytes,
-        /// When the event was committed, if the delay from there to the socket shall be measured.
-        committed_at: Option<Instant>,
+        /// Of the event's commit, if the delay from there to the socket shall be measured.
+        origin: Option<Origin>,
     },
+}
+
+/// When and where the event of a frame was committed.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// By this process's steady clock.
+    pub at: Instant,
+    /// By this pod.
+    pub here: bool,
 }
 
 impl Frame {

@@ -147,9 +147,9 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         metrics.frames_out.inc_by(frames.len() as u64);
         let mut now = None;
         for frame in &*frames {
-            if let Frame::Event { committed_at: Some(committed_at), .. } = frame {
+            if let Frame::Event { origin: Some(origin), .. } = frame {
                 let now = *now.get_or_insert_with(|| self.shared.clock.instant());
-                metrics.delivery.observe(now.saturating_duration_since(*committed_at).as_secs_f64());
+                metrics.delivery.took(now.saturating_duration_since(origin.at), origin.here);
             }
         }
         (*unsent, *sent, *frames) = (Vec::new(), 0, Vec::new());

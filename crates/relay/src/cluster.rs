@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use parking_lot::{Condvar, Mutex};
@@ -33,9 +33,6 @@ const LOOK_LATE: Duration = Duration::from_millis(200);
 const PLACE_AFTER: Duration = Duration::from_millis(50);
 /// Ephemeral events on their way to the bus; more are dropped.
 const EPHEMERAL_MAX: usize = 1_024;
-/// Nothing is taken to be older: clocks differ.
-const AGE_MAX: Duration = Duration::from_secs(60);
-
 /// Tells the others.
 pub(crate) struct Announcer {
     follower: Follower,
@@ -46,8 +43,8 @@ pub(crate) struct Announcer {
 type Ephemeral = Arc<Mutex<Option<SyncSender<Event>>>>;
 
 impl Announcer {
-    pub(crate) fn committed(&self, batch: &Committed) {
-        self.follower.offer(batch.run());
+    pub(crate) fn committed(&self, batch: &Committed, at: Instant) {
+        self.follower.offer(batch.run(), at);
     }
 
     /// Whether it is on its way.
@@ -139,7 +136,7 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
     let ear = ear.transpose().context("cannot start the bus")?;
     let watching = {
         let (watch, store) = (Arc::clone(&watch), store.clone());
-        Thread::start("watch", move || watch.run(&store, &deliver, &*clock))?
+        Thread::start("watch", move || watch.run(&store, &deliver))?
     };
     let ephemeral = Arc::new(Mutex::new(ephemeral));
     let announcer = Announcer { follower: follower.clone(), ephemeral: Arc::clone(&ephemeral) };
@@ -155,9 +152,12 @@ struct Speaker<B> {
 
 impl<B: Bus + 'static> Follow for Speaker<B> {
     /// What cannot be said is found in the log by those who miss it.
-    fn take(&mut self, run: &Run) -> Result<(), Error> {
+    fn take(&mut self, run: &Run, at: Instant) -> Result<(), Error> {
         if let Some(bus) = &mut self.bus {
-            let message = Message::Run { run: run.clone(), sent_at_us: self.clock.unix_us() };
+            let age_us =
+                u64::try_from(self.clock.instant().saturating_duration_since(at).as_micros()).unwrap_or(u64::MAX);
+            let committed_at_us = self.clock.unix_us().saturating_sub(age_us);
+            let message = Message::Run { run: run.clone(), committed_at_us };
             let _ = bus.send(&message);
             self.last = Some((run.stream, run.last));
         }
@@ -191,14 +191,13 @@ struct Ears {
 
 impl Listener for Ears {
     fn heard(&self, message: Message) {
-        let now = self.clock.instant();
         match message {
-            Message::Run { run, sent_at_us } => {
-                let age = Duration::from_micros(self.clock.unix_us().saturating_sub(sent_at_us)).min(AGE_MAX);
-                self.metrics.lag.observe(age.as_secs_f64());
-                self.deliver.take(run, now.checked_sub(age).unwrap_or(now));
+            Message::Run { run, committed_at_us } => {
+                let at = self.clock.instant_at(committed_at_us);
+                self.metrics.lag.observe(self.clock.instant().saturating_duration_since(at).as_secs_f64());
+                self.deliver.take(run, at);
             }
-            Message::Place { stream, last } => drop(self.deliver.look(&Cursor::at(stream, last), now)),
+            Message::Place { stream, last } => drop(self.deliver.look(&Cursor::at(stream, last))),
             Message::Ephemeral(event) => drop(self.deliver.ephemeral(&event)),
         }
     }
@@ -254,12 +253,11 @@ impl Watch {
         self.changed.notify_all();
     }
 
-    fn run(&self, store: &PostgresStore, deliver: &Deliver, clock: &dyn Clock) {
+    fn run(&self, store: &PostgresStore, deliver: &Deliver) {
         let mut pause = LOOK_SOON;
         while self.wait(pause) {
-            let at = clock.instant();
             let behind = match store.snapshot() {
-                Ok(end) => deliver.look(&end, at),
+                Ok(end) => deliver.look(&end),
                 Err(error) => {
                     tracing::debug!(%error, "the end of the log cannot be seen");
                     false

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use towpath_audit::{Action, AuthFailure};
-use towpath_deliver::{Item, Outbox, Reader, Subscription};
+use towpath_deliver::{Item, Origin, Outbox, Reader, Subscription};
 use towpath_gateway::{Close, Frame, Peer, SendNow};
 use towpath_ingest::{Answer, Answers, Reply, Way};
 use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec};
@@ -388,8 +388,9 @@ impl towpath_gateway::Outbound for Outbound {
 fn frame(item: Item) -> Frame {
     match item {
         Item::Text(text) => Frame::Text(text),
-        Item::Event { subscription, event, committed } => {
-            Frame::Event { head: subscription.head().clone(), json: event.json().clone(), committed_at: committed }
+        Item::Event { subscription, event, origin } => {
+            let origin = origin.map(|Origin { at, here }| towpath_gateway::Origin { at, here });
+            Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
         }
     }
 }

@@ -23,7 +23,7 @@ impl Delivery for Outlets {
     fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
         self.deliver.acknowledged(batch, at, handed_over);
         if let Some(others) = &self.others {
-            others.committed(batch);
+            others.committed(batch, at);
         }
     }
 

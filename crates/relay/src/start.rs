@@ -91,7 +91,7 @@ fn wire(
     let policy = Live::new(build::policy(&config, &names(local)));
     let deliver = build::deliver(&metrics);
     let Opened { store, database } = opened;
-    let follower = deliver.follow(Arc::clone(&store))?;
+    let follower = deliver.follow(Arc::clone(&store), Arc::clone(&clock))?;
     let joined = database.map(|store| {
         let (bus, relay) = (build::bus(&config)?, identity.public_key());
         let (deliver, clock) = (deliver.clone(), Arc::clone(&clock));

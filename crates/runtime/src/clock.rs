@@ -16,6 +16,12 @@ pub trait Clock: Send + Sync {
     /// A steady reading, for measuring spans.
     fn instant(&self) -> Instant;
 
+    /// The steady reading at a time that has passed, in microseconds since 1970; now for one that has not, by this clock.
+    fn instant_at(&self, unix_us: u64) -> Instant {
+        let now = self.instant();
+        now.checked_sub(Duration::from_micros(self.unix_us().saturating_sub(unix_us))).unwrap_or(now)
+    }
+
     /// Seconds since 1970.
     fn unix_s(&self) -> u64 {
         self.unix_ms() / 1000

@@ -66,6 +66,30 @@ async fn events_of_every_pod_reach_the_subscriptions_of_all() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn deliveries_are_timed_by_whose_commits_they_were() -> Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let [here, there] = [&cluster.pods[0], &cluster.pods[1]];
+    let (mut publisher, mut subscriber) = (Client::connect(here).await?, Client::connect(there).await?);
+    for client in [&mut publisher, &mut subscriber] {
+        client.req("live", json!({ "kinds": [1] })).await?;
+    }
+    publisher.store(&note("timed").sign()).await?;
+    for (client, pod, committed_by) in [(publisher, here, "this_pod"), (subscriber, there, "other_pod")] {
+        let mut client = client;
+        client.live("live").await?;
+        // The frame may be here before it is counted there.
+        eventually("only this delivery is counted", async || {
+            let text = http::get("/metrics").send(pod).await?.body;
+            let counts = text.lines().filter(|line| line.contains("delivery_seconds_count") && !line.ends_with(" 0"));
+            let counts: Vec<&str> = counts.collect();
+            Ok(counts == [format!(r#"towpath_delivery_seconds_count{{committed_by="{committed_by}"}} 1"#)])
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_bus_that_is_killed_cut_held_and_full_of_holes_costs_time_only() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
     let load = Load::start(&urls(&cluster, &[0, 1, 2]), &urls(&cluster, &[0, 1, 2]), 0).await?;

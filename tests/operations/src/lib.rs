@@ -91,7 +91,7 @@ pub async fn stored_of(client: &mut Client, authors: &[Keys]) -> Result<HashSet<
     Ok(ids(&events)?.into_iter().collect())
 }
 
-/// The value of a metric without labels.
+/// The value of a metric, whose name has its labels.
 pub async fn metric(relay: &Relay, name: &str) -> Result<f64> {
     let text = http::get("/metrics").send(relay).await?.body;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use towpath_deliver::{Deliver, Item, Outbox, Subscription};
+use towpath_deliver::{Deliver, Item, Origin, Outbox, Subscription};
 use towpath_gateway::{Frame, measuring};
 use towpath_protocol::{Event, EventId};
 use towpath_session::Acks;
@@ -17,8 +17,9 @@ fn encode(items: &mut Vec<Item>, out: &mut Vec<u8>) {
     for item in items.drain(..) {
         let frame = match item {
             Item::Text(text) => Frame::Text(text),
-            Item::Event { subscription, event, committed } => {
-                Frame::Event { head: subscription.head().clone(), json: event.json().clone(), committed_at: committed }
+            Item::Event { subscription, event, origin } => {
+                let origin = origin.map(|Origin { at, here }| towpath_gateway::Origin { at, here });
+                Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
             }
         };
         measuring::encode(&frame, out);

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use towpath_gateway::{
-    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Outbound, Peer, Refused, Relay, Resource,
+    Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Origin, Outbound, Peer, Refused, Relay, Resource,
     ResourceRequest, SendNow, Taken,
 };
 use towpath_runtime::{Clock, SystemClock};
@@ -124,7 +124,11 @@ impl Inbound for EchoIn {
             }
             ["event"] => {
                 let (head, json) = (Bytes::from_static(b"[\"EVENT\",\"s\","), Bytes::from_static(b"{\"id\":1}"));
-                self.0.push(Frame::Event { head, json, committed_at: Some(SystemClock.instant()) });
+                self.0.push(Frame::Event {
+                    head,
+                    json,
+                    origin: Some(Origin { at: SystemClock.instant(), here: true }),
+                });
             }
             _ => {
                 self.0.push(Frame::Text(text.to_owned()));
