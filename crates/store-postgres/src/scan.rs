@@ -153,31 +153,29 @@ impl Source {
         let at_once = self.at_once as i64;
         let authors = self.authors.as_ref().map(|keys| keys.iter().map(|key| &key[..]).collect::<Vec<_>>());
         let (since, after_id) = (self.since, &after_id[..]);
-        let sql = &shared.sql;
+        let sql = &shared.sql.scan;
         let rows = pool.with(|session| match &self.way {
             Way::Ids(ids) => {
                 let ids: Vec<&[u8]> = ids[from..until].iter().map(|id| &id.as_bytes()[..]).collect();
-                session.query("read events", &sql.scan_ids, &[&ids, &since, &until_time, &after_id, &first])
+                session.query("read events", &sql.ids, &[&ids, &since, &until_time, &after_id, &first])
             }
             Way::Terms(terms) => session.query(
                 "read events",
-                &sql.scan_terms,
+                &sql.terms,
                 &[&&terms[from..until], &since, &until_time, &after_id, &first, &at_once, &self.kinds, &authors],
             ),
             Way::Authors(keys) => {
                 let keys: Vec<&[u8]> = keys[from..until].iter().map(|key| &key[..]).collect();
                 let parameters: [&(dyn postgres::types::ToSql + Sync); 7] =
                     [&keys, &since, &until_time, &after_id, &first, &at_once, &self.kinds];
-                session.query("read events", &sql.scan_authors, &parameters)
+                session.query("read events", &sql.authors, &parameters)
             }
             Way::Kinds(kinds) => session.query(
                 "read events",
-                &sql.scan_kinds,
+                &sql.kinds,
                 &[&&kinds[from..until], &since, &until_time, &after_id, &first, &at_once, &authors],
             ),
-            Way::Time => {
-                session.query("read events", &sql.scan_time, &[&since, &until_time, &after_id, &first, &at_once])
-            }
+            Way::Time => session.query("read events", &sql.time, &[&since, &until_time, &after_id, &first, &at_once]),
         })?;
         rows.iter().map(found).collect()
     }

@@ -33,11 +33,16 @@ pub(crate) struct Statements {
     pub(crate) add_month: String,
     pub(crate) drop_part: String,
     pub(crate) claim: String,
-    pub(crate) scan_ids: String,
-    pub(crate) scan_terms: String,
-    pub(crate) scan_authors: String,
-    pub(crate) scan_kinds: String,
-    pub(crate) scan_time: String,
+    pub(crate) scan: ScanStatements,
+}
+
+/// One for each order that a scan can go by.
+pub(crate) struct ScanStatements {
+    pub(crate) ids: String,
+    pub(crate) terms: String,
+    pub(crate) authors: String,
+    pub(crate) kinds: String,
+    pub(crate) time: String,
 }
 
 /// In the `from` of a statement: its transaction does not wait for the disk. For what is found out again after a crash, and would
@@ -57,7 +62,6 @@ impl Statements {
         let arguments: Vec<String> =
             (1..=32).map(|n| if n == 6 { "make_interval(secs => $6)".into() } else { format!("${n}") }).collect();
         let sql = |text: &str| in_schema(text, schema);
-        let order = "order by created_at desc, id";
         Self {
             commit: sql(&format!("select * from $schema.commit({})", arguments.join(", "))),
             expire: sql("select * from $schema.expire($1, $2, $3, $4, $5)"),
@@ -138,14 +142,24 @@ impl Statements {
             claim: sql(
                 "update $schema.meta set relay_key = coalesce(relay_key, $1) returning relay_key, cluster::text",
             ),
-            scan_ids: sql(&format!(
+            scan: ScanStatements::new(schema),
+        }
+    }
+}
+
+impl ScanStatements {
+    fn new(schema: &str) -> Self {
+        let sql = |text: &str| in_schema(text, schema);
+        let order = "order by created_at desc, id";
+        Self {
+            ids: sql(&format!(
                 "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
                  from (select distinct l.created_at, l.event_id from $schema.log l \
                        where l.event_id = any ($1) and l.record = 1) l \
                  join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
                 range("e", 2, 3, 4, 5)
             )),
-            scan_terms: sql(&format!(
+            terms: sql(&format!(
                 "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
                  from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
                      select t.created_at, t.id from $schema.tags t \
@@ -156,14 +170,14 @@ impl Statements {
                  ) e on true order by 1, 2 desc, 3",
                 range("t", 2, 3, 4, 5)
             )),
-            scan_authors: sql(&format!(
+            authors: sql(&format!(
                 "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
                      select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
                      where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {order} limit $6 \
                  ) x order by 1, 2 desc, 3",
                 range("e", 2, 3, 4, 5)
             )),
-            scan_kinds: sql(&format!(
+            kinds: sql(&format!(
                 "select k.n, x.created_at, x.id, x.stream, x.seq, \
                      case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
                  from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
@@ -172,7 +186,7 @@ impl Statements {
                  ) x order by 1, 2 desc, 3",
                 range("e", 2, 3, 4, 5)
             )),
-            scan_time: sql(&format!(
+            time: sql(&format!(
                 "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
                  where {} {order} limit $5",
                 range("e", 1, 2, 3, 4)
