@@ -11,11 +11,12 @@
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
 //! the frame. What a socket does not take at once is left to its task.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use foldhash::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_protocol::{Event, Filter};
 use towpath_runtime::{Clock, Thread};

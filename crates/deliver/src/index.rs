@@ -5,11 +5,12 @@
 //!
 //! Keys are 64-bit hashes under a random seed. A collision proposes a filter that the full match then refuses, no more.
 
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use towpath_protocol::{Event, EventId, Filter, IndexedTags, PublicKey};
 
 use crate::subscription::Subscription;
@@ -89,7 +90,7 @@ pub(crate) struct LiveIndex {
 impl LiveIndex {
     pub(crate) fn new() -> Self {
         Self {
-            seed: RandomState::new(),
+            seed: RandomState::default(),
             postings: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),

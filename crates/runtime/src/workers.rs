@@ -14,7 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::{TaskGroup, Thread};
 
-/// See the module. The threads end when it is dropped and nothing is ready.
+/// See the module. The threads end when it is dropped and nothing is ready; what is woken after that does not run any more, so stop its
+/// group first.
 #[derive(Debug)]
 pub struct Workers(Arc<Line>);
 
@@ -35,12 +36,12 @@ impl Workers {
     /// Starts so many threads, but at least one, called `name`. `waiting` says how many tasks are ready and have none; their number is
     /// bounded by who spawns them.
     pub fn start(name: &str, threads: usize, waiting: Gauge) -> io::Result<Self> {
-        let line = Arc::new(Line { ready: Mutex::default(), arrived: Condvar::new(), waiting });
+        let workers = Self(Arc::new(Line { ready: Mutex::default(), arrived: Condvar::new(), waiting }));
         for _ in 0..threads.max(1) {
-            let line = Arc::clone(&line);
+            let line = Arc::clone(&workers.0);
             Thread::start(name, move || line.work())?;
         }
-        Ok(Self(line))
+        Ok(workers)
     }
 
     /// Runs `task` here until it ends or `group` stops. It is not on a runtime: no timers and no sockets of its own.

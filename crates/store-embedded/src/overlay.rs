@@ -4,8 +4,7 @@
 //! meanwhile, batches leave their effects here, in the form decisions ask for them, until the index has them too. Looking in an
 //! overlay that the index has caught up with gives the same answer as the index.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashSet};
 use towpath_protocol::{Event, EventId, PublicKey};
 use towpath_store::Seq;
 
