@@ -421,7 +421,7 @@ struct Log {
 
 impl Log {
     fn origin(&self, entry: &Entry) -> Origin {
-        let at = self.clock.instant_at(entry.committed_at_ms * 1000);
+        let at = self.clock.instant_at(entry.committed_at_ms.saturating_mul(1000));
         Origin { at, here: self.store.own_stream() == Some(entry.stream) }
     }
 }

@@ -279,7 +279,7 @@ impl<F: Follow> Runner<F> {
                     for (run, committed_at_ms) in runs_of(entries) {
                         if !self.is_wanted(run.stream) {
                             self.cursor.advance(run.stream, run.last);
-                        } else if !self.take(&run, self.clock.instant_at(committed_at_ms * 1000)) {
+                        } else if !self.take(&run, self.clock.instant_at(committed_at_ms.saturating_mul(1000))) {
                             return false;
                         }
                     }

@@ -33,6 +33,7 @@ const LOOK_LATE: Duration = Duration::from_millis(200);
 const PLACE_AFTER: Duration = Duration::from_millis(50);
 /// Ephemeral events on their way to the bus; more are dropped.
 const EPHEMERAL_MAX: usize = 1_024;
+
 /// Tells the others.
 pub(crate) struct Announcer {
     follower: Follower,
