@@ -88,6 +88,20 @@ impl Segment {
         Ok(bytes)
     }
 
+    /// Fills `buffer`, or the beginning of it if the file ends before. Returns how much.
+    pub(crate) fn read_up_to(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match self.file.read_at(&mut buffer[read..], at + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
     /// Zeroes the file up to `end`. It never touches what is filled already, so it may run beside appends.
     pub(crate) fn fill_to(&self, end: u64, disk: &Disk, dir: &Path) -> io::Result<()> {
         let filling = self.filling.lock();

@@ -8,18 +8,19 @@ use towpath_store::{Error, Seq};
 use crate::Shared;
 use crate::index::{Index, Snapshot};
 use crate::log::Files;
-use crate::read::read_event;
+use crate::read::Stretch;
 
 pub(crate) struct View<'a> {
     shared: &'a Shared,
     txn: Snapshot<'a>,
     files: Arc<Files>,
+    stretch: Stretch,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn open(shared: &'a Shared) -> Result<Self, Error> {
         let txn = shared.index.read()?;
-        Ok(Self { shared, txn, files: shared.log.files() })
+        Ok(Self { shared, txn, files: shared.log.files(), stretch: Stretch::default() })
     }
 
     pub(crate) fn index(&self) -> &'a Index {
@@ -37,7 +38,7 @@ impl<'a> View<'a> {
         for _ in 0..3 {
             let Some(position) = self.shared.index.position(&self.txn, seq)? else { return Ok(None) };
             if let Some(segment) = self.files.holding_in(seq, position.generation) {
-                return read_event(segment, seq, position).map(Some);
+                return self.stretch.event(segment, seq, position).map(Some);
             }
             *self = Self::open(self.shared)?;
         }
