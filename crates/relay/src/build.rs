@@ -150,6 +150,12 @@ pub(crate) fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)
 }
 
+/// Signature checks at one time. A slot goes to whoever waited longest, and stands empty until that task has a turn: as many slots as
+/// cores leave cores idle under load.
+pub(crate) fn verify_parallel(config: &Config) -> usize {
+    config.queues.verify_parallel.map_or_else(|| cores() + 2, usize::from)
+}
+
 pub(crate) fn commit_limits(config: &Config) -> CommitLimits {
     let queues = &config.queues;
     CommitLimits {
@@ -157,7 +163,7 @@ pub(crate) fn commit_limits(config: &Config) -> CommitLimits {
         queue_bytes_max: queues.commit_bytes_max,
         batch_events_max: queues.batch_events_max.get(),
         batch_bytes_max: queues.batch_bytes_max,
-        verify_parallel: queues.verify_parallel.map_or_else(cores, usize::from),
+        verify_parallel: verify_parallel(config),
         gather_max: GATHER_MAX,
     }
 }

@@ -21,7 +21,7 @@ use crate::opening::Opening;
 use crate::start::{Opened, Parts, Start, start};
 use crate::{build, checkpoints, handover, logging};
 
-/// Workers beyond the cores: they keep sockets served while every core checks signatures.
+/// Workers beyond those that can be checking signatures: they keep sockets served meanwhile.
 const SPARE_WORKERS: usize = 2;
 /// Clients are told to come back over this time at most.
 const CLOSE_WINDOW_MAX: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
 }
 
 fn runtime(config: &Config) -> anyhow::Result<Runtime> {
-    let workers = config.server.workers.map_or_else(|| build::cores() + SPARE_WORKERS, usize::from);
+    let workers = config.server.workers.map_or_else(|| build::verify_parallel(config) + SPARE_WORKERS, usize::from);
     Builder::new_multi_thread().worker_threads(workers).enable_all().build().context("cannot start the runtime")
 }
 

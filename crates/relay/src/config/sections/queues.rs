@@ -26,7 +26,7 @@ pub struct Queues {
     pub outbox_bytes_max: usize,
     /// Bytes that wait for all clients.
     pub outbox_total_bytes_max: usize,
-    /// Signature checks at one time; `None` is one per core.
+    /// Signature checks at one time; `None` is cores + 2.
     pub verify_parallel: Option<NonZeroUsize>,
     /// Scans at one time; `None` is one per core.
     pub scan_parallel: Option<NonZeroUsize>,
@@ -111,8 +111,8 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "verify_parallel",
             Restart,
-            "Signature checks at one time. 0 is the number of cores.",
-            "A check is pure computation: more at once than cores makes each one slower.",
+            "Signature checks at one time. 0 is the number of cores plus two.",
+            "A check is pure computation, but with no more than cores some stand idle while the next check is on its way.",
         ),
         setting!(
             queues.scan_parallel,

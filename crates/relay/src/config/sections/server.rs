@@ -42,7 +42,7 @@ pub struct Server {
     pub tls_certificate: Option<PathBuf>,
     /// Private key of the certificate, PEM.
     pub tls_key: Option<PathBuf>,
-    /// Threads that serve connections; `None` is cores + 2.
+    /// Threads that serve connections; `None` is `queues.verify_parallel` + 2.
     pub workers: Option<NonZeroUsize>,
 }
 
@@ -183,8 +183,8 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "workers",
             Restart,
-            "Threads that serve connections. 0 is the number of cores plus two.",
-            "Signature checks can occupy every core; two more threads keep sockets answering.",
+            "Threads that serve connections. 0 is two more than signature checks at one time.",
+            "Signature checks can occupy a thread each; two more keep sockets answering.",
         ),
     ],
 };
