@@ -218,7 +218,9 @@ impl Leaf {
         let removed = &self.removed[..self.removed.len().min(REMOVED_MAX)];
         // At most 4 096.
         out.extend_from_slice(&(removed.len() as u16).to_be_bytes());
-        out.extend(removed.iter().flat_map(|seq| seq.to_be_bytes()));
+        for seq in removed {
+            out.extend_from_slice(&seq.to_be_bytes());
+        }
         if !self.removed_elsewhere.is_empty() {
             let elsewhere = &self.removed_elsewhere[..self.removed_elsewhere.len().min(REMOVED_MAX)];
             out.extend_from_slice(&(elsewhere.len() as u16).to_be_bytes());

@@ -87,7 +87,8 @@ impl Event {
         let tags_at = head.iter().map(|part| part.len()).sum::<usize>();
         let rest = [tags, r#","content":"#, content, r#","sig":""#, sig_hex.format(sig), r#""}"#];
         let mut json = String::with_capacity(FIXED_MAX + tags.len() + content.len());
-        head.iter().chain(&rest).for_each(|part| json.push_str(part));
+        head.into_iter().for_each(|part| json.push_str(part));
+        rest.into_iter().for_each(|part| json.push_str(part));
         let tags_at = u32::try_from(tags_at).expect("the head is some 230 bytes");
         Self { id, pubkey, created_at, kind, tags_at, json: json.into() }
     }

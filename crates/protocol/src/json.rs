@@ -9,6 +9,9 @@ use std::borrow::Cow;
 /// Nesting that skipped, unknown values may have. Known values are at most three deep.
 const DEPTH_MAX: u32 = 64;
 
+/// So many digits are no more than an `i64` holds.
+const DIGITS_MAX: usize = 18;
+
 /// Why a text is not the JSON that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
@@ -292,16 +295,53 @@ impl<'a> Scanner<'a> {
     }
 
     /// An object's key, decoded, and the colon behind it.
+    #[inline]
     pub fn key(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        match self.plain_key() {
+            Some(word) => Ok(Cow::Borrowed(word)),
+            None => self.any_key(),
+        }
+    }
+
+    fn any_key(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let key = self.string()?.decode()?;
         self.expect(b':')?;
         Ok(key)
     }
 
+    /// The key that comes next, if it is a word of small letters and the colon comes right behind it, as nearly all do.
+    #[inline]
+    fn plain_key(&mut self) -> Option<&'a str> {
+        let start = self.offset() + 1;
+        let word = self.text.as_bytes().get(start - 1..)?.strip_prefix(b"\"")?;
+        let mut length = 0;
+        while let Some(b'a'..=b'z' | b'_') = word.get(length) {
+            length += 1;
+        }
+        let is_over = word[length..].starts_with(b"\":");
+        let key = self.text.get(start..start + length).filter(|_| is_over)?;
+        self.at = start + length + 2;
+        Some(key)
+    }
+
+    /// What `read` makes of the string that comes next, if it is `length` bytes long, and anything. Else nothing is taken. `read` is to
+    /// refuse quotes, backslashes and control characters.
+    pub(crate) fn string_of<T>(&mut self, length: usize, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
+        let start = self.offset() + 1;
+        let text = self.text.get(start..start + length)?;
+        let bytes = self.text.as_bytes();
+        let is_quoted = bytes[start - 1] == b'"' && bytes.get(start + length) == Some(&b'"');
+        let read = if is_quoted { read(text)? } else { return None };
+        self.at = start + length + 1;
+        Some(read)
+    }
+
     /// An integer without fraction or exponent. Numbers beyond `i128` saturate: only their side of a bound matters.
     pub fn integer(&mut self) -> Result<i128, JsonError> {
-        self.skip_white_space();
-        let start = self.at;
+        let start = self.offset();
+        if let Some(plain) = self.plain_integer() {
+            return Ok(plain.into());
+        }
         let token = self.number_token();
         let digits = token.strip_prefix('-').unwrap_or(token);
         let leading_zero = digits.len() > 1 && digits.starts_with('0');
@@ -310,6 +350,26 @@ impl<'a> Scanner<'a> {
         }
         let magnitude = digits.parse().map_or_else(|_| digits.parse().unwrap_or(i128::MAX), |n: u64| n.into());
         Ok(if token.starts_with('-') { -magnitude } else { magnitude })
+    }
+
+    /// The integer that comes next, if it is nothing but a few digits.
+    fn plain_integer(&mut self) -> Option<i64> {
+        let token = self.text.as_bytes().get(self.at..)?;
+        let (mut number, mut length) = (0, 0);
+        while let Some(digit @ b'0'..=b'9') = token.get(length) {
+            if length == DIGITS_MAX {
+                return None;
+            }
+            number = number * 10 + i64::from(digit - b'0');
+            length += 1;
+        }
+        let leading_zero = token.first() == Some(&b'0') && length > 1;
+        let goes_on = matches!(token.get(length), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
+        if length == 0 || leading_zero || goes_on {
+            return None;
+        }
+        self.at += length;
+        Some(number)
     }
 
     fn number_token(&mut self) -> &'a str {
@@ -427,6 +487,50 @@ mod tests {
         ] {
             assert!(canonical(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_is_the_same_however_it_is_written() {
+        for text in [r#""created_at":1"#, r#" "created_at" : 1"#, r#""created\u005fat":1"#, r#""\u0063reated_at" :1"#] {
+            let mut scanner = Scanner::new(text);
+            assert_eq!(scanner.key().as_deref(), Ok("created_at"), "{text}");
+            assert_eq!(scanner.integer(), Ok(1), "{text}");
+        }
+        assert_eq!(Scanner::new(r##""#e":[]"##).key().as_deref(), Ok("#e"));
+        assert_eq!(Scanner::new(r#""":1"#).key().as_deref(), Ok(""));
+        for text in [r#"id":1"#, r#""id"#, r#""id""#, r#""id",1"#, r#"'id':1"#, "\"i\u{1}d\":1", ""] {
+            assert!(Scanner::new(text).key().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_of_a_length_is_taken_whole_or_not_at_all() {
+        let abc = |text| (text == "abc").then_some(text);
+        for (text, expected, left) in [
+            (r#" "abc","#, Some("abc"), ","),
+            (r#""abcd""#, None, r#""abcd""#),
+            (r#""ab","abc""#, None, r#""ab","abc""#),
+            (r#""abx""#, None, r#""abx""#),
+            (r#"abc""#, None, r#"abc""#),
+            (r#""abc"#, None, r#""abc"#),
+            (r#""a\u0062c""#, None, r#""a\u0062c""#),
+            ("\"ab\u{e9}\"", None, "\"ab\u{e9}\""),
+            ("", None, ""),
+        ] {
+            let mut scanner = Scanner::new(text);
+            assert_eq!(scanner.string_of(3, abc), expected, "{text}");
+            assert_eq!(scanner.rest(), left, "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_of_any_length_are_read() {
+        for length in 1..=25 {
+            let text = "9".repeat(length);
+            assert_eq!(Scanner::new(&text).integer(), Ok(text.parse().unwrap()), "{text}");
+        }
+        assert_eq!(Scanner::new("0,").integer(), Ok(0));
+        assert_eq!(Scanner::new("9223372036854775808").integer(), Ok(i128::from(i64::MAX) + 1));
     }
 
     #[test]

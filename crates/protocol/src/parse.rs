@@ -100,9 +100,9 @@ pub(crate) fn scan_event(scanner: &mut Scanner<'_>, limits: &Limits) -> Result<S
 impl Draft {
     fn take(&mut self, key: &str, scanner: &mut Scanner<'_>, limits: &Limits) -> Result<(), InvalidEvent> {
         match key {
-            "id" => self.id = Some(EventId::from_bytes(hex(scanner.string()?, "id")?)),
-            "pubkey" => self.pubkey = Some(PublicKey::from_bytes(hex(scanner.string()?, "pubkey")?)),
-            "sig" => self.sig = Some(hex(scanner.string()?, "sig")?),
+            "id" => self.id = Some(EventId::from_bytes(hex(scanner, "id")?)),
+            "pubkey" => self.pubkey = Some(PublicKey::from_bytes(hex(scanner, "pubkey")?)),
+            "sig" => self.sig = Some(hex(scanner, "sig")?),
             "created_at" => self.created_at = Some(integer(scanner, "created_at", "0 to 2^63")?),
             "kind" => self.kind = Some(integer(scanner, "kind", "0 to 65535")?),
             "tags" => self.tags = Some(self.part(|parts| tags(scanner, limits, parts))?),
@@ -139,8 +139,12 @@ impl Draft {
     }
 }
 
-fn hex<const N: usize>(text: JsonStr<'_>, field: &'static str) -> Result<[u8; N], InvalidEvent> {
-    let plain = text.plain().ok_or(InvalidEvent::Hex(field))?;
+fn hex<const N: usize>(scanner: &mut Scanner<'_>, field: &'static str) -> Result<[u8; N], InvalidEvent> {
+    // Digits hold no quote and no escape: no need to look for them first.
+    if let Some(bytes) = scanner.string_of(2 * N, |text| decode_hex(text).ok()) {
+        return Ok(bytes);
+    }
+    let plain = scanner.string()?.plain().ok_or(InvalidEvent::Hex(field))?;
     decode_hex(plain).map_err(|HexError| InvalidEvent::Hex(field))
 }
 

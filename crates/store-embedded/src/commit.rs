@@ -51,13 +51,11 @@ impl Shared {
         let txn = self.index.read()?;
         let files = self.log.files();
         let first_seq = writer.appender.next_seq();
-        let mut decider = Decider::new(&self.index, &files, &txn, &pending, first_seq);
+        let mut decider = Decider::new(&self.index, &files, &txn, &pending, first_seq, batch.writes.len());
         let mut outcomes = Vec::with_capacity(batch.writes.len());
-        let mut entries = Vec::with_capacity(batch.writes.len());
+        let mut entries = Vec::with_capacity(batch.writes.len() + batch.acts.len());
         for write in &batch.writes {
-            let (outcome, entry) = decider.decide(write)?;
-            outcomes.push(outcome);
-            entries.extend(entry);
+            outcomes.push(decider.decide(write, &mut entries)?);
         }
         let overlay = decider.finish();
         drop((txn, pending));
@@ -102,13 +100,7 @@ impl Shared {
         let (tree, nodes) = grown(writer.tree.as_ref(), &entries, first_seq, committed_at_ms);
         let root = tree.as_ref().map(Tree::root);
         let mut encoder = Encoder::start(std::mem::take(&mut writer.buffer), first_seq, committed_at_ms, root);
-        let entries: Vec<(LogEntry, Extent)> = entries
-            .into_iter()
-            .map(|entry| {
-                let extent = encoder.push(&entry);
-                (entry, extent)
-            })
-            .collect();
+        let extents: Vec<Extent> = entries.iter().map(|entry| encoder.push(entry)).collect();
         let bytes = encoder.finish();
         let bytes = bytes.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
         let header = Header::parse(&bytes).ok_or_else(|| Error::Corrupt("a record just made cannot be read".into()))?;
@@ -116,7 +108,7 @@ impl Shared {
         let at = writer.appender.append(&self.log, &bytes, header.next_seq())?;
         let last = Seq(header.next_seq().0 - 1);
         (*self.head.lock(), writer.tree) = (head_of(tree.as_ref()), tree);
-        let record = Record { header, entries };
+        let record = Record { header, entries, extents };
         // The keeper has the next log file made, and must not come too late for it.
         let half = self.log.segment_bytes / 2;
         let urgent = (u64::from(at)..u64::from(at) + bytes.len() as u64).contains(&half);

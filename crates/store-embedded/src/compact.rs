@@ -113,7 +113,7 @@ impl Shared {
     fn without_dead(&self, record: Record, txn: &Snapshot<'_>, buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
         let header = record.header;
         let mut encoder = Encoder::start(buffer, header.first_seq, header.committed_at_ms, header.root);
-        for (seq, (entry, _)) in (header.first_seq.0..).map(Seq).zip(record.entries) {
+        for (seq, entry) in (header.first_seq.0..).map(Seq).zip(record.entries) {
             let left = self.left_of(seq, &entry, header.committed_at_ms, txn)?;
             encoder.push(&if let Some(leaf) = left { LogEntry { body: Body::Erased(leaf), ..entry } } else { entry });
         }

@@ -49,8 +49,9 @@ impl<'a> Decider<'a> {
         txn: &'a Snapshot<'a>,
         pending: &'a [Arc<Overlay>],
         next_seq: Seq,
+        writes: usize,
     ) -> Self {
-        Self { index, files, txn, pending, batch: Overlay::default(), next_seq }
+        Self { index, files, txn, pending, batch: Overlay::for_events(writes), next_seq }
     }
 
     /// The batch's effects.
@@ -58,14 +59,14 @@ impl<'a> Decider<'a> {
         self.batch
     }
 
-    /// The outcome and, if accepted, what to log.
-    pub(crate) fn decide(&mut self, write: &Write) -> Result<(Outcome, Option<LogEntry>), Error> {
+    /// Decides a write and, if it is accepted, appends to `log` what to log.
+    pub(crate) fn decide(&mut self, write: &Write, log: &mut Vec<LogEntry>) -> Result<Outcome, Error> {
         let event = write.event();
         if self.seq_of(&event.id())?.is_some() {
-            return Ok((Outcome::Duplicate, None));
+            return Ok(Outcome::Duplicate);
         }
         if let Some(refusal) = self.refusal(event)? {
-            return Ok((refusal, None));
+            return Ok(refusal);
         }
         let mut removed = Vec::new();
         let address = match write.placement() {
@@ -74,11 +75,11 @@ impl<'a> Decider<'a> {
         };
         if let Some(key) = address {
             if self.address_deleted_until(&key)?.is_some_and(|until| until >= event.created_at()) {
-                return Ok((Outcome::Deleted, None));
+                return Ok(Outcome::Deleted);
             }
             if let Some(old) = self.version(&key)? {
                 if !rules::supersedes((event.created_at(), event.id()), (old.created_at, old.id)) {
-                    return Ok((Outcome::Superseded, None));
+                    return Ok(Outcome::Superseded);
                 }
                 self.batch.remove(old.id, Some(key));
                 removed.push(old.seq);
@@ -93,7 +94,8 @@ impl<'a> Decider<'a> {
         let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
         let (action, source) = (leaves::action_of(write, !removed.is_empty()), write.source());
         let filed = Filed { event: event.clone(), filing: filing(write), expires_at, action, source };
-        Ok((Outcome::Accepted(seq), Some(LogEntry { body: Body::Event(filed), removed, lasting })))
+        log.push(LogEntry { body: Body::Event(filed), removed, lasting });
+        Ok(Outcome::Accepted(seq))
     }
 
     /// Whether an owner of the event has vanished or asked for it to be deleted.

@@ -4,7 +4,7 @@
 //! meanwhile, batches leave their effects here, in the form decisions ask for them, until the index has them too. Looking in an
 //! overlay that the index has caught up with gives the same answer as the index.
 
-use foldhash::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt, HashSet};
 use towpath_protocol::{Event, EventId, PublicKey};
 use towpath_store::Seq;
 
@@ -31,6 +31,11 @@ pub(crate) struct Placed {
 }
 
 impl Overlay {
+    /// With room for so many events.
+    pub(crate) fn for_events(events: usize) -> Self {
+        Self { events: HashMap::with_capacity(events), ..Self::default() }
+    }
+
     /// Adds what came of the batches behind these.
     pub(crate) fn merge(&mut self, later: Overlay) {
         self.events.extend(later.events);

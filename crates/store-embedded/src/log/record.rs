@@ -137,7 +137,9 @@ pub(crate) struct Header {
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) header: Header,
-    pub(crate) entries: Vec<(LogEntry, Extent)>,
+    pub(crate) entries: Vec<LogEntry>,
+    /// Of each entry.
+    pub(crate) extents: Vec<Extent>,
 }
 
 impl Header {
@@ -221,8 +223,12 @@ impl Encoder {
         out.extend_from_slice(&length(entry.removed.len()));
         out.extend_from_slice(&length(entry.lasting.bytes()));
         out.extend_from_slice(&length(content.len()));
-        out.extend(expires_at.into_iter().flat_map(u64::to_le_bytes));
-        out.extend(entry.removed.iter().flat_map(|seq| seq.0.to_le_bytes()));
+        if let Some(at) = expires_at {
+            out.extend_from_slice(&at.to_le_bytes());
+        }
+        for seq in &entry.removed {
+            out.extend_from_slice(&seq.0.to_le_bytes());
+        }
         entry.lasting.push_to(out);
         let offset = u32::try_from(out.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(content);
@@ -249,17 +255,21 @@ impl Record {
             return None;
         }
         let mut rest = Fields(&bytes[HEADER_BYTES..]);
-        let mut entries = Vec::with_capacity(header.entries.min(65_536) as usize);
+        let count = header.entries.min(65_536) as usize;
+        let (mut entries, mut extents) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for _ in 0..header.entries {
-            entries.push(parse_entry(bytes, &mut rest)?);
+            let (entry, extent) = parse_entry(bytes, &mut rest)?;
+            entries.push(entry);
+            extents.push(extent);
         }
-        rest.0.is_empty().then_some(Self { header, entries })
+        rest.0.is_empty().then_some(Self { header, entries, extents })
     }
 
-    /// Each entry with its sequence number.
+    /// Each entry with its sequence number and extent.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (Seq, &LogEntry, Extent)> {
         let first = self.header.first_seq.0;
-        (first..).map(Seq).zip(&self.entries).map(|(seq, (entry, extent))| (seq, entry, *extent))
+        let entries = self.entries.iter().zip(&self.extents);
+        (first..).map(Seq).zip(entries).map(|(seq, (entry, extent))| (seq, entry, *extent))
     }
 }
 
@@ -427,9 +437,8 @@ mod tests {
         assert_eq!((record.header.first_seq, record.header.next_seq()), (Seq(40), Seq(46)));
         assert_eq!((record.header.committed_at_ms, record.header.record_bytes()), (12_345, bytes.len()));
         assert_eq!(record.header.root, Some(Hash([7; 32])));
-        let (read, found): (Vec<_>, Vec<_>) = record.entries.into_iter().unzip();
-        assert_eq!(read, entries());
-        assert_eq!(found, extents);
+        assert_eq!(record.entries, entries());
+        assert_eq!(record.extents, extents);
         let json = &bytes[extents[0].offset as usize..][..extents[0].len as usize];
         assert_eq!(json, note(1, 7).event().json());
     }

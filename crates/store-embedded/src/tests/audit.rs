@@ -106,7 +106,7 @@ fn an_entry_changed_with_its_checksum_is_not_what_was_committed() {
     let header = Header::parse(&bytes).unwrap();
     let record = Record::parse(&bytes[..header.record_bytes()].to_vec().into()).unwrap();
     let mut forged = Encoder::start(Vec::new(), header.first_seq, header.committed_at_ms + 1, header.root);
-    for (entry, _) in &record.entries {
+    for entry in &record.entries {
         forged.push(entry);
     }
     let mut forged = forged.finish().unwrap();
