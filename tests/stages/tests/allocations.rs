@@ -40,7 +40,7 @@ const CEILINGS: &[Ceiling] = &[
     ceiling("submit: all of these up to the queue", 0.1),
     // What the index lacks is in a table that grows, anew each time the keeper took what there was.
     Ceiling { stage: "commit, batches of 1", allocations: 12.7, slack: 0.3 },
-    ceiling("commit, batches of 16", 3.1),
+    ceiling("commit, batches of 16", 2.9),
     ceiling("commit, batches of 256", 2.15),
     ceiling("ack: word, queue, encode", 3.0),
     ceiling("match, nobody listens", 1.0),
