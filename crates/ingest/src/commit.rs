@@ -2,7 +2,7 @@
 //!
 //! One thread takes everything that waits, up to a bound, commits it as one transaction, answers, hands the batch to delivery,
 //! and takes what has come meanwhile. A lone event is committed at once; batches form while a commit is in flight, and while more
-//! events wait for their signature check than the processors can do: then a commit of one or two of them would only take the
+//! signatures are to be checked than there are slots: then a commit of one or two of them would only take the
 //! processor from the rest (docs/adr/0006-gather-under-load.md).
 
 use std::collections::VecDeque;
@@ -103,7 +103,7 @@ impl CommitQueue {
         Expected(self)
     }
 
-    /// Whether events wait for a processor to check them.
+    /// Whether events wait for a slot to be checked in.
     fn is_behind(&self) -> bool {
         self.expected.load(Ordering::Relaxed) > self.limits.verify_parallel
     }

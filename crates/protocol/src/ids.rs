@@ -51,7 +51,7 @@ macro_rules! id_type {
         }
 
         impl Hash for $name {
-            /// Word by word, which takes hashers a third of the time that a slice of bytes does.
+            /// All of it, as clients choose some of these freely; word by word, which costs hashers less than a slice of bytes.
             fn hash<H: Hasher>(&self, state: &mut H) {
                 self.0.as_chunks().0.iter().for_each(|word| state.write_u64(u64::from_ne_bytes(*word)));
             }

@@ -2,6 +2,8 @@
 //!
 //! What is asked for one after the other mostly lies side by side: events come in about the order of their times, and scans return
 //! them in that order. So a scan reads a stretch of a log file at once where its events are close, and one event at a time where not.
+//!
+//! Must not know: why an event is read, or which comes next.
 
 use std::io;
 
