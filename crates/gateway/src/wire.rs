@@ -135,12 +135,13 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         timeout(within, shut).await.map_err(|_| io::ErrorKind::TimedOut)?
     }
 
-    /// All is written: counts it and gives the memory back.
+    /// Counts what is written and gives its memory back, once that is all. What is not stays: between two of the task's locks another
+    /// thread may have encoded frames of which the socket took a part.
     fn finish(&self, sending: &mut Sending<W>) {
-        let Sending { unsent, sent, frames, .. } = sending;
-        if *sent == 0 {
+        if sending.unsent.is_empty() || !sending.is_sent() {
             return;
         }
+        let Sending { unsent, sent, frames, .. } = sending;
         let metrics = &self.shared.metrics;
         metrics.writes.inc();
         metrics.bytes_out.inc_by(*sent as u64);
@@ -206,5 +207,116 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
         }
         self.finish(&mut sending);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use futures_util::poll;
+    use prometheus_client::metrics::gauge::Gauge;
+    use towpath_runtime::SystemClock;
+
+    use super::*;
+    use crate::ramp::Ramp;
+    use crate::unfinished::Budget;
+    use crate::{Config, Metrics};
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// A socket that takes what it has room for, and may have something of its own to wait for.
+    #[derive(Default)]
+    struct Line {
+        taken: Mutex<Vec<u8>>,
+        room: AtomicUsize,
+        is_busy: AtomicBool,
+    }
+
+    impl AsyncWrite for &'static Line {
+        fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(self.room.load(Ordering::Relaxed));
+            if taken == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.room.fetch_sub(taken, Ordering::Relaxed);
+            self.taken.lock().extend_from_slice(&bytes[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.is_busy.load(Ordering::Relaxed) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Texts that wait.
+    #[derive(Default)]
+    struct Texts(Mutex<VecDeque<String>>);
+
+    impl Outbound for &'static Texts {
+        async fn ready(&self) {}
+
+        fn take(&self, into: &mut Vec<Frame>, _: usize) -> Option<Taken> {
+            into.extend(self.0.lock().drain(..).map(Frame::Text));
+            (!into.is_empty()).then_some(Taken::Frames)
+        }
+
+        fn attach(&self, _: Weak<dyn SendNow>) {}
+    }
+
+    fn leaked<T: Default>() -> &'static T {
+        Box::leak(Box::default())
+    }
+
+    fn wire(line: &'static Line, texts: &'static Texts) -> Arc<Wire<&'static Line, &'static Texts>> {
+        let shared = Shared {
+            config: Config::default(),
+            metrics: Metrics::default(),
+            unfinished: Budget::new(usize::MAX, Gauge::default()),
+            ramp: Ramp::new(1, Duration::ZERO),
+            clock: Arc::new(SystemClock),
+        };
+        Wire::open(line, texts, false, Arc::new(shared))
+    }
+
+    fn nothing() -> Extra {
+        Extra { pong: None, ping: false, close: None }
+    }
+
+    #[tokio::test]
+    async fn what_another_thread_left_of_a_frame_is_not_thrown_away() {
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let wire = wire(line, texts);
+        // The task was woken for nothing, and is between two looks at the socket.
+        line.is_busy.store(true, Ordering::Relaxed);
+        wire.encode(nothing());
+        let mut flushing = std::pin::pin!(wire.flush(LONG));
+        assert!(poll!(&mut flushing).is_pending());
+
+        texts.0.lock().push_back("an event that is longer than the socket has room for".into());
+        line.room.store(10, Ordering::Relaxed);
+        assert!(!wire.send_now(1_000), "a part is left to the task");
+        line.is_busy.store(false, Ordering::Relaxed);
+        flushing.await.expect("the socket is there");
+        assert_eq!(line.taken.lock().len(), 10);
+
+        line.room.store(1_000, Ordering::Relaxed);
+        wire.ready().await;
+        wire.encode(nothing());
+        wire.flush(LONG).await.expect("the socket is there");
+        let mut whole = Vec::new();
+        encode::message(&Frame::Text("an event that is longer than the socket has room for".into()), false, &mut whole);
+        assert_eq!(*line.taken.lock(), whole);
+        assert!(wire.sending.lock().unsent.is_empty(), "and what is sent is held no longer");
     }
 }
