@@ -160,9 +160,9 @@ impl Deliver {
         Ok(())
     }
 
-    /// Ends `subscription` without a word; none of its events leaves the outbox any more.
+    /// Ends `subscription` without a word: the client asked, or replaced it. Nothing of it leaves the outbox any more.
     pub fn unregister(&self, subscription: &Arc<Subscription>) {
-        if subscription.end() {
+        if subscription.abandon() {
             self.forget(subscription);
         }
     }
@@ -398,7 +398,7 @@ impl Readers {
 }
 
 /// Values in all conditions: what filters cost to keep, wherever they are filed.
-fn cost_of(filters: &[Filter]) -> usize {
+pub fn cost_of(filters: &[Filter]) -> usize {
     let len = |filter: &Filter| {
         let tags: usize = filter.tags.iter().map(|tag| tag.values.len()).sum();
         let listed = [filter.ids.as_deref().map_or(0, <[_]>::len), filter.authors.as_deref().map_or(0, <[_]>::len)];

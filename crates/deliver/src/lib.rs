@@ -17,7 +17,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-pub use follower::{Deliver, IndexLimits, TooManyFilters};
+pub use follower::{Deliver, IndexLimits, TooManyFilters, cost_of};
 pub use metrics::Metrics;
 pub use outbox::{Budget, Close, Item, Origin, Outbox, SendNow, Taken};
 pub use subscription::{Reader, Subscription};

@@ -74,6 +74,13 @@ impl Budget {
 pub enum Item {
     /// A message as it is sent.
     Text(String),
+    /// EOSE or CLOSED: how a subscription goes on, behind its events.
+    Word {
+        /// Whose.
+        subscription: Arc<Subscription>,
+        /// The message as it is sent.
+        text: String,
+    },
     /// An event for a subscription.
     Event {
         /// Whose.
@@ -240,8 +247,7 @@ impl Outbox {
         self.wake();
     }
 
-    /// As [`Outbox::push_ordered`], but nobody is told.
-    pub(crate) fn queue_ordered(&self, text: String) {
+    fn queue_ordered(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
             queues.count_text(&text);
@@ -249,7 +255,17 @@ impl Outbox {
         }
     }
 
-    /// Queues a live event unless there is no room. Nobody is told: [`Outbox::wake`] or [`Outbox::send_now`] must follow.
+    /// Queues EOSE or CLOSED behind the events of `subscription`, unless the client ended it. Nobody is told.
+    pub(crate) fn queue_word(&self, subscription: &Arc<Subscription>, text: String) {
+        let mut queues = self.queues.lock();
+        // As in `queue_stored`.
+        if queues.close.is_none() && !subscription.is_abandoned() {
+            queues.count_text(&text);
+            queues.ordered.push_back(Item::Word { subscription: Arc::clone(subscription), text });
+        }
+    }
+
+    /// Queues a live event unless there is no room. What ended meanwhile gets nothing. Nobody is told: [`Outbox::wake`] or [`Outbox::send_now`] must follow.
     pub(crate) fn queue_live(
         &self,
         subscription: &Arc<Subscription>,
@@ -258,7 +274,7 @@ impl Outbox {
     ) -> Result<(), Full> {
         let bytes = event.json().len();
         let mut queues = self.queues.lock();
-        if queues.close.is_some() {
+        if queues.close.is_some() || subscription.is_closed() {
             return Ok(());
         }
         if !self.budget.allows(queues.event_bytes, bytes) {
@@ -276,11 +292,12 @@ impl Outbox {
         queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, origin });
     }
 
-    /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before. Nobody is told: [`Outbox::wake`] or
-    /// [`Outbox::send_now`] must follow.
+    /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before. What ended meanwhile gets nothing. Nobody is
+    /// told: [`Outbox::wake`] or [`Outbox::send_now`] must follow.
     pub fn queue_stored(&self, subscription: &Arc<Subscription>, events: impl Iterator<Item = Event>) {
         let mut queues = self.queues.lock();
-        if queues.close.is_none() {
+        // Looked at under the lock, which whoever ends it takes afterwards: what is queued before is purged.
+        if queues.close.is_none() && !subscription.is_closed() {
             events.for_each(|event| self.queue_event(&mut queues, subscription, event, None));
         }
     }
@@ -344,7 +361,7 @@ impl Outbox {
         while bytes < bytes_max {
             let Some(item) = queues.ordered.pop_front() else { break };
             match &item {
-                Item::Text(text) => {
+                Item::Text(text) | Item::Word { text, .. } => {
                     bytes += text.len();
                     queues.uncount_text(text);
                 }
@@ -386,17 +403,24 @@ impl Outbox {
         self.budget.give_back(bytes);
     }
 
-    /// Drops the queued events of `subscription`, which is closed: nothing of it follows what is already on the wire.
+    /// Drops the queued events of `subscription`, which is closed, and what is to be said of it: nothing of it follows what is already
+    /// on the wire. Its name may be another's by now, whose answer an old EOSE would end.
     pub(crate) fn purge(&self, subscription: &Arc<Subscription>) {
         let mut queues = self.queues.lock();
         let mut freed = 0;
-        queues.ordered.retain(|item| match item {
+        let mut ordered = std::mem::take(&mut queues.ordered);
+        ordered.retain(|item| match item {
             Item::Event { subscription: of, event, .. } if Arc::ptr_eq(of, subscription) => {
                 freed += event.json().len();
                 false
             }
+            Item::Word { subscription: of, text } if Arc::ptr_eq(of, subscription) => {
+                queues.uncount_text(text);
+                false
+            }
             _ => true,
         });
+        queues.ordered = ordered;
         self.release(&mut queues, freed);
     }
 

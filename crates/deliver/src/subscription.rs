@@ -62,6 +62,8 @@ pub struct Subscription {
     outbox: Arc<Outbox>,
     phase: Mutex<Phase>,
     closed: AtomicBool,
+    /// By the client, who may use its name for another by now.
+    abandoned: AtomicBool,
     /// Its place in the live index, once it has one.
     pub(crate) slot: OnceLock<u32>,
 }
@@ -78,6 +80,7 @@ impl Subscription {
             outbox,
             phase: Mutex::new(Phase::Stored { held: Vec::new() }),
             closed: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
             slot: OnceLock::new(),
         }
     }
@@ -112,8 +115,23 @@ impl Subscription {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Ends it without a word: the client asked, or replaced it. True the first time.
-    pub(crate) fn end(self: &Arc<Self>) -> bool {
+    /// Whether the client ended it: nothing more is said of it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Ends it without a word: the client asked, or replaced it. Nothing that still waits is said of it, not even that it was refused
+    /// before. True if it had not ended yet.
+    pub(crate) fn abandon(self: &Arc<Self>) -> bool {
+        self.abandoned.store(true, Ordering::Release);
+        let first = self.end();
+        if !first {
+            self.outbox.purge(self);
+        }
+        first
+    }
+
+    fn end(self: &Arc<Self>) -> bool {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         if first {
             self.leave_stored(&mut self.phase.lock(), Cursor::start());
@@ -126,7 +144,8 @@ impl Subscription {
     pub(crate) fn refuse(self: &Arc<Self>, reason: &str) -> bool {
         let first = self.end();
         if first {
-            self.outbox.push_ordered(relay_message::closed(self.id.as_str(), reason));
+            self.outbox.queue_word(self, relay_message::closed(self.id.as_str(), reason));
+            self.outbox.wake();
         }
         first
     }
@@ -152,7 +171,7 @@ impl Subscription {
         if self.is_closed() {
             return true;
         }
-        self.outbox.queue_ordered(eose);
+        self.outbox.queue_word(self, eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
         let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.place));
         let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.origin).is_ok());

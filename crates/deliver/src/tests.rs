@@ -42,7 +42,7 @@ async fn sent(outbox: &Outbox) -> Vec<String> {
     let mut items = Vec::new();
     outbox.take(&mut items, usize::MAX);
     let text = |item| match item {
-        Item::Text(text) => text,
+        Item::Text(text) | Item::Word { text, .. } => text,
         Item::Event { subscription, event, .. } => format!("{} {}", subscription.id(), event.content().unwrap()),
     };
     items.into_iter().map(text).filter(|text| text != "end").collect()
@@ -109,7 +109,39 @@ async fn nothing_of_a_closed_subscription_is_sent_any_more() {
     assert_eq!(deliver.ephemeral(&event(1, 20_001, &[], "x")), 1);
     deliver.unregister(&notes);
     assert_eq!(deliver.ephemeral(&event(2, 20_001, &[], "y")), 0);
-    assert_eq!(sent(&outbox).await, ["EOSE"]);
+    assert!(sent(&outbox).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_end_of_a_replaced_subscription_does_not_end_the_one_that_has_its_name() {
+    let outbox = outbox(4096);
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let [finished, refused, new] = [(); 3].map(|()| subscription("s", &["{}"], &outbox));
+    for old in [&finished, &refused] {
+        deliver.register(old).unwrap();
+    }
+    outbox.queue_stored(&finished, [event(1, 1, &[], "old")].into_iter());
+    finished.go_live(&Cursor::start(), "EOSE of the old".into());
+    deliver.refuse(&refused, "error: too slow");
+    // None of it has left yet when the client asks for something else.
+    deliver.unregister(&finished);
+    deliver.unregister(&refused);
+    deliver.register(&new).unwrap();
+    outbox.queue_stored(&new, [event(1, 1, &[], "new")].into_iter());
+    new.go_live(&Cursor::start(), "EOSE of the new".into());
+    assert_eq!(sent(&outbox).await, ["s new", "EOSE of the new"]);
+}
+
+#[tokio::test]
+async fn what_was_read_for_a_subscription_that_ended_takes_no_room() {
+    let outbox = outbox(1500);
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let notes = subscription("s", &["{}"], &outbox);
+    deliver.register(&notes).unwrap();
+    deliver.unregister(&notes);
+    outbox.queue_stored(&notes, (0..3).map(|author| event(author + 1, 1, &[], "read meanwhile")));
+    assert!(notes.go_live(&Cursor::start(), "EOSE".into()));
+    assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), None);
 }
 
 #[tokio::test]

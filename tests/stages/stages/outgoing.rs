@@ -16,7 +16,7 @@ use super::{EVENTS, Notes, Stage};
 fn encode(items: &mut Vec<Item>, out: &mut Vec<u8>) {
     for item in items.drain(..) {
         let frame = match item {
-            Item::Text(text) => Frame::Text(text),
+            Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
             Item::Event { subscription, event, origin } => {
                 let origin = origin.map(|Origin { at, here }| towpath_gateway::Origin { at, here });
                 Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
