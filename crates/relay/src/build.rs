@@ -28,6 +28,8 @@ use crate::opening::Opening;
 const ANSWERS_MAX: usize = 8192;
 /// What two processors check in that time fills a commit worth its sync; an event then waits for its check longer than for this.
 const GATHER_MAX: Duration = Duration::from_millis(8);
+/// Values in the filters of all scans in progress: some 250 MB.
+pub(crate) const SCAN_VALUES_MAX: usize = 1_000_000;
 /// The live index of one relay: 2 million postings are some 160 MiB; one connection may hold a client's usual needs many times over.
 const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connection_postings_max: 200_000 };
 

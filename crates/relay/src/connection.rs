@@ -219,7 +219,9 @@ impl Inbound {
         if let Err(refusal) = self.may_query(&filters) {
             return self.closed(&id, &refusal);
         }
-        let Some(pending) = self.scans.admit().await else { return };
+        let Ok(admitted) = self.scans.admit(&filters, &self.node.scan_room).await else {
+            return self.closed(&id, wording::TOO_MANY_SCANS);
+        };
         let subscription = self.subscription(id, filters);
         if self.node.deliver.register(&subscription).is_err() {
             return self.closed(subscription.id(), wording::TOO_MANY_LIVE_FILTERS);
@@ -227,7 +229,7 @@ impl Inbound {
         self.subscriptions.insert(subscription.id().clone(), Arc::clone(&subscription));
         let (node, scans) = (Arc::clone(&self.node), self.scans.clone());
         self.node.queries.spawn(&self.tasks, async move {
-            let _pending = pending;
+            let _admitted = admitted;
             if let Err(error) = scans.stored_then_live(&node, &subscription, received).await {
                 tracing::error!(%error, "a scan failed");
                 let reason = wording::store_error(&error);
@@ -253,11 +255,13 @@ impl Inbound {
         if let Err(refusal) = self.may_query(&filters) {
             return self.closed(&id, &refusal);
         }
-        let Some(pending) = self.scans.admit().await else { return };
+        let Ok(admitted) = self.scans.admit(&filters, &self.node.scan_room).await else {
+            return self.closed(&id, wording::TOO_MANY_SCANS);
+        };
         let (node, scans, outbox, reader) =
             (Arc::clone(&self.node), self.scans.clone(), Arc::clone(&self.outbox), self.reader());
         self.node.queries.spawn(&self.tasks, async move {
-            let _pending = pending;
+            let _admitted = admitted;
             match scans.count(&node, &filters, reader).await {
                 Ok((count, hll)) => {
                     outbox.queue_urgent(relay_message::count(id.as_str(), count, hll.as_ref()));
@@ -387,7 +391,7 @@ impl towpath_gateway::Outbound for Outbound {
 
 fn frame(item: Item) -> Frame {
     match item {
-        Item::Text(text) => Frame::Text(text),
+        Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
         Item::Event { subscription, event, origin } => {
             let origin = origin.map(|Origin { at, here }| towpath_gateway::Origin { at, here });
             Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }

@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     pub(crate) stored: Histogram,
     /// Slices of scans that could be read, had they a reader.
     pub(crate) scans_waiting: Gauge,
+    /// Values in the filters of all scans in progress.
+    pub(crate) scan_values: Gauge,
+    /// Whether an OK waits for the disk.
+    pub(crate) store_synced: Gauge,
     refusals: Family<Reason, Counter>,
     events: Gauge,
     log_bytes: Gauge,
@@ -52,6 +56,8 @@ impl Metrics {
             parse: latency_histogram(),
             stored: latency_histogram(),
             scans_waiting: Gauge::default(),
+            scan_values: Gauge::default(),
+            store_synced: Gauge::default(),
             refusals: Family::default(),
             events: Gauge::default(),
             log_bytes: Gauge::default(),
@@ -69,6 +75,8 @@ impl Metrics {
         registry.register("parse_seconds", "Parsing one message", metrics.parse.clone());
         registry.register("query_stored_seconds", "From a REQ to its EOSE", metrics.stored.clone());
         registry.register("query_waiting", "Scans that wait for a reader", metrics.scans_waiting.clone());
+        registry.register("query_values", "Values in the filters of scans in progress", metrics.scan_values.clone());
+        registry.register("store_synced", "1 if an OK waits for the disk, 0 if not", metrics.store_synced.clone());
         registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());
         registry.register("store_events", "Events stored", metrics.events.clone());
         registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());

@@ -22,6 +22,7 @@ use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::outlets::Outlets;
 use crate::reverify::Findings;
+use crate::scans::Room;
 
 /// What all connections of a relay share.
 pub(crate) struct Node {
@@ -35,6 +36,7 @@ pub(crate) struct Node {
     /// `None` for a relay of one pod.
     pub(crate) watch: Option<Arc<Watch>>,
     pub(crate) queries: Queries,
+    pub(crate) scan_room: Room,
     pub(crate) limiter: Limiter,
     pub(crate) outboxes: Arc<Budget>,
     pub(crate) metrics: Metrics,

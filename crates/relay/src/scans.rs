@@ -1,4 +1,4 @@
-//! The stored part of one connection's requests: a bounded number in progress, one slice at a time.
+//! The stored part of one connection's requests: a bounded number in progress, of a bounded size, one slice at a time.
 //!
 //! A connection's scans take turns among themselves before they compete with other connections for a reader, so that a client
 //! with a thousand requests is served no more than a client with one; and a slice is read only when there is room to queue it.
@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use towpath_deliver::{Reader, Subscription};
+use towpath_deliver::{Reader, Subscription, cost_of};
 use towpath_protocol::{Filter, HyperLogLog, relay_message};
 use towpath_query::{QueryLimits, visible_at, with_limits};
 use towpath_store::{Completeness, Cursor, Error, Progress, Query};
@@ -17,22 +18,75 @@ use crate::node::Node;
 /// Slices that one connection may have in the making.
 const TURNS: usize = 1;
 
+/// Values that the filters of one connection's scans in progress may have. One message may have more by itself, alone.
+const CONNECTION_VALUES_MAX: u32 = 100_000;
+
+/// Connections with a client's usual needs are served whatever the others ask.
+const FAIR_SHARE: usize = 500;
+
+/// Room for the filters of all scans in progress. A value costs some 250 bytes: what it says, and its place in the index that a scan
+/// is at.
+pub(crate) struct Room {
+    values: Arc<Semaphore>,
+    used: Gauge,
+}
+
+impl Room {
+    /// For so many values; `used` says how many there are.
+    pub(crate) fn new(values_max: usize, used: Gauge) -> Self {
+        Self { values: Arc::new(Semaphore::new(values_max)), used }
+    }
+}
+
+/// There is no room for filters of that size.
+pub(crate) struct NoRoom;
+
+/// A scan that may begin. Gives its room back when dropped.
+pub(crate) struct Admitted {
+    cost: u32,
+    used: Gauge,
+    _held: (OwnedSemaphorePermit, OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.used.dec_by(self.cost.into());
+    }
+}
+
 /// The scans of one connection. Clones share the bounds.
 #[derive(Clone)]
 pub(crate) struct Scans {
     pending: Arc<Semaphore>,
+    values: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
 
 impl Scans {
     /// At most `pending_max` in progress.
     pub(crate) fn new(pending_max: usize) -> Self {
-        Self { pending: Arc::new(Semaphore::new(pending_max)), turns: Arc::new(Semaphore::new(TURNS)) }
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self {
+            pending: semaphore(pending_max),
+            values: semaphore(CONNECTION_VALUES_MAX as usize),
+            turns: semaphore(TURNS),
+        }
     }
 
-    /// Waits until another scan may begin: back-pressure on a client that asks faster than it is answered. Cancel-safe.
-    pub(crate) async fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.pending).acquire_owned().await.ok()
+    /// Waits until the connection may begin another scan: back-pressure on a client that asks faster than it is answered. What waits
+    /// or is read has its filters in memory, so their size counts, too; in `room`, which is everybody's, nobody waits. Cancel-safe.
+    pub(crate) async fn admit(&self, filters: &[Filter], room: &Room) -> Result<Admitted, NoRoom> {
+        let cost = u32::try_from(cost_of(filters)).unwrap_or(u32::MAX).min(CONNECTION_VALUES_MAX);
+        let pending = Arc::clone(&self.pending).acquire_owned().await.map_err(|_| NoRoom)?;
+        let own = Arc::clone(&self.values).acquire_many_owned(cost).await.map_err(|_| NoRoom)?;
+        let of_connection = CONNECTION_VALUES_MAX as usize - self.values.available_permits();
+        let shared = match Arc::clone(&room.values).try_acquire_many_owned(cost) {
+            Ok(shared) => Some(shared),
+            Err(_) if of_connection <= FAIR_SHARE => None,
+            Err(_) => return Err(NoRoom),
+        };
+        room.used.inc_by(cost.into());
+        Ok(Admitted { cost, used: room.used.clone(), _held: (pending, own, shared) })
     }
 
     /// Stored events, EOSE, then live ones. The subscription is in the live index already, so the scan's cursor splits what the scan
@@ -115,5 +169,48 @@ fn query(node: &Arc<Node>, filters: &[Filter], limits: QueryLimits, reader: Read
         filters: with_limits(filters, limits),
         cursor: None,
         visible: Arc::new(move |event| visible_at(event, now) && reader.may_read(event)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+    use towpath_protocol::wire;
+
+    use super::*;
+
+    /// That asks for so many things.
+    fn filter(values: usize) -> Vec<Filter> {
+        let topics: Vec<String> = (1..values).map(|topic| format!("\"{topic}\"")).collect();
+        vec![wire::filter(&format!(r##"{{"#t":[{}]}}"##, topics.join(","))).expect("a filter")]
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_by_its_size_and_gives_its_room_back() {
+        let (used, scans) = (Gauge::default(), Scans::new(1_024));
+        let room = Room::new(1_000_000, used.clone());
+        let first = scans.admit(&filter(60_000), &room).await.ok().expect("room");
+        assert_eq!(used.get(), 60_000);
+        let large = filter(60_000);
+        let mut second = std::pin::pin!(scans.admit(&large, &room));
+        assert!(poll!(&mut second).is_pending(), "the connection has as much as it may");
+        drop(first);
+        let second = second.await.ok().expect("room again");
+        assert_eq!(used.get(), 60_000);
+        drop(second);
+        assert!(scans.admit(&filter(150_000), &room).await.is_ok(), "one alone may be of any size");
+        assert_eq!(used.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn when_everybodys_room_is_used_up_usual_questions_are_served_all_the_same() {
+        let room = Room::new(1_000, Gauge::default());
+        let (busy, other) = (Scans::new(1_024), Scans::new(1_024));
+        let _held = busy.admit(&filter(900), &room).await.ok().expect("room");
+        assert!(other.admit(&filter(600), &room).await.is_err());
+        let usual = other.admit(&filter(400), &room).await.ok();
+        assert!(usual.is_some());
+        assert!(other.admit(&filter(200), &room).await.is_err(), "but no more than a share of them");
+        assert!(busy.admit(&filter(100), &room).await.is_ok());
     }
 }

@@ -30,6 +30,7 @@ use crate::node::{Connections, Node};
 use crate::outlets::Outlets;
 use crate::reverify::{Findings, keep_verifying};
 use crate::run::Reread;
+use crate::scans::Room;
 
 /// Pause between upkeep steps when there is nothing to do.
 const UPKEEP_PAUSE: Duration = Duration::from_secs(1);
@@ -109,6 +110,8 @@ fn wire(
     )?;
     let parallel = config.queues.scan_parallel.map_or_else(build::cores, usize::from);
     let (slice, waiting) = (build::slice(&config), metrics.scans_waiting.clone());
+    metrics.store_synced.set(i64::from(config.store.url.is_some() || config.store.sync));
+    let scan_room = Room::new(build::SCAN_VALUES_MAX, metrics.scan_values.clone());
     let queries = Queries::new(Arc::clone(&store), parallel, slice, Arc::clone(&clock), waiting)?;
     let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
     let (secret, notes) = (identity.secret().clone(), build::note_signer(&config.audit)?);
@@ -124,6 +127,7 @@ fn wire(
         outlets,
         watch: membership.as_ref().map(Membership::watch),
         queries,
+        scan_room,
         limiter: Limiter::new(),
         metrics,
         clock,

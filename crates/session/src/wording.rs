@@ -87,6 +87,8 @@ pub const AUTH_FOR_PRIVATE: &str = "auth-required: these kinds are served to the
 pub const COUNT_IS_OFF: &str = "unsupported: this relay does not count";
 /// The live index is full.
 pub const TOO_MANY_LIVE_FILTERS: &str = "error: the relay has no room for more subscriptions; try again later";
+/// The filters of the scans in progress fill their room.
+pub const TOO_MANY_SCANS: &str = "error: the relay is busy with larger questions than it has room for; try again later";
 
 /// A connection's subscriptions are used up.
 pub fn too_many_subscriptions(max: usize) -> String {
@@ -231,6 +233,7 @@ mod tests {
             (AUTH_FOR_PRIVATE, "auth-required"),
             (COUNT_IS_OFF, "unsupported"),
             (TOO_MANY_LIVE_FILTERS, "error"),
+            (TOO_MANY_SCANS, "error"),
             (&too_many_subscriptions(1024), "rate-limited"),
         ] {
             assert_eq!(prefix(text), expected, "{text:?}");
