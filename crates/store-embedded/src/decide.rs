@@ -152,21 +152,30 @@ impl<'a> Decider<'a> {
     fn vanish(&mut self, request: &Event, removed: &mut Vec<Seq>) -> Result<Lasting, Error> {
         let (who, until) = (request.pubkey(), request.created_at());
         self.batch.vanish(who, until);
-        let mut targets = self.indexed(Prefix::author(&who), until, rules::vanishes)?;
-        let wraps = self.indexed(Prefix::tag(b'p', &who.to_hex()), until, |kind| kind == KIND_GIFT_WRAP)?;
-        targets.extend(wraps);
-        let fresh = self.batch.events.values().flatten();
-        targets.extend(fresh.map(Target::from));
-        for target in targets {
-            let event = &target.event;
-            let reached =
-                event.pubkey() == who || (event.kind() == KIND_GIFT_WRAP && rules::owners(event).contains(&who));
-            let goes = reached && event.created_at() <= until && rules::vanishes(event.kind());
-            if goes && self.seq_of(&event.id())? == Some(target.seq) {
-                self.take_out(&target, removed)?;
+        let fresh: Vec<Target> = self.batch.events.values().flatten().map(Target::from).collect();
+        for target in fresh {
+            self.take_along(who, until, &target, removed)?;
+        }
+        // One after the other: a client may have stored more than there is memory.
+        let mut indexed = self.indexed(Prefix::author(&who), until, rules::vanishes)?;
+        indexed.extend(self.indexed(Prefix::tag(b'p', &who.to_hex()), until, |kind| kind == KIND_GIFT_WRAP)?);
+        for seq in indexed {
+            if let Some(target) = self.target_at(seq)? {
+                self.take_along(who, until, &target, removed)?;
             }
         }
         Ok(Lasting::Vanished { who, until })
+    }
+
+    /// Takes an event out if `who`, who vanishes, takes it along.
+    fn take_along(&mut self, who: PublicKey, until: u64, target: &Target, removed: &mut Vec<Seq>) -> Result<(), Error> {
+        let event = &target.event;
+        let reached = event.pubkey() == who || (event.kind() == KIND_GIFT_WRAP && rules::owners(event).contains(&who));
+        let goes = reached && event.created_at() <= until && rules::vanishes(event.kind());
+        if goes && self.seq_of(&event.id())? == Some(target.seq) {
+            self.take_out(target, removed)?;
+        }
+        Ok(())
     }
 
     fn take_out(&mut self, target: &Target, removed: &mut Vec<Seq>) -> Result<(), Error> {
@@ -179,11 +188,11 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    /// Every indexed event under `prefix` up to `until` whose kind is `meant`; others are not even read.
-    fn indexed(&self, prefix: Prefix, until: u64, meant: impl Fn(u16) -> bool) -> Result<Vec<Target>, Error> {
+    /// Where every indexed event under `prefix` up to `until` is whose kind is `meant`; none is read.
+    fn indexed(&self, prefix: Prefix, until: u64, meant: impl Fn(u16) -> bool) -> Result<Vec<Seq>, Error> {
         let from = prefix.at(Moment::start_of(until));
         let range = self.index.orders_from(self.txn, &from)?;
-        let mut targets = Vec::new();
+        let mut found = Vec::new();
         for item in range {
             let (key, hint) = item.map_err(failed("read the index"))?;
             if !key.starts_with(prefix.as_bytes()) {
@@ -192,10 +201,9 @@ impl<'a> Decider<'a> {
             if !meant(Hint::parse(hint).ok_or_else(|| malformed("orders"))?.kind) {
                 continue;
             }
-            let seq = Moment::parse(key).ok_or_else(|| malformed("orders"))?.seq;
-            targets.extend(self.target_at(seq)?);
+            found.push(Moment::parse(key).ok_or_else(|| malformed("orders"))?.seq);
         }
-        Ok(targets)
+        Ok(found)
     }
 
     fn target_at(&self, seq: Seq) -> Result<Option<Target>, Error> {

@@ -81,17 +81,15 @@ fn open_index(
     let mut marker = Marker::new(&dir);
     if marker.trust() == Trust::Whole
         && let Some((index, applied)) = open_trusted(config)?
+        && !has_lost_entries(config, last, applied)?
     {
-        if applied > last {
-            return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
-        }
         marker.set_dirty().map_err(failed)?;
         let mut growth = config.audit.then(|| Growth::from(tree_files, tree_files.covered().min(last))).transpose()?;
         replay_tail(&index, files, (applied, last), growth.as_mut())?;
         return Ok((index, marker, growth.map(Growth::into_tree)));
     }
     if dir.exists() {
-        tracing::warn!("the index may be torn or of another version: rebuilding it from the log");
+        tracing::warn!("the index may be torn, ahead of the log or of another version: rebuilding it from the log");
         std::fs::remove_dir_all(&dir).map_err(|e| Error::io("remove the old index", e))?;
         tree_files.close();
     }
@@ -102,6 +100,15 @@ fn open_index(
     // Only now: a rebuild that is cut short starts over.
     marker.set_dirty().map_err(failed)?;
     Ok((index, marker, growth.map(Growth::into_tree)))
+}
+
+/// Whether the index has more than the log. What was not synced a power failure may take, whole records of it: that was the operator's
+/// choice. What was synced it may not.
+fn has_lost_entries(config: &Config, last: Seq, applied: Seq) -> Result<bool, Error> {
+    if applied > last && config.sync {
+        return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
+    }
+    Ok(applied > last)
 }
 
 /// The index as it is and how far it is, unless LMDB refuses it or this code cannot read it.
