@@ -32,7 +32,7 @@ const VERDICT: &str = "verdict.txt";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The relay to compare with, as NAME=COMMAND or NAME=ws://…
+    /// The relay to compare with, as NAME=COMMAND or NAME=ws://HOST:PORT@PID, and `,ws://HOST:PORT@PID` for a second pod.
     #[arg(long, value_parser = Contender::parse)]
     a: Contender,
     /// The relay to judge.
@@ -128,6 +128,27 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The rounds of a load that need not be repeated.
+struct Counted {
+    protocol: Protocol,
+    sound: usize,
+    failed: usize,
+}
+
+impl Counted {
+    fn none_of(protocol: Protocol) -> Self {
+        Self { protocol, sound: 0, failed: 0 }
+    }
+}
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Sound,
+    Void,
+    Failed,
+}
+
 /// A session under way.
 struct Session<'a> {
     options: &'a Options,
@@ -166,15 +187,15 @@ impl<'a> Session<'a> {
     /// Rounds, until there are enough of every load; what was measured is on the disk after each. Returns where.
     fn run(mut self, measure_floors: impl Fn() -> Result<Floors>) -> Result<PathBuf> {
         let wanted = self.options.rounds as usize;
-        let mut loads: Vec<_> = self.options.protocol.0.iter().map(|protocol| (*protocol, 0)).collect();
+        let mut loads: Vec<_> = self.options.protocol.0.iter().map(|protocol| Counted::none_of(*protocol)).collect();
         for round in 1..=wanted * ROUNDS_FACTOR {
-            loads.retain(|(_, rounds)| *rounds < wanted);
+            loads.retain(|load| load.sound + load.failed < wanted);
             if loads.is_empty() {
                 break;
             }
             self.artifact.floors.push(measure_floors()?);
-            for (protocol, rounds) in &mut loads {
-                *rounds += usize::from(self.measure_both(round, *protocol));
+            for load in &mut loads {
+                self.measure_both(round, load);
             }
             write(&self.folder.join(ARTIFACT), &serde_json::to_string(&self.artifact)?)?;
         }
@@ -182,16 +203,24 @@ impl<'a> Session<'a> {
         Ok(self.folder)
     }
 
-    /// One right after the other, in turns. False when one was void, which makes the other worth nothing: the round does not
-    /// count, and if it was the first, the second is not run.
-    fn measure_both(&mut self, round: usize, protocol: Protocol) -> bool {
+    /// One right after the other, in turns. When one is void, the other is worth nothing: the round does not count, its turn
+    /// comes again, and if it was the first, the second is not run.
+    fn measure_both(&mut self, round: usize, load: &mut Counted) {
         let Options { a, b, .. } = self.options;
-        let turns = if round % 2 == 1 { [a, b] } else { [b, a] };
-        turns.into_iter().all(|contender| self.measure(round, contender, protocol))
+        let turns = if load.sound.is_multiple_of(2) { [a, b] } else { [b, a] };
+        let mut ends = Vec::new();
+        for contender in turns {
+            ends.push(self.measure(round, contender, load.protocol));
+            if ends.contains(&End::Void) {
+                return;
+            }
+        }
+        let has_failed = ends.contains(&End::Failed);
+        load.failed += usize::from(has_failed);
+        load.sound += usize::from(!has_failed);
     }
 
-    /// False when the run was void. One that failed counts: that is no noise.
-    fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) -> bool {
+    fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) -> End {
         let began = self.began.elapsed();
         let result = self.load(round, contender, protocol);
         self.times.push((began, self.began.elapsed() - began));
@@ -203,9 +232,14 @@ impl<'a> Session<'a> {
         let objection = verdict::objection(&self.artifact, &run);
         let said = objection.as_deref().unwrap_or("measured");
         eprintln!("round {round}, {}, {protocol}: {said}", contender.name);
-        let counts = objection.is_none() || run.failure.is_some();
+        let end = match objection {
+            None => End::Sound,
+            // That is no noise, and not to be tried until it goes well.
+            Some(_) if run.failure.is_some() => End::Failed,
+            Some(_) => End::Void,
+        };
         self.artifact.runs.push(run);
-        counts
+        end
     }
 
     /// On a relay of its own with fresh data, which does not wait for the notes to be signed.

@@ -15,6 +15,8 @@ pub(crate) struct Record {
     pub(crate) answered: Option<Nanos>,
     pub(crate) accepted: bool,
     pub(crate) answers: u32,
+    /// It was accepted as one that the relay had.
+    pub(crate) known_before: bool,
 }
 
 impl Record {
@@ -125,6 +127,9 @@ pub(crate) struct Accounts {
     pub(crate) delivered: u64,
     pub(crate) refused: usize,
     pub(crate) unanswered: usize,
+    /// Acknowledged as known: looked up, not written.
+    #[serde(default)]
+    pub(crate) known_before: usize,
     /// Acknowledged, but not found afterwards.
     pub(crate) lost: usize,
     /// Found twice in one answer.
@@ -154,6 +159,7 @@ impl Accounts {
             acked: count(&|record| record.accepted),
             refused: count(&|record| record.answered.is_some() && !record.accepted),
             unanswered: count(&|record| record.sent.is_some() && record.answered.is_none()),
+            known_before: count(&|record| record.accepted && record.known_before),
             answered_twice: count(&|record| record.answers > 1),
             stored: found.iter().filter(|times| **times > 0).count(),
             stored_twice: found.iter().filter(|times| **times > 1).count(),
@@ -241,6 +247,15 @@ mod tests {
         let accounts = Accounts::settle(&records, &found, None);
         assert_eq!((accounts.unanswered, accounts.acked), (1, 2));
         assert_eq!(records[0].ack_latency(), None);
+    }
+
+    #[test]
+    fn what_the_relay_had_is_told_apart_from_what_it_wrote() {
+        let (mut records, found, _) = faultless();
+        records[1].known_before = true;
+        records[2] = Record { answered: Some(5), sent: Some(1), answers: 1, known_before: true, ..Record::default() };
+        let accounts = Accounts::settle(&records, &found, None);
+        assert_eq!((accounts.acked, accounts.known_before, accounts.refused), (2, 1, 1));
     }
 
     #[test]

@@ -93,6 +93,9 @@ pub(crate) struct Run {
 pub(crate) struct Outcome {
     /// Why the figures must not be used, if so.
     pub(crate) void: Option<String>,
+    /// Whether that is the relay's doing, rather than the generator's: it refused, cut off, kept silent or fell behind.
+    #[serde(default)]
+    pub(crate) is_voided_by_relay: bool,
     /// By what was timed: `ack`, `ack-service`, `first-delivery`, `last-delivery`, `query-feed`, …
     /// Latency counts from the intended instant, except where the name ends in `-service`: from the real one.
     pub(crate) latencies: BTreeMap<String, Distribution>,

@@ -14,7 +14,7 @@ use crate::options::Output;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::report;
 
-/// Tried again once when the generator lagged: on a shared machine that happens.
+/// A void run is repeated once: on a shared machine generators lag.
 const ATTEMPTS: usize = 2;
 
 #[derive(Args)]
@@ -93,25 +93,27 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Every workload. A run that is void is repeated on a relay started anew, because the notes
-    /// must be new to it.
+    /// Every workload. A run that is void is repeated on a relay started anew, because the notes must be new to it; what it lost
+    /// stays in the accounts. One that failed is not: it would be tried until it goes well.
     fn take(&self, loads: &[(&str, Load)], arm: &mut Arm, runs: &mut Vec<Run>) {
         let mut running = None;
         for (name, load) in loads {
-            let mut result = self.run(&mut running, name, load);
-            for _ in 1..ATTEMPTS {
-                if result.as_ref().is_ok_and(|outcome| outcome.void.is_none()) {
+            for _ in 0..ATTEMPTS {
+                let (outcome, failure) = match self.run(&mut running, name, load) {
+                    Ok(outcome) => (Some(outcome), None),
+                    Err(failure) => (None, Some(format!("{failure:#}"))),
+                };
+                let is_void = outcome.as_ref().is_some_and(|outcome| outcome.void.is_some());
+                let is_sound = outcome.as_ref().is_some_and(|outcome| outcome.void.is_none());
+                let (arm, protocol) = (self.contender.name.clone(), (*name).to_owned());
+                runs.push(Run { round: self.round, arm, protocol, outcome, failure });
+                if !is_sound {
+                    running = None;
+                }
+                if !is_void {
                     break;
                 }
-                running = None;
-                result = self.run(&mut running, name, load);
             }
-            let (outcome, failure) = match result {
-                Ok(outcome) => (Some(outcome), None),
-                Err(failure) => (None, Some(format!("{failure:#}"))),
-            };
-            let (arm, protocol) = (self.contender.name.clone(), (*name).to_owned());
-            runs.push(Run { round: self.round, arm, protocol, outcome, failure });
         }
         if let Some(running) = &running {
             *arm = self.contender.describe(running);

@@ -27,37 +27,43 @@ const NAMES: [&str; 11] = [
 /// Ends of connections that were the client's doing.
 const HARMLESS: [&str; 2] = [r#"by="client""#, r#"by="lost""#];
 
-/// By pod and name with its labels.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Counters(BTreeMap<(usize, String), f64>);
+/// By pod; `None` of one that does not tell. By name with its labels.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Counters(Vec<Option<BTreeMap<String, f64>>>);
 
 impl Counters {
-    /// Of all pods that tell.
+    /// Of all pods.
     pub(crate) fn read(pods: &[Pod]) -> Self {
-        let of_pod = |(number, pod): (usize, &Pod)| {
-            let found = text(&pod.target).map(|text| parse(&text)).unwrap_or_default();
-            found.into_iter().map(move |(name, value)| ((number, name), value))
-        };
-        Self(pods.iter().enumerate().flat_map(of_pod).collect())
+        Self(pods.iter().map(|pod| text(&pod.target).map(|text| parse(&text))).collect())
     }
 
     /// What moved since `earlier`, in words.
     pub(crate) fn moved_since(&self, earlier: &Self) -> Vec<String> {
-        let moved = self.0.iter().filter_map(|(key, now)| {
-            let grown = now - earlier.0.get(key).copied().unwrap_or_default();
-            let (pod, name) = key;
-            (grown > 0.0).then(|| format!("{name} of pod {} grew by {grown}", pod + 1))
-        });
-        moved.collect()
+        let of_pod = |(number, (now, then)): (usize, (&Option<_>, &Option<_>))| match (now, then) {
+            (Some(now), Some(then)) => grown(number + 1, now, then),
+            // Silence is not a zero.
+            (None, Some(_)) => vec![format!("the counters of pod {} cannot be read any more", number + 1)],
+            (_, None) => Vec::new(),
+        };
+        self.0.iter().zip(&earlier.0).enumerate().flat_map(of_pod).collect()
     }
 }
 
-fn text(target: &Target) -> Option<String> {
+fn grown(pod: usize, now: &BTreeMap<String, f64>, then: &BTreeMap<String, f64>) -> Vec<String> {
+    let grown = |(name, now): (&String, &f64)| {
+        let by = now - then.get(name).copied().unwrap_or_default();
+        (by > 0.0).then(|| format!("{name} of pod {pod} grew by {by}"))
+    };
+    now.iter().filter_map(grown).collect()
+}
+
+/// A relay's metrics, if it has any.
+pub(crate) fn text(target: &Target) -> Option<String> {
     let request = ureq::get(&target.http_url(Some("/metrics"))).config().timeout_global(Some(READ_MAX)).build();
     request.call().ok()?.body_mut().read_to_string().ok()
 }
 
-fn parse(text: &str) -> Vec<(String, f64)> {
+fn parse(text: &str) -> BTreeMap<String, f64> {
     let counters = text.lines().filter_map(|line| {
         let (name, value) = line.rsplit_once(' ')?;
         let bare = name.split('{').next()?;
@@ -79,7 +85,7 @@ towpath_ingest_accepted_total 7
 "#;
 
     fn counters(text: &str) -> Counters {
-        Counters(parse(text).into_iter().map(|(name, value)| ((0, name), value)).collect())
+        Counters(vec![Some(parse(text))])
     }
 
     #[test]
@@ -93,6 +99,13 @@ towpath_ingest_accepted_total 7
                 r#"towpath_refusals_total{prefix="blocked"} of pod 1 grew by 2"#,
             ]
         );
+    }
+
+    #[test]
+    fn a_relay_that_tells_no_more_is_not_taken_for_one_that_refused_nothing() {
+        let (before, silent) = (counters(BEFORE), Counters(vec![None]));
+        assert_eq!(silent.moved_since(&before), ["the counters of pod 1 cannot be read any more"]);
+        assert!(silent.moved_since(&silent).is_empty() && before.moved_since(&silent).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::artifact::Arm;
 use crate::client::{Connection, Target};
 use crate::cluster::Servers;
+use crate::counters;
 
 const START_MAX: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -54,7 +55,7 @@ pub(crate) enum Topology {
 }
 
 impl Contender {
-    /// Reads `name=command`, `name=ws://…[,ws://…]`, or `name` alone for a program found on PATH. What the name, or else a
+    /// Reads `name=command`, `name=ws://…[@PID][,ws://…[@PID]]`, or `name` alone for a program found on PATH. What the name, or else a
     /// word of the command, starts with says how to start it, so `towpath-before` and `towpath-after` can race each other. The
     /// command may have arguments, such as `env TOWPATH_AUDIT_ENABLED=false towpath`; that of a relay unknown here says where
     /// its `{port}` and its `{data}` go.
@@ -77,8 +78,7 @@ impl Contender {
             Topology::TwoPods => 2,
         };
         if self.launcher == Launcher::Running {
-            let targets = self.command.split(',').take(pods).map(|url| Target::parse(url, false));
-            arm.pods = targets.map(|target| Ok(Pod::at(target?, None))).collect::<Result<_>>()?;
+            arm.pods = self.command.split(',').take(pods).map(running).collect::<Result<_>>()?;
             ensure!(arm.pods.len() == pods, "{} needs a second address for its second pod", self.name);
             return Ok(arm);
         }
@@ -157,8 +157,9 @@ impl Contender {
             launcher => Some(launcher),
         };
         let durability = match known {
-            Some(Launcher::Towpath) => "synced",
-            Some(Launcher::NostrRsRelay) => "synced (WAL)",
+            Some(Launcher::Towpath) => arm.pods.first().map_or("unknown", |pod| durability(&pod.target)),
+            // SQLite with `synchronous = NORMAL`: a commit does not wait for the disk.
+            Some(Launcher::NostrRsRelay) => "unsynced (WAL)",
             Some(Launcher::Rnostr) => "batched by timer",
             _ => "unknown",
         };
@@ -170,6 +171,26 @@ impl Contender {
             commit: None,
             durability: durability.to_owned(),
         }
+    }
+}
+
+/// `ws://host:port`, and whose it is if that was told: processor time and memory are known only of a process that is.
+fn running(address: &str) -> Result<Pod> {
+    let (url, pid) = match address.rsplit_once('@') {
+        Some((url, pid)) => (url, Some(pid.parse().with_context(|| format!("{pid} is no process id"))?)),
+        None => (address, None),
+    };
+    Ok(Pod::at(Target::parse(url, false)?, pid))
+}
+
+/// What a Towpath says of its OK. Those that say nothing are as they come.
+fn durability(target: &Target) -> &'static str {
+    let metrics = counters::text(target).unwrap_or_default();
+    let synced = metrics.lines().find_map(|line| line.strip_prefix("towpath_store_synced "));
+    match synced {
+        Some("0") => "unsynced",
+        Some(_) => "synced",
+        None => "synced, unless switched off",
     }
 }
 
@@ -335,6 +356,9 @@ mod tests {
         assert_eq!(pods(two, Topology::TwoPods), Ok(2));
         let refusal = pods("x=ws://127.0.0.1:7001", Topology::TwoPods).expect_err("one address");
         assert!(refusal.contains("second address"), "{refusal}");
+        assert_eq!(pods("x=ws://127.0.0.1:7001@12,ws://127.0.0.1:7002@13", Topology::TwoPods), Ok(2));
+        assert_eq!(running("ws://127.0.0.1:7001@12").map(|pod| pod.pid).ok(), Some(Some(12)));
+        assert!(running("ws://127.0.0.1:7001@me").is_err());
         let refusal = pods("rnostr=/bin/true", Topology::TwoPods).expect_err("no cluster");
         assert!(refusal.contains("two pods"), "{refusal}");
     }

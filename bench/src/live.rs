@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::artifact::Outcome;
 use crate::launch::RunningArm;
-use crate::measure::process_cpu;
+use crate::measure::{process_cpu, thread_cpu};
 use crate::progress::{Glance, Progress};
 
 /// Every look draws twice, because words and bar are set one after the other.
@@ -29,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) struct Heading<'a> {
     pub(crate) protocol: &'a str,
     pub(crate) arm: &'a str,
-    /// Which of how many.
+    /// Which of how many; one of one goes without saying.
     pub(crate) round: (usize, usize),
     /// How long it publishes.
     pub(crate) seconds: u32,
@@ -77,8 +76,7 @@ fn show(heading: Heading<'_>, progress: &Progress, pids: &[u32], is_over: Receiv
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    let spent = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
+    thread_cpu()
 }
 
 fn bar(view: &View<'_>) -> ProgressBar {
@@ -136,7 +134,8 @@ impl<'a> View<'a> {
 
     fn title(&self) -> String {
         let Heading { protocol, arm, round: (round, rounds), .. } = self.heading;
-        format!("{protocol}, {arm}, round {round} of {rounds}")
+        let which = if rounds > 1 { format!(", round {round} of {rounds}") } else { String::new() };
+        format!("{protocol}, {arm}{which}")
     }
 
     fn time(&self) -> String {

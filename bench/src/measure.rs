@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::ops::Sub;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::artifact::Distribution;
@@ -33,6 +34,31 @@ impl Clock {
     pub(crate) fn now(&self) -> Nanos {
         self.0.elapsed().as_nanos() as Nanos
     }
+}
+
+/// How much of the time that passes a thread spends at work.
+pub(crate) struct Busy {
+    since: Instant,
+    worked: Duration,
+}
+
+impl Busy {
+    /// Of the calling thread, from now on.
+    pub(crate) fn start() -> Self {
+        Self { since: Instant::now(), worked: thread_cpu() }
+    }
+
+    /// From 0 to 1; to be asked by the same thread.
+    pub(crate) fn share(&self) -> f64 {
+        let worked = thread_cpu().saturating_sub(self.worked);
+        worked.as_secs_f64() / self.since.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+/// What the calling thread spent so far.
+pub(crate) fn thread_cpu() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.unsigned_abs(), u32::try_from(spent.tv_nsec).unwrap_or_default())
 }
 
 impl Distribution {
@@ -233,6 +259,16 @@ mod tests {
         let own = std::process::id();
         let resident = resident_bytes(own).expect("known");
         assert!(resident > 100_000 && peak_resident_bytes(own).is_some_and(|peak| peak > 100_000));
+    }
+
+    #[test]
+    fn a_thread_that_works_is_busy_and_one_that_sleeps_is_not() {
+        let busy = Busy::start();
+        while thread_cpu() - busy.worked < Duration::from_millis(5) {}
+        assert!((0.0..=1.01).contains(&busy.share()) && busy.share() > 0.0);
+        let idle = Busy::start();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(idle.share() < 0.5, "{}", idle.share());
     }
 
     #[test]

@@ -30,6 +30,17 @@ impl Schedule {
         }
     }
 
+    /// Between two events, on average.
+    pub(crate) fn gap(&self) -> Nanos {
+        match self {
+            Self::Steady { .. } => self.due(1),
+            Self::Recorded(instants) => match instants {
+                [first, .., last] => (last - first) / (instants.len() as Nanos - 1),
+                _ => Nanos::MAX,
+            },
+        }
+    }
+
     /// The instant event `number` should leave, however late its predecessors left.
     pub(crate) fn due(&self, number: usize) -> Nanos {
         match self {
@@ -51,6 +62,13 @@ mod tests {
         assert_eq!(schedule.due(0), 0);
         assert_eq!(schedule.due(1), 1_000_000);
         assert_eq!(schedule.due(9_999), 9_999_000_000);
+    }
+
+    #[test]
+    fn the_gap_is_that_of_most_events() {
+        assert_eq!(Schedule::new(1_000, 10).gap(), 1_000_000);
+        assert_eq!(Schedule::Recorded(&[0, 900, 1_000, 1_100]).gap(), 366);
+        assert_eq!(Schedule::Recorded(&[5]).gap(), Nanos::MAX);
     }
 
     #[test]

@@ -28,7 +28,9 @@
 //! included. A promise passes only when each protocol has as many accounted runs of B as a measure needs rounds.
 //!
 //! **What is left out.** A void run is excluded with its reason and never counts for either side; its round drops out of the pair.
-//! `sound` says what voids a run, and what makes an artifact damaged, which is an error and no verdict.
+//! `sound` says what voids a run, and what makes an artifact damaged, which is an error and no verdict. So that a relay cannot pass
+//! by its good runs alone, the runs that failed and those that the relay itself spoilt are counted for both sides and judged
+//! (`endings`). A percentile of which the generator's own lag is more than half is no figure of the relay's, and is left out.
 //!
 //! **Two artifacts.** The A arm of one session and the B arm of another have no pairs: rounds are resampled for each arm by
 //! itself, which widens the interval, and what changed between the sessions is part of the difference. The judgement says so.
@@ -36,6 +38,7 @@
 mod bootstrap;
 mod cells;
 mod difference;
+mod endings;
 mod guardrail;
 mod sound;
 mod table;
@@ -92,6 +95,8 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     pub(crate) a: String,
     pub(crate) b: String,
+    /// What an OK of A and of B means, where it is not the same.
+    pub(crate) unlike: Option<(String, String)>,
     /// False when the arms come from two sessions.
     pub(crate) is_paired: bool,
     pub(crate) confidence: f64,
@@ -167,6 +172,19 @@ pub(crate) struct Excluded {
     pub(crate) arm: String,
     pub(crate) protocol: String,
     pub(crate) reason: String,
+    pub(crate) cause: Cause,
+}
+
+/// Whose doing it is that a run does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Cause {
+    /// It did not get to its end.
+    Failure,
+    /// The relay refused, cut off, kept silent, fell behind or broke a promise.
+    Relay,
+    /// The measurement was at fault, which says nothing of the relay.
+    Generator,
 }
 
 /// Judges B against A. An error says that an artifact cannot be judged.
@@ -174,7 +192,7 @@ pub(crate) fn judge(a: Side<'_>, b: Side<'_>, guardrail: &Guardrail) -> Result<J
     let (cells_a, cells_b) = (Cells::read(a)?, Cells::read(b)?);
     let is_paired = std::ptr::eq(a.artifact, b.artifact);
     if is_paired {
-        cells::took_turns(a, b)?;
+        cells::took_turns((a, &cells_a), (b, &cells_b))?;
     } else {
         cells::are_comparable(a.artifact, b.artifact)?;
     }
@@ -186,12 +204,14 @@ pub(crate) fn judge(a: Side<'_>, b: Side<'_>, guardrail: &Guardrail) -> Result<J
     let judged = |measure: &&Measure| difference::judge(measure, &cells_a, &cells_b, is_paired, guardrail);
     let measures: Vec<_> = asked.iter().map(judged).collect::<Result<_>>()?;
     let kept = |promise: &Promise| judge_promise(promise, a, b, guardrail.rounds_min);
-    let promises: Vec<_> = guardrail.promises.iter().map(kept).collect();
+    let mut promises: Vec<_> = guardrail.promises.iter().map(kept).collect();
+    promises.extend(endings::judge((a, &cells_a.excluded), (b, &cells_b.excluded), guardrail.rounds_min));
     let verdicts = measures.iter().map(|judged| judged.verdict).chain(promises.iter().map(|kept| kept.verdict));
     Ok(Judgement {
         verdict: Verdict::of_all(verdicts),
         a: a.arm.to_owned(),
         b: b.arm.to_owned(),
+        unlike: unlike(a, b),
         is_paired,
         confidence: guardrail.confidence,
         measures,
@@ -201,26 +221,53 @@ pub(crate) fn judge(a: Side<'_>, b: Side<'_>, guardrail: &Guardrail) -> Result<J
     })
 }
 
+/// Their durabilities, if they differ.
+fn unlike(a: Side<'_>, b: Side<'_>) -> Option<(String, String)> {
+    let of =
+        |side: Side<'_>| side.artifact.arms.iter().find(|arm| arm.name == side.arm).map(|arm| arm.durability.clone());
+    of(a).zip(of(b)).filter(|(a, b)| a != b)
+}
+
 /// Why a run of this session will not count, if so.
 pub(crate) fn objection(artifact: &Artifact, run: &Run) -> Option<String> {
-    sound::void(run, cells::lag_max_us(artifact)).unwrap_or_else(|damage| Some(format!("damaged: {damage:#}")))
+    match sound::void(run, &cells::asked(artifact)) {
+        Ok(void) => void.map(|void| void.reason),
+        Err(damage) => Some(format!("damaged: {damage:#}")),
+    }
 }
 
 fn judge_promise(promise: &Promise, a: Side<'_>, b: Side<'_>, runs_min: usize) -> Kept {
     let broken = |side: Side<'_>| accounted(side).map(|(_, accounts)| promise.broken(accounts)).sum();
-    let mut runs: BTreeMap<&str, usize> =
-        asked_for(b.artifact).into_iter().flatten().map(|protocol| (protocol, 0)).collect();
-    for (protocol, _) in accounted(b) {
-        *runs.entry(protocol).or_default() += 1;
-    }
     let broken_by_b: u64 = broken(b);
-    let is_known = runs.values().min().is_some_and(|fewest| *fewest >= runs_min);
-    let verdict = match is_known {
+    let runs = accounted_runs(b);
+    let verdict = match runs.are_enough(runs_min) {
         _ if broken_by_b > 0 => Verdict::Fail,
         true => Verdict::Pass,
         false => Verdict::Inconclusive,
     };
-    Kept { name: promise.name.clone(), verdict, broken_by_a: broken(a), broken_by_b, runs: runs.values().sum() }
+    Kept { name: promise.name.clone(), verdict, broken_by_a: broken(a), broken_by_b, runs: runs.all() }
+}
+
+/// How many runs were accounted for, by protocol; of one that was asked for and never accounted for, none.
+struct AccountedRuns<'a>(BTreeMap<&'a str, usize>);
+
+impl AccountedRuns<'_> {
+    fn are_enough(&self, runs_min: usize) -> bool {
+        self.0.values().min().is_some_and(|fewest| *fewest >= runs_min)
+    }
+
+    fn all(&self) -> usize {
+        self.0.values().sum()
+    }
+}
+
+fn accounted_runs(side: Side<'_>) -> AccountedRuns<'_> {
+    let mut runs: BTreeMap<&str, usize> =
+        asked_for(side.artifact).into_iter().flatten().map(|protocol| (protocol, 0)).collect();
+    for (protocol, _) in accounted(side) {
+        *runs.entry(protocol).or_default() += 1;
+    }
+    AccountedRuns(runs)
 }
 
 /// Every run of the arm that was accounted for, void or not.

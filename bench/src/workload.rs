@@ -7,14 +7,14 @@ mod fanout;
 mod figures;
 mod publish;
 mod soundness;
-mod verify;
+pub(crate) mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 use crate::account::{Accounts, Deliveries};
 use crate::artifact::Outcome;
@@ -26,11 +26,14 @@ use crate::notes::Notes;
 use crate::options::Method;
 use crate::progress::Progress;
 use crate::schedule::{Nanos, Schedule};
+use soundness::Objections;
 
 /// Between everything being ready and the first event.
 const LEAD: Nanos = 50_000_000;
 /// How often a thread that waits looks whether it should go on.
 const GLANCE: Duration = Duration::from_millis(20);
+/// How long the connections stay after the last answer and the last delivery, for whatever should not come.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// When the next event leaves.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,8 @@ fn spread(pods: &[Pod], connections: usize) -> impl Iterator<Item = &Target> {
 struct Observed {
     published: publish::Published,
     deliveries: Option<Deliveries>,
+    /// How much of its time the listening thread was at work.
+    listener_busy: Option<f64>,
     background: background::Found,
     samples: Vec<course::Sample>,
     cpu: CpuTimes,
@@ -90,11 +95,15 @@ pub(crate) fn run(plan: &Plan<'_>, progress: &Progress) -> Result<Outcome> {
     let observed = observe(plan, progress)?;
     let moved = Counters::read(&plan.arm.pods).moved_since(&before);
     let records = &observed.published.records;
-    let found = verify::ask_for_all(&plan.publishers_at[0].target, plan.notes, records)?;
+    let acked = records.iter().filter(|record| record.accepted).count();
+    let found = verify::ask_for_all(&plan.publishers_at[0].target, plan.notes, records)
+        .with_context(|| format!("{acked} acknowledged events cannot be accounted for"))?;
     let accounts = Accounts::settle(records, &found, observed.deliveries.as_ref());
     let latencies = figures::latencies(plan, &observed)?;
+    let objections = Objections::to(plan, &observed, &accounts, latencies.get("generator-lag"), moved);
     Ok(Outcome {
-        void: soundness::objection(plan, &observed, &accounts, latencies.get("generator-lag"), &moved),
+        is_voided_by_relay: objections.blame_the_relay(),
+        void: objections.into_text(),
         latencies,
         figures: figures::figures(plan, &observed, &accounts),
         series: course::series(&observed.published, observed.deliveries.as_ref(), &observed.samples)?,
@@ -124,14 +133,14 @@ impl Drop for OverAtLast<'_> {
 
 fn observe(plan: &Plan<'_>, progress: &Progress) -> Result<Observed> {
     let clock = Clock::start();
-    let over = &Over::default();
+    let (over, unheard) = (&Over::default(), &Over::default());
     thread::scope(|scope| {
-        let at_last = OverAtLast(over);
+        let (at_last, listened) = (OverAtLast(over), OverAtLast(unheard));
         let listening = if plan.subscribers == 0 {
             None
         } else {
             let (ready, is_ready) = sync_channel(1);
-            let listening = scope.spawn(move || fanout::listen(plan, clock, over, progress, &ready));
+            let listening = scope.spawn(move || fanout::listen(plan, clock, unheard, progress, &ready));
             // A failure to subscribe drops the sender; joining then tells why.
             if is_ready.recv().is_err() {
                 return Err(joined(listening).err().unwrap_or_else(|| anyhow!("no subscription was opened")));
@@ -144,13 +153,16 @@ fn observe(plan: &Plan<'_>, progress: &Progress) -> Result<Observed> {
         let start = clock.now() + LEAD;
         let sampling = scope.spawn(move || course::sample(plan.arm, clock, start, over));
         let background = background.map(|background| background.start(scope, clock, start, over));
-        let published = publish::Publisher::new(plan, pool, clock, start, progress).run()?;
+        let mut publisher = publish::Publisher::new(plan, pool, clock, start, progress);
+        publisher.run()?;
         if listening.is_some() {
-            let acked = published.records.iter().filter(|record| record.accepted).count();
-            wait_for_deliveries(progress, (acked * plan.subscribers) as u64, plan.method.drain());
+            wait_for_deliveries(progress, (publisher.acked() * plan.subscribers) as u64, plan.method.drain());
         }
         let cpu = CpuTimes::of(plan.arm)? - before;
         drop(at_last);
+        publisher.linger(LINGER)?;
+        drop(listened);
+        let published = publisher.finish();
         let heard = listening.map(joined).transpose()?;
         let background = background.map(background::Running::join).transpose()?.unwrap_or_default();
         let samples = joined(sampling)?;
@@ -165,11 +177,12 @@ fn gather(
     samples: Vec<course::Sample>,
     cpu: CpuTimes,
 ) -> Observed {
-    let (deliveries, cut, complaint) = match heard {
-        Some(heard) => (Some(heard.deliveries), heard.cut, heard.complaint),
-        None => (None, 0, None),
+    let (deliveries, listener_busy, cut, complaint) = match heard {
+        Some(heard) => (Some(heard.deliveries), Some(heard.busy), heard.cut, heard.complaint),
+        None => (None, None, 0, None),
     };
     Observed {
+        listener_busy,
         cut: published.cut + cut + background.cut,
         complaint: published.complaint.clone().or(complaint).or_else(|| background.complaint.clone()),
         published,

@@ -12,6 +12,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::artifact::{Artifact, Distribution};
+use crate::verdict;
 
 const NANOS_PER_MILLI: f64 = 1e6;
 
@@ -28,7 +29,7 @@ pub(super) fn write(folder: &Path, artifact: &Artifact, times: &[(Duration, Dura
     let mut files: BTreeMap<String, Vec<Interval<'_>>> = BTreeMap::new();
     for (run, (began, took)) in artifact.runs.iter().zip(times) {
         let Some(outcome) = &run.outcome else { continue };
-        let void = if outcome.void.is_some() { "-void" } else { "" };
+        let void = if verdict::objection(artifact, run).is_some() { "-void" } else { "" };
         for (name, distribution) in &outcome.latencies {
             let tag = format!("round-{}{void}", run.round);
             let file = format!("{}.{}.{name}.hlog", plain(&run.arm), run.protocol);

@@ -73,6 +73,13 @@ pub(super) struct Asked {
     pub(super) complaint: Option<String>,
 }
 
+impl Asked {
+    /// Refused ones are among them.
+    pub(super) fn unanswered(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.finished.is_none()).count()
+    }
+}
+
 /// Asks `requests` in turn, over and over.
 pub(super) fn ask(target: &Target, connections: usize, requests: &[Request], pace: Pace) -> Result<Asked> {
     let pool = Pool::open(std::iter::repeat_n(target, connections))?;

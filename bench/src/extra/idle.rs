@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Heard, Subscribed};
 use super::named;
 use super::site::{Bench, Found, Limits, Site};
 use crate::account::Accounts;
 use crate::artifact::Outcome;
 use crate::client::Pool;
+use crate::counters::Counters;
 use crate::measure::{CpuTimes, resident_bytes};
 use crate::message::Message;
 use crate::notes::{Notes, Recipe};
+use crate::workload::verify;
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Memory that moved by less than this part between two looks has settled.
@@ -48,7 +50,9 @@ pub(super) struct Patience {
 }
 
 pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> Result<Found> {
-    let pod = &site.fresh()?.pods[0];
+    let arm = site.fresh()?;
+    let pod = &arm.pods[0];
+    let counters = Counters::read(&arm.pods);
     let size = options.connections as usize;
     let recipe = Recipe { authors: 1, ..Recipe::fresh(options.bench.method.seed, "idle")? };
     let notes = Notes::sign(&recipe, 1)?;
@@ -66,13 +70,17 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
         publish(&pod.target, &notes)?;
         Ok((after, cpu, tally.wait_for(size, patience.delivery)))
     })?;
+    let moved = Counters::read(&arm.pods).moved_since(&counters);
+    let found = verify::times_found(&pod.target, &[notes.all[0].id], &[notes.all[0].id])?;
+    let stored = found.values().filter(|times| **times > 0).count();
     drop(crowd);
     let closed = settled(pod.pid);
     let per_connection = |now: Option<u64>| Some((now? as f64 - before? as f64) / size as f64);
     let twice = heard.events.iter().map(|events| u64::from(events.saturating_sub(1))).sum();
     let missing = heard.events.iter().filter(|events| **events == 0).count();
     let outcome = Outcome {
-        void: (subscribed.refused > 0).then(|| format!("{} subscriptions were refused", subscribed.refused)),
+        void: void(&subscribed, &heard, missing, &moved),
+        is_voided_by_relay: true,
         figures: named([
             ("relay-bytes-per-connection", per_connection(connected)),
             ("relay-bytes-per-connection-with-subscription", per_connection(after)),
@@ -87,7 +95,8 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
             planned: 1,
             sent: 1,
             acked: 1,
-            stored: 1,
+            stored,
+            lost: 1 - stored,
             delivered: heard.events.iter().map(|events| u64::from(*events)).sum(),
             undelivered: missing,
             delivered_twice: twice,
@@ -97,6 +106,20 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
         ..Outcome::default()
     };
     Ok(vec![("idle", outcome)])
+}
+
+/// Memory of connections that are not there any more is no memory of idle connections.
+fn void(subscribed: &Subscribed, heard: &Heard, missing: usize, moved: &[String]) -> Option<String> {
+    if subscribed.refused > 0 {
+        return Some(format!("{} subscriptions were refused", subscribed.refused));
+    }
+    if heard.closed_connections > 0 {
+        return Some(format!("the relay ended {} connections", heard.closed_connections));
+    }
+    if missing > 0 {
+        return Some(format!("{missing} connections did not get the event that they waited for"));
+    }
+    (!moved.is_empty()).then(|| moved.join("; "))
 }
 
 /// One filter, unlike every other connection's; all of them match the one note.

@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use super::ask::{self, Pace};
+use super::ask::{self, Asked, Pace};
 use super::named;
 use super::site::{Bench, Found, Site, no_rates};
 use super::stored::{Checked, Stored};
+use crate::account::Accounts;
 use crate::artifact::Outcome;
 use crate::measure::{CpuTimes, peak_resident_bytes, process_cpu};
 use crate::schedule::Nanos;
@@ -35,6 +36,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    options.bench.check_repeatable()?;
     let stored = Stored::make(&options.bench.data, options.bench.method.seed, options.events)?;
     let setting = BTreeMap::from([
         ("events".to_owned(), options.events.into()),
@@ -52,10 +54,11 @@ pub(super) fn turn(stored: &Stored, site: &mut Site) -> Result<Found> {
     let pace = Pace::Closed { questions_max: QUESTIONS, duration: QUESTIONS_NANOS_MAX };
     let asked = ask::ask(&site.arm()?.pods[0].target, CONNECTIONS, &stored.requests, pace)?;
     let checked = Checked::of(stored, &asked);
+    let accounts = stored.account(&site.arm()?.pods[0].target)?;
     let events = stored.corpus.facts.len() as f64;
     let outcome = Outcome {
-        void: (checked.wrong > 0 || checked.checked == 0)
-            .then(|| format!("{} of {} answers were wrong afterwards", checked.wrong, checked.checked)),
+        void: void(&asked, &checked, &accounts),
+        is_voided_by_relay: true,
         figures: named([
             ("events-per-s", Some(events / cost.seconds)),
             ("bytes-per-s", Some(stored.corpus.bytes as f64 / cost.seconds)),
@@ -64,10 +67,24 @@ pub(super) fn turn(stored: &Stored, site: &mut Site) -> Result<Found> {
             ("answers-checked", Some(checked.checked as f64)),
             ("answers-wrong", Some(checked.wrong as f64)),
         ]),
-        complaint: checked.first_fault,
+        complaint: asked.complaint.or(checked.first_fault),
+        accounts: Some(accounts),
         ..Outcome::default()
     };
     Ok(vec![(protocol, outcome)])
+}
+
+/// An import that left something out was fast for a reason.
+fn void(asked: &Asked, checked: &Checked, accounts: &Accounts) -> Option<String> {
+    let unanswered = asked.unanswered();
+    if !accounts.is_clean() {
+        return Some(format!("{} events are not there, {} twice", accounts.lost, accounts.stored_twice));
+    }
+    if asked.refused + unanswered > 0 {
+        return Some(format!("{unanswered} questions were not answered, {} of them refused", asked.refused));
+    }
+    (checked.wrong > 0 || checked.checked == 0)
+        .then(|| format!("{} of {} answers were wrong afterwards", checked.wrong, checked.checked))
 }
 
 /// What taking in the events cost.

@@ -18,8 +18,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Loaded {
     pub(super) sent: usize,
-    /// Known ones are among them: what matters is that they are there.
     pub(super) accepted: usize,
+    /// The relay had them.
+    pub(super) known: usize,
     pub(super) refused: usize,
     pub(super) seconds: f64,
     /// The first refusal.
@@ -73,7 +74,9 @@ fn hear(pool: &mut Pool, connection: usize, loaded: &mut Loaded) -> Result<usize
     pool.connections[connection].receive(|message| match message {
         Message::Ok { accepted, reason, .. } => {
             answers += 1;
-            if accepted || reason.starts_with("duplicate") {
+            if reason.starts_with("duplicate:") {
+                loaded.known += 1;
+            } else if accepted {
                 loaded.accepted += 1;
             } else {
                 loaded.refused += 1;

@@ -12,6 +12,7 @@ use super::site::{Bench, Found, Site, no_rates};
 use super::stored::{Checked, Stored};
 use super::{import, named};
 use crate::artifact::{Distribution, Outcome};
+use crate::counters::Counters;
 use crate::launch::RunningArm;
 use crate::measure::{CpuTimes, resident_bytes};
 use crate::schedule::Nanos;
@@ -99,9 +100,11 @@ pub(super) fn turn(options: &Options, stored: &Stored, site: &mut Site, round: u
 fn asked(options: &Options, stored: &Stored, arm: &RunningArm, pace: Pace, warm_up: Nanos) -> Result<Outcome> {
     let pod = &arm.pods[0];
     let reads = |pid: Option<u32>| pid.and_then(super::read_bytes);
+    let counters = Counters::read(&arm.pods);
     let (cpu_before, read_before) = (CpuTimes::read([pod.pid])?, reads(pod.pid));
     let asked = ask::ask(&pod.target, options.connections as usize, &stored.requests, pace)?;
     let cpu = CpuTimes::read([pod.pid])? - cpu_before;
+    let moved = Counters::read(&arm.pods).moved_since(&counters);
     let read = reads(pod.pid).zip(read_before).map(|(now, then)| (now - then) as f64);
     let checked = Checked::of(stored, &asked);
     let answered = asked.answers.iter().filter(|answer| answer.finished.is_some()).count().max(1);
@@ -115,7 +118,7 @@ fn asked(options: &Options, stored: &Stored, arm: &RunningArm, pace: Pace, warm_
     let lag = |answer: &&ask::Answer| answer.sent.saturating_sub(answer.intended);
     let lag = Distribution::of(counted.iter().map(lag))?.filter(|_| is_open_loop);
     let mut outcome = Outcome {
-        void: void(&asked, &checked, lag.as_ref(), options.bench.method.lag_max()),
+        void: void(&asked, &checked, &moved, lag.as_ref(), options.bench.method.lag_max()),
         figures: named([
             ("queries-per-s", Some(finished.count() as f64 / seconds)),
             ("events-returned-per-s", Some(events as f64 / seconds)),
@@ -149,13 +152,25 @@ fn asked(options: &Options, stored: &Stored, arm: &RunningArm, pace: Pace, warm_
 }
 
 /// Fast answers that are wrong, or none, are no figures.
-fn void(asked: &Asked, checked: &Checked, lag: Option<&Distribution>, lag_max: Nanos) -> Option<String> {
-    let unanswered = asked.answers.iter().filter(|answer| answer.finished.is_none()).count();
+fn void(
+    asked: &Asked,
+    checked: &Checked,
+    moved: &[String],
+    lag: Option<&Distribution>,
+    lag_max: Nanos,
+) -> Option<String> {
+    let unanswered = asked.unanswered();
     if asked.refused + unanswered > 0 {
         return Some(format!("{unanswered} questions were not answered, {} of them refused", asked.refused));
     }
     if checked.wrong > 0 {
         return Some(format!("{} of {} answers were wrong", checked.wrong, checked.checked));
+    }
+    if let Some(complaint) = &asked.complaint {
+        return Some(format!("the relay said: {complaint}"));
+    }
+    if !moved.is_empty() {
+        return Some(moved.join("; "));
     }
     let lag_max = lag_max as f64 / 1e3;
     lag.filter(|lag| lag.p99 > lag_max)

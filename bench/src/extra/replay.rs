@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use super::site::{Bench, Limits};
 use crate::frame;
+use crate::live::{self, Heading};
 use crate::notes::{Note, Notes};
-use crate::progress::Progress;
 use crate::schedule::{Nanos, Schedule};
 use crate::workload::{self, Pacing, Plan};
 
@@ -36,6 +36,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    options.bench.check_repeatable()?;
     ensure!(options.speed.is_finite() && options.speed > 0.0, "a recording has no speed of {}", options.speed);
     let file = File::open(&options.file).with_context(|| format!("cannot read {}", options.file.display()))?;
     let recording = Recording::read(BufReader::new(file), options.speed)?;
@@ -47,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         recording.left_out,
     );
     ensure!(seconds <= SECONDS_MAX, "that takes {seconds:.0} s, more than {SECONDS_MAX:.0}; replay it faster");
+    let rounds = options.bench.rounds();
     let limits: Limits = vec![("TOWPATH_RATES_PUBLISH_PER_CONNECTION_PER_S", 0)];
     let setting = BTreeMap::from([
         ("file".to_owned(), options.file.display().to_string().into()),
@@ -55,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         ("events".to_owned(), recording.notes.len().into()),
         ("left-out".to_owned(), recording.left_out.into()),
     ]);
-    options.bench.take_turns("replay", &limits, setting, |site, _| {
+    options.bench.take_turns("replay", &limits, setting, |site, round| {
         let arm = site.fresh()?;
         let plan = Plan {
             arm,
@@ -69,7 +71,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             has_background: false,
             method: &options.bench.method,
         };
-        Ok(vec![("replay", workload::run(&plan, &Progress::new())?)])
+        let heading =
+            Heading { protocol: "replay", arm: &arm.name, round: (round, rounds), seconds: seconds.ceil() as u32 };
+        let outcome = live::watch(heading, arm, |progress| workload::run(&plan, progress))?;
+        Ok(vec![("replay", outcome)])
     })
 }
 

@@ -63,6 +63,20 @@ pub(super) fn no_rates() -> Limits {
 pub(super) type Found = Vec<(&'static str, Outcome)>;
 
 impl Bench {
+    pub(super) fn rounds(&self) -> usize {
+        self.rounds as usize
+    }
+
+    /// For workloads that publish the same in every round: a relay that runs already, and is not ours to empty, has one.
+    pub(super) fn check_repeatable(&self) -> Result<()> {
+        let is_ours = self.url.is_none() && self.relays.iter().all(|relay| !relay.contains("=ws://"));
+        ensure!(
+            is_ours || self.rounds == 1,
+            "a relay that runs already has the events after one round: give --rounds 1"
+        );
+        Ok(())
+    }
+
     /// Every site's turn in every round: forwards, backwards, forwards … Prints and writes what was found; true when
     /// every figure can be used.
     pub(super) fn take_turns(

@@ -5,9 +5,9 @@ use clap::Args;
 
 use crate::artifact::{Distribution, Outcome};
 use crate::launch::RunningArm;
+use crate::live::{self, Heading};
 use crate::notes::{Notes, Recipe};
 use crate::options::Method;
-use crate::progress::Progress;
 use crate::workload::{self, Pacing, Plan};
 
 /// How much of it.
@@ -45,7 +45,8 @@ impl Steady {
             has_background: false,
             method,
         };
-        workload::run(&plan, &Progress::new())
+        let heading = Heading { protocol: label, arm: &arm.name, round: (1, 1), seconds: method.seconds };
+        live::watch(heading, arm, |progress| workload::run(&plan, progress))
     }
 }
 

@@ -12,7 +12,10 @@ use super::ask::{Asked, Request};
 use super::corpus::{self, Corpus};
 use super::load::{self, Loaded};
 use super::oracle::{Fault, Oracle, Question};
+use crate::account::Accounts;
 use crate::client::Target;
+use crate::notes::Id;
+use crate::workload::verify;
 
 /// Drawn and framed before the clock starts, then asked over and over.
 const QUESTIONS: usize = 14_000;
@@ -50,9 +53,33 @@ impl Stored {
         self.lines.path()
     }
 
-    /// Publishes everything; a refusal is a failure.
+    /// What of the events is there, once; none of them replaces another. They count as acknowledged.
+    pub(super) fn account(&self, target: &Target) -> Result<Accounts> {
+        let ids: Vec<Id> = self.corpus.facts.iter().map(|fact| fact.id).collect();
+        let found = verify::times_found(target, &ids, &ids)?;
+        let count = |is_meant: fn(u32) -> bool| found.values().filter(|times| is_meant(**times)).count();
+        let all = ids.len();
+        let (lost, stored_twice) = (count(|times| times == 0), count(|times| times > 1));
+        Ok(Accounts {
+            planned: all,
+            sent: all,
+            acked: all,
+            stored: all - lost,
+            lost,
+            stored_twice,
+            ..Accounts::default()
+        })
+    }
+
+    /// Publishes everything; a refusal is a failure, and so is an event that the relay had.
     pub(super) fn publish(&self, target: &Target) -> Result<Loaded> {
         let loaded = load::publish(target, BufReader::new(File::open(self.path())?))?;
+        ensure!(
+            loaded.known == 0,
+            "the relay had {} of {} events: those were looked up, not written",
+            loaded.known,
+            loaded.sent
+        );
         ensure!(
             loaded.refused == 0,
             "the relay refused {} of {} events: {}",

@@ -216,6 +216,7 @@ fn run(random: &mut Random, round: usize, protocol: &str, character: &Character)
     ];
     let outcome = Outcome {
         void: None,
+        is_voided_by_relay: false,
         latencies: latencies(random, median * mood, spread, is_heard),
         figures: figures.map(|(name, value)| (name.to_owned(), value)).into(),
         series: (0..SECONDS)

@@ -228,7 +228,8 @@ fn a_session_of_two_arms_is_judged_on_its_page() {
     let verdict = section(&page, "verdict");
     let rows = verdict.matches("<tr>").count() - 1;
     let guardrail = guardrail();
-    assert_eq!(rows, guardrail.measures.len() + guardrail.promises.len());
+    let endings = 2;
+    assert_eq!(rows, guardrail.measures.len() + guardrail.promises.len() + endings);
     assert!(verdict.contains("✓ PASS") && verdict.contains("✗ FAIL"), "{verdict}");
     assert_eq!(count(verdict, "<svg class=\"interval\""), guardrail.measures.len());
     assert!(between(&page, "<ul class=\"standing\">", "</ul>").contains("✗ FAIL: "));

@@ -6,11 +6,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::guardrail::{Measure, Source};
-use super::{Excluded, Side, sound};
+use super::sound::{self, Asked, Void};
+use super::{Excluded, Side};
 use crate::artifact::{Artifact, Outcome, Run, SCHEMA};
 
 /// How late the generator may be at p99 where an artifact does not say, in microseconds.
 const LAG_MAX_US: f64 = 1_000.0;
+
+/// How much of a latency's percentile the generator's own lag at the same percentile may be.
+const LAG_SHARE_MAX: f64 = 0.5;
 
 /// What two sessions may differ in and still measure the same.
 const FREE_SETTINGS: [&str; 3] = ["protocols", "rounds", "seed"];
@@ -18,6 +22,7 @@ const FREE_SETTINGS: [&str; 3] = ["protocols", "rounds", "seed"];
 /// The sound runs of one arm, and why the others are not.
 pub(super) struct Cells<'a> {
     sound: BTreeMap<(&'a str, usize), &'a Outcome>,
+    asked: Asked,
     pub(super) excluded: Vec<Excluded>,
 }
 
@@ -28,20 +33,29 @@ impl<'a> Cells<'a> {
         let schema = artifact.schema;
         ensure!(schema == SCHEMA, "an artifact of schema {schema}; this programme reads {SCHEMA}");
         ensure!(artifact.arms.iter().any(|known| known.name == arm), "the artifact has no arm {arm}");
-        let lag_max = lag_max_us(artifact);
-        let mut cells = Self { sound: BTreeMap::new(), excluded: Vec::new() };
+        let mut cells = Self { sound: BTreeMap::new(), asked: asked(artifact), excluded: Vec::new() };
         for run in artifact.runs.iter().filter(|run| run.arm == arm) {
             let Run { round, protocol, outcome, .. } = run;
             let place = || format!("the artifact is damaged: round {round}, {arm}, {protocol}");
-            if let Some(reason) = sound::void(run, lag_max).with_context(place)? {
+            if let Some(Void { reason, cause }) = sound::void(run, &cells.asked).with_context(place)? {
                 let (arm, protocol) = (arm.to_owned(), protocol.clone());
-                cells.excluded.push(Excluded { round: *round, arm, protocol, reason });
+                cells.excluded.push(Excluded { round: *round, arm, protocol, reason, cause });
             } else if let Some(outcome) = outcome {
                 let earlier = cells.sound.insert((protocol, *round), outcome);
                 ensure!(earlier.is_none(), "{}: two runs count", place());
             }
         }
         Ok(cells)
+    }
+
+    /// Whether the run of that protocol and round counts.
+    fn has(&self, cell: &(&str, usize)) -> bool {
+        self.sound.contains_key(cell)
+    }
+
+    /// Whether no run of this load was long enough to tell a latency from that of a queue that fills.
+    pub(super) fn are_too_short(&self, measure: &Measure) -> bool {
+        matches!(measure.source(), Source::Percentile(..)) && self.asked.is_too_short(&measure.protocol)
     }
 
     /// A measure's numbers by round.
@@ -58,20 +72,30 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Percentiles come from the histogram, in microseconds.
+/// Percentiles come from the histogram, in microseconds. There is none where it would be mostly the generator's.
 fn value(measure: &Measure, outcome: &Outcome) -> Result<Option<f64>> {
     match measure.source() {
         Source::Figure(name) => Ok(outcome.figures.get(name).copied()),
         Source::Percentile(name, percentile) => {
-            let Some(distribution) = outcome.latencies.get(name) else { return Ok(None) };
-            Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
+            let of = |name: &str| -> Result<Option<f64>> {
+                let Some(distribution) = outcome.latencies.get(name) else { return Ok(None) };
+                Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
+            };
+            let lag = of(sound::LAG)?.unwrap_or_default();
+            Ok(of(name)?.filter(|value| lag <= value * LAG_SHARE_MAX))
         }
     }
 }
 
-/// How late the generator may be at p99.
-pub(super) fn lag_max_us(artifact: &Artifact) -> f64 {
-    artifact.setting.get("lag_max_us").and_then(Value::as_f64).unwrap_or(LAG_MAX_US)
+/// What a session was asked to do.
+pub(super) fn asked(artifact: &Artifact) -> Asked {
+    let number = |name: &str| artifact.setting.get(name).and_then(Value::as_f64);
+    Asked {
+        lag_max_us: number("lag_max_us").unwrap_or(LAG_MAX_US),
+        seconds: number("seconds").map(|seconds| seconds - number("warm_up_seconds").unwrap_or_default()),
+        rate: number("rate"),
+        fanout_rate: number("fanout_rate"),
+    }
 }
 
 /// The protocols a session was to run; `None` where its artifact does not say.
@@ -80,19 +104,22 @@ pub(super) fn asked_for(artifact: &Artifact) -> Option<BTreeSet<&str>> {
     Some(protocols.iter().filter_map(Value::as_str).collect())
 }
 
-/// An arm that always goes first differs from the other in that, too: each must have gone first as often as the other.
-pub(super) fn took_turns(a: Side<'_>, b: Side<'_>) -> Result<()> {
+/// An arm that always goes first differs from the other in that, too: of the rounds that count, each must have gone first in a
+/// quarter or more, or in as many as the other but for one. A session sees to the latter.
+pub(super) fn took_turns(a: (Side<'_>, &Cells<'_>), b: (Side<'_>, &Cells<'_>)) -> Result<()> {
+    let ((a, cells_a), (b, cells_b)) = (a, b);
     ensure!(a.arm != b.arm, "{} cannot be judged against itself", a.arm);
     let mut first: BTreeMap<(&str, usize), &str> = BTreeMap::new();
     for run in a.artifact.runs.iter().filter(|run| run.arm == a.arm || run.arm == b.arm) {
         first.entry((&run.protocol, run.round)).or_insert(&run.arm);
     }
+    first.retain(|cell, _| cells_a.has(cell) && cells_b.has(cell));
     let protocols: BTreeSet<&str> = first.keys().map(|(protocol, _)| *protocol).collect();
     for protocol in protocols {
         let went_first = |arm: &str| first.iter().filter(|((of, _), first)| *of == protocol && **first == arm).count();
         let (times_a, times_b) = (went_first(a.arm), went_first(b.arm));
         ensure!(
-            times_a.abs_diff(times_b) <= 1,
+            times_a.abs_diff(times_b) <= 1.max((times_a + times_b) / 2),
             "the arms took no turns under {protocol}: {} went first {times_a} times, {} {times_b} times",
             a.arm,
             b.arm

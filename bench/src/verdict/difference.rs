@@ -23,6 +23,7 @@ pub(super) fn judge(
     is_paired: bool,
     guardrail: &Guardrail,
 ) -> Result<Judged> {
+    let are_too_short = a.are_too_short(measure) || b.are_too_short(measure);
     let numbers = Numbers::of(a.values(measure)?, b.values(measure)?, is_paired);
     let (a, b) = (typical(&numbers.a), typical(&numbers.b));
     let mut judged = Judged {
@@ -37,7 +38,9 @@ pub(super) fn judge(
         limit: a.map(|a| measure.limit(a)),
         remark: None,
     };
-    if numbers.rounds() < guardrail.rounds_min {
+    if are_too_short {
+        judged.remark = Some("runs of less than 4 s after the warm-up are too short to tell".into());
+    } else if numbers.rounds() < guardrail.rounds_min {
         judged.remark = Some(format!("{} sound rounds of the {} it takes", numbers.rounds(), guardrail.rounds_min));
     } else if let Some(limit) = judged.limit {
         judged.decide(measure.better, limit, numbers.change(guardrail.confidence));

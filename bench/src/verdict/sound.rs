@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 
+use super::Cause;
 use crate::account::Accounts;
 use crate::artifact::{Distribution, Outcome, Run, Tick};
 
@@ -19,29 +20,69 @@ const PACE_TOLERANCE: f64 = 0.1;
 /// Where the quantiles of two distributions are compared.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 
-const LAG: &str = "generator-lag";
-/// The one load without a schedule.
+pub(super) const LAG: &str = "generator-lag";
+/// What the test for a queue that fills needs of an open loop.
+const SECONDS_MIN: f64 = 4.0;
+/// The loads without a schedule begin so.
 const CLOSED_LOOP: &str = "peak";
 
+/// Why a run does not count.
+#[derive(Debug)]
+pub(super) struct Void {
+    pub(super) reason: String,
+    pub(super) cause: Cause,
+}
+
 /// Why this run is void, if it is; an error when it contradicts itself.
-pub(super) fn void(run: &Run, lag_max_us: f64) -> Result<Option<String>> {
+pub(super) fn void(run: &Run, asked: &Asked) -> Result<Option<Void>> {
     let Some(outcome) = &run.outcome else {
-        return Ok(Some(format!("it failed: {}", run.failure.as_deref().unwrap_or("no reason is recorded"))));
+        let reason = format!("it failed: {}", run.failure.as_deref().unwrap_or("no reason is recorded"));
+        return Ok(Some(Void { reason, cause: Cause::Failure }));
     };
     let histograms = histograms(outcome)?;
     if let Some(accounts) = &outcome.accounts {
         add_up(accounts, outcome)?;
     }
-    let is_open_loop = run.protocol != CLOSED_LOOP;
+    let is_open_loop = !run.protocol.starts_with(CLOSED_LOOP);
+    let told = if outcome.is_voided_by_relay { Cause::Relay } else { Cause::Generator };
     let reasons = [
-        outcome.void.clone(),
-        unaccounted(outcome, is_open_loop),
-        late(outcome, is_open_loop, lag_max_us),
-        frozen(&outcome.series, is_open_loop),
-        if is_open_loop { rebased(&histograms) } else { None },
-        undelivered(outcome),
+        (outcome.void.clone(), told),
+        (unaccounted(outcome, is_open_loop), Cause::Relay),
+        (late(outcome, is_open_loop, asked.lag_max_us), Cause::Generator),
+        (frozen(&outcome.series, is_open_loop), Cause::Generator),
+        (asked.rate_of(&run.protocol).and_then(|rate| off_course(&outcome.series, rate)), Cause::Generator),
+        (if is_open_loop { rebased(&histograms) } else { None }, Cause::Generator),
+        (undelivered(outcome), Cause::Relay),
     ];
-    Ok(reasons.into_iter().flatten().next())
+    let first = reasons.into_iter().find_map(|(reason, cause)| Some(Void { reason: reason?, cause }));
+    Ok(first)
+}
+
+/// What a session was asked to do, as far as a run can be held against it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// How late the generator may be at p99.
+    pub(super) lag_max_us: f64,
+    /// How long each run publishes after its warm-up.
+    pub(super) seconds: Option<f64>,
+    /// Events a second where nobody listens, and where somebody does.
+    pub(super) rate: Option<f64>,
+    pub(super) fanout_rate: Option<f64>,
+}
+
+impl Asked {
+    /// Nobody could tell whether a queue was filling.
+    pub(super) fn is_too_short(&self, protocol: &str) -> bool {
+        !protocol.starts_with(CLOSED_LOOP) && self.seconds.is_some_and(|seconds| seconds < SECONDS_MIN)
+    }
+
+    fn rate_of(&self, protocol: &str) -> Option<f64> {
+        match protocol {
+            "publish" => self.rate,
+            "same-pod" | "cross-pod" | "mixed" => self.fanout_rate,
+            _ => None,
+        }
+    }
 }
 
 /// The histograms, once their summaries are found to be theirs.
@@ -89,13 +130,14 @@ fn add_up(accounts: &Accounts, outcome: &Outcome) -> Result<()> {
 
 fn unaccounted(outcome: &Outcome, is_open_loop: bool) -> Option<String> {
     let Some(accounts) = &outcome.accounts else { return Some("its events are not accounted for".into()) };
-    let Accounts { planned, sent, refused, unanswered, .. } = *accounts;
+    let Accounts { planned, sent, refused, unanswered, known_before, .. } = *accounts;
     let said = outcome.complaint.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
     match accounts {
         Accounts { acked: 0, .. } => Some(format!("nothing was acknowledged{said}")),
         _ if refused > 0 => Some(format!("{refused} events were refused{said}")),
         _ if unanswered > 0 => Some(format!("{unanswered} events were not answered{said}")),
         _ if is_open_loop && sent < planned => Some(format!("{sent} of {planned} events were sent{said}")),
+        _ if known_before > 0 => Some(format!("{known_before} events were known to the relay already")),
         _ if !accounts.is_clean() => Some("a promise was broken".into()),
         _ => None,
     }
@@ -129,6 +171,17 @@ fn frozen(series: &[Tick], is_open_loop: bool) -> Option<String> {
     let is_steady = fewest.sent > 0 && fewest.sent as f64 >= most as f64 * (1.0 - PACE_TOLERANCE) - 1.0;
     let Tick { seconds, sent, .. } = fewest;
     (!is_steady).then(|| format!("the generator lost its pace: {sent} events at {seconds:.0} s, {most} at another"))
+}
+
+/// A schedule that moves with the relay's answers has no lag, and may keep some pace all the same: not the one that was asked for.
+fn off_course(series: &[Tick], rate: f64) -> Option<String> {
+    let last = series.iter().rposition(|tick| tick.sent > 0)?;
+    // The last step may be cut short, and each begins a moment after the second does.
+    let whole = series.get(..last).filter(|whole| !whole.is_empty())?;
+    let seconds = series.get(last)?.seconds - whole.first()?.seconds;
+    let sent = whole.iter().map(|tick| tick.sent).sum::<u64>() as f64 / seconds;
+    let is_asked = (sent / rate - 1.0).abs() <= PACE_TOLERANCE;
+    (!is_asked).then(|| format!("the generator sent {sent:.0} events a second, and was asked for {rate:.0}"))
 }
 
 /// Latency from the intended instant is the generator's lag and the service time, event by event. So their means add up, and

@@ -10,6 +10,9 @@ impl Judgement {
     /// The table of measures, the promises, what was left out, and the verdict in the last line.
     pub(crate) fn table(&self) -> String {
         let mut text = format!("B = {}, judged against A = {}\n\n", self.b, self.a);
+        if let Some((a, b)) = &self.unlike {
+            let _ = writeln!(text, "An OK does not mean the same: A is {a}, B is {b}.\n");
+        }
         if !self.is_paired {
             text.push_str(
                 "The arms were measured in two sessions: what changed between them is part of the difference.\n\n",
@@ -33,7 +36,7 @@ impl Judgement {
         if !self.excluded.is_empty() {
             let _ = writeln!(text, "\nVoid, and not counted:");
         }
-        for Excluded { round, arm, protocol, reason } in &self.excluded {
+        for Excluded { round, arm, protocol, reason, .. } in &self.excluded {
             let _ = writeln!(text, "  round {round}, {arm}, {protocol}: {reason}");
         }
     }

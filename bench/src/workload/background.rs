@@ -149,7 +149,7 @@ impl Asker {
             if end.is_none() && over.is_over() {
                 end = Some(now);
             }
-            let outstanding = self.questions.iter().rev().take_while(|question| question.finished.is_none()).count();
+            let outstanding = self.questions.iter().filter(|question| question.finished.is_none()).count();
             if end.is_some_and(|end| outstanding == 0 || now > end + PATIENCE) {
                 break;
             }

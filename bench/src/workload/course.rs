@@ -119,7 +119,7 @@ mod tests {
             record.answer(due + 600 * MILLI, true);
             deliveries.record(0, event, due + 100 * MILLI);
         }
-        (Published { start, records, cut: 0, complaint: None }, deliveries)
+        (Published { start, records, cut: 0, complaint: None, busy: 0.0 }, deliveries)
     }
 
     fn sample(at: Nanos, cpu_s: f64) -> Sample {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use super::{GLANCE, Over, Plan, spread};
 use crate::account::Deliveries;
 use crate::client::Pool;
-use crate::measure::Clock;
+use crate::measure::{Busy, Clock};
 use crate::message::Message;
 use crate::progress::Progress;
 
@@ -20,6 +20,8 @@ pub(super) struct Heard {
     pub(super) cut: usize,
     /// The first CLOSED or NOTICE.
     pub(super) complaint: Option<String>,
+    /// How much of its time this thread was at work.
+    pub(super) busy: f64,
 }
 
 /// Subscribes on every connection, says so, and records deliveries until told to stop.
@@ -32,7 +34,9 @@ pub(super) fn listen(
 ) -> Result<Heard> {
     let mut pool = Pool::open(spread(plan.subscribers_at, plan.subscribers))?;
     subscribe(&mut pool, plan.since, clock)?;
-    let mut heard = Heard { deliveries: Deliveries::new(plan.subscribers, plan.notes.len()), cut: 0, complaint: None };
+    let deliveries = Deliveries::new(plan.subscribers, plan.notes.len());
+    let mut heard = Heard { deliveries, cut: 0, complaint: None, busy: 0.0 };
+    let busy = Busy::start();
     let _ = ready.send(());
     let mut readable = Vec::new();
     while !over.is_over() {
@@ -53,6 +57,7 @@ pub(super) fn listen(
         }
         progress.delivered(heard.deliveries.total - heard.deliveries.repeated);
     }
+    heard.busy = busy.share();
     heard.cut = plan.subscribers - pool.open_connections();
     Ok(heard)
 }

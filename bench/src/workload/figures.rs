@@ -57,6 +57,8 @@ pub(super) fn figures(plan: &Plan<'_>, observed: &Observed, accounts: &Accounts)
         cpu.relay().filter(|_| delivered > 0).map(|seconds| seconds * 1e6 / delivered as f64),
     );
     figures.add("generator-cpu-us-per-event", Some(per_event(cpu.generator)));
+    figures.add("publisher-busy-share", Some(observed.published.busy));
+    figures.add("listener-busy-share", observed.listener_busy);
     figures.add("elsewhere-share", cpu.elsewhere_share());
     for (server, seconds) in &cpu.servers {
         figures.add(&format!("{server}-cpu-us-per-event"), Some(per_event(*seconds)));

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Pacing, Plan};
 use crate::account::Record;
 use crate::client::Pool;
-use crate::measure::Clock;
+use crate::measure::{Busy, Clock};
 use crate::message::Message;
 use crate::notes::Notes;
 use crate::progress::Progress;
@@ -19,6 +19,9 @@ const WATCHFUL: Nanos = 80_000;
 /// … as long as that is less than such a share of its time; a core that never sleeps needs no waking.
 const WATCHFUL_SHARE: Nanos = 10;
 
+/// What NIP-01 has a relay say of an event that it has.
+const KNOWN: &str = "duplicate:";
+
 /// What the publisher saw, by event.
 pub(super) struct Published {
     pub(super) start: Nanos,
@@ -27,6 +30,8 @@ pub(super) struct Published {
     pub(super) cut: usize,
     /// The first refusal or notice.
     pub(super) complaint: Option<String>,
+    /// How much of its time this thread was at work.
+    pub(super) busy: f64,
 }
 
 pub(super) struct Publisher<'a> {
@@ -43,6 +48,7 @@ pub(super) struct Publisher<'a> {
     /// By connection.
     unanswered: Vec<usize>,
     complaint: Option<String>,
+    busy: f64,
     progress: &'a Progress,
     /// How long before an event is due sleep ends.
     watchful: Nanos,
@@ -66,15 +72,18 @@ impl<'a> Publisher<'a> {
             next: 0,
             last_sent: start,
             complaint: None,
+            busy: 0.0,
             progress,
             watchful: match plan.pacing {
-                Pacing::Open(schedule) if schedule.due(1) >= WATCHFUL_SHARE * WATCHFUL => WATCHFUL,
+                Pacing::Open(schedule) if schedule.gap() >= WATCHFUL_SHARE * WATCHFUL => WATCHFUL,
                 _ => 0,
             },
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Published> {
+    /// Until every event is answered, or nobody answers any more.
+    pub(super) fn run(&mut self) -> Result<()> {
+        let busy = Busy::start();
         let mut readable = Vec::new();
         loop {
             let now = self.clock.now();
@@ -99,8 +108,33 @@ impl<'a> Publisher<'a> {
                 self.hear(connection)?;
             }
         }
+        self.busy = busy.share();
+        Ok(())
+    }
+
+    /// Listens a little longer, for a second answer to the last events and for connections that end.
+    pub(super) fn linger(&mut self, time: Duration) -> Result<()> {
+        let end = self.clock.now() + time.as_nanos() as Nanos;
+        let mut readable = Vec::new();
+        while let Some(left) = end.checked_sub(self.clock.now())
+            && self.pool.open_connections() > 0
+        {
+            self.pool.wait(Duration::from_nanos(left), &mut readable)?;
+            for &connection in &readable {
+                self.hear(connection)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn acked(&self) -> usize {
+        self.records.iter().filter(|record| record.accepted).count()
+    }
+
+    pub(super) fn finish(self) -> Published {
         let cut = self.pool.connections.len() - self.pool.open_connections();
-        Ok(Published { start: self.start, records: self.records, cut, complaint: self.complaint })
+        let Self { start, records, complaint, busy, .. } = self;
+        Published { start, records, cut, complaint, busy }
     }
 
     /// Open loop: every event whose instant has come leaves, in one write where several of one
@@ -166,6 +200,7 @@ impl<'a> Publisher<'a> {
                     progress.answered(now.saturating_sub(record.intended), accepted);
                 }
                 record.answer(now, accepted);
+                record.known_before |= reason.starts_with(KNOWN);
                 if !accepted {
                     complaint.get_or_insert_with(|| reason.into_owned());
                 }

@@ -6,28 +6,60 @@ use crate::account::{Accounts, Delivery, Record};
 use crate::artifact::Distribution;
 use crate::schedule::Nanos;
 
-/// All that speaks against the run, or nothing.
-pub(super) fn objection(
-    plan: &Plan<'_>,
-    observed: &Observed,
-    accounts: &Accounts,
-    lag: Option<&Distribution>,
-    moved: &[String],
-) -> Option<String> {
-    let mut objections = Vec::new();
-    objections.extend(lag.and_then(|lag| late_generator(lag, plan.method.lag_max())));
-    objections.extend(not_served(accounts, plan.is_open_loop()));
-    if observed.cut > 0 {
-        objections.push(format!("the relay ended {} connections", observed.cut));
+/// All that speaks against a run.
+#[derive(Debug, Default)]
+pub(super) struct Objections {
+    /// The measurement itself is at fault.
+    ours: Vec<String>,
+    /// The relay did not do what it was asked for.
+    relays: Vec<String>,
+}
+
+impl Objections {
+    pub(super) fn to(
+        plan: &Plan<'_>,
+        observed: &Observed,
+        accounts: &Accounts,
+        lag: Option<&Distribution>,
+        moved: Vec<String>,
+    ) -> Self {
+        let ours = lag.and_then(|lag| late_generator(lag, plan.method.lag_max()));
+        let mut relays: Vec<String> = not_served(accounts, plan.is_open_loop()).into_iter().collect();
+        if observed.cut > 0 {
+            relays.push(format!("the relay ended {} connections", observed.cut));
+        }
+        relays.extend(observed.complaint.as_ref().map(|complaint| format!("the relay said: {complaint}")));
+        relays.extend(moved);
+        if plan.is_open_loop() {
+            relays.extend(still_filling(plan, observed));
+        }
+        Self { ours: ours.into_iter().chain(busy_generator(plan, observed)).collect(), relays }
     }
-    if let Some(complaint) = &observed.complaint {
-        objections.push(format!("the relay said: {complaint}"));
+
+    /// A relay that fell behind a generator that was late may be the generator's doing.
+    pub(super) fn blame_the_relay(&self) -> bool {
+        self.ours.is_empty() && !self.relays.is_empty()
     }
-    objections.extend(moved.iter().cloned());
-    if plan.is_open_loop() {
-        objections.extend(still_filling(plan, observed));
+
+    /// In words, or nothing.
+    pub(super) fn into_text(self) -> Option<String> {
+        let all = [self.ours, self.relays].concat();
+        (!all.is_empty()).then(|| all.join("; "))
     }
-    (!objections.is_empty()).then(|| objections.join("; "))
+}
+
+/// A thread this busy is near what one thread can do: what it measures may be itself.
+const BUSY_MAX: f64 = 0.8;
+
+/// A closed loop has no schedule to be late for, and who listens has none in any loop.
+fn busy_generator(plan: &Plan<'_>, observed: &Observed) -> Vec<String> {
+    let publisher = (!plan.is_open_loop()).then_some(("publishes", observed.published.busy));
+    let listener = observed.listener_busy.map(|busy| ("listens", busy));
+    let is_busy = |(does, busy): (&str, f64)| {
+        let told = || format!("the generator's thread that {does} was busy {:.0} % of the time", busy * 100.0);
+        (busy > BUSY_MAX).then(told)
+    };
+    publisher.into_iter().chain(listener).filter_map(is_busy).collect()
 }
 
 /// A generator that could not keep its own schedule measured itself.
@@ -38,9 +70,10 @@ fn late_generator(lag: &Distribution, lag_max: Nanos) -> Option<String> {
 
 /// Latencies know only what was answered with yes: anything else is missing from them.
 fn not_served(accounts: &Accounts, is_open_loop: bool) -> Option<String> {
-    let Accounts { planned, sent, acked, refused, unanswered, .. } = *accounts;
+    let Accounts { planned, sent, acked, refused, unanswered, known_before, .. } = *accounts;
     match accounts {
         Accounts { acked: 0, .. } => Some("nothing was acknowledged".into()),
+        _ if known_before > 0 => Some(format!("{known_before} events were known to the relay already")),
         _ if is_open_loop && sent < planned => Some(format!("only {sent} of {planned} events could be sent")),
         _ if refused + unanswered > 0 => {
             Some(format!("of {sent} events {acked} were acknowledged, {refused} refused and {unanswered} not answered"))

@@ -14,6 +14,10 @@ enum Fault {
     Lose,
     DeliverTwice,
     DeliverNever,
+    /// The last event once more, when all is said.
+    DeliverAgainLate,
+    /// Say that it was there already.
+    Know,
     Refuse,
     RefuseInSecret,
     Ignore,
@@ -48,7 +52,8 @@ impl Relay {
             Fault::CloseSubscriptions => self.to_all(r#"["CLOSED","live","error: the tenth"]"#, 1),
             _ => {}
         }
-        say(stream, &format!(r#"["OK","{id}",{},"blocked: tenth"]"#, fault != Fault::Refuse));
+        let reason = if fault == Fault::Know { "duplicate" } else { "blocked" };
+        say(stream, &format!(r#"["OK","{id}",{},"{reason}: tenth"]"#, fault != Fault::Refuse));
         if fault == Fault::Refuse {
             return;
         }
@@ -57,7 +62,15 @@ impl Relay {
             Fault::DeliverNever => 0,
             _ => 1,
         };
-        self.to_all(&format!(r#"["EVENT","live",{event}]"#), times);
+        let delivery = format!(r#"["EVENT","live",{event}]"#);
+        self.to_all(&delivery, times);
+        if self.fault == Fault::DeliverAgainLate && self.published == 200 {
+            let subscriber = self.subscribers[0].try_clone().expect("a second handle");
+            thread::spawn(move || {
+                thread::sleep(LINGER / 5);
+                say(&subscriber, &delivery);
+            });
+        }
         if fault != Fault::Lose {
             self.stored.insert(id, event.clone());
         }
@@ -221,10 +234,12 @@ fn each_broken_promise_shows_where_it_was_broken() {
     assert_eq!((lost.lost, lost.acked, lost.stored), (1, 200, 199));
     let doubled = open(Fault::DeliverTwice).accounts.expect("settled");
     assert_eq!((doubled.delivered_twice, doubled.undelivered, doubled.delivered), (2, 0, 402));
+    let late = open(Fault::DeliverAgainLate).accounts.expect("settled");
+    assert_eq!((late.delivered_twice, late.delivered), (1, 401), "whatever comes behind the last is heard");
     let missed = open(Fault::DeliverNever).accounts.expect("settled");
     assert_eq!((missed.undelivered, missed.delivered), (2, 398));
     assert_eq!(missed.missed_by, [(0, 1), (1, 1)].into(), "one by each");
-    assert!([lost, doubled, missed].iter().all(|accounts| !accounts.is_clean()));
+    assert!([lost, doubled, late, missed].iter().all(|accounts| !accounts.is_clean()));
 }
 
 #[test]
@@ -255,6 +270,21 @@ fn whatever_the_relay_says_or_does_against_a_client_voids_the_run() {
 fn a_refusal_that_only_the_relay_counted_voids_the_run() {
     let void = void(Fault::RefuseInSecret);
     assert!(void.contains("towpath_refusals_total{prefix=\"blocked\"} of pod 1 grew by 1"), "{void}");
+}
+
+#[test]
+fn what_the_relay_had_already_was_not_measured() {
+    let outcome = open(Fault::Know);
+    assert_eq!((accounts(&outcome).known_before, accounts(&outcome).acked), (1, 200));
+    assert!(outcome.is_voided_by_relay && outcome.void.is_some_and(|void| void.contains("1 events were known")));
+}
+
+#[test]
+fn it_is_told_whose_doing_a_void_run_is() {
+    assert!(open(Fault::Notice).is_voided_by_relay);
+    let late = Load { lag_max_us: 0, ..Load::open() };
+    assert!(!late.run(Fault::None).is_voided_by_relay);
+    assert!(!late.run(Fault::Notice).is_voided_by_relay, "of two that may be at fault, none is blamed");
 }
 
 #[test]

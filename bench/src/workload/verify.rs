@@ -1,5 +1,6 @@
-//! After the run: is every event there, once? Asks by id, as any client could.
+//! Afterwards: is every event there, once? Asks by id, as any client could.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use crate::account::Record;
 use crate::client::{Pool, Target};
 use crate::message::Message;
-use crate::notes::Notes;
+use crate::notes::{Id, Notes};
 
 /// Within every common relay's limits.
 const IDS_PER_REQUEST: usize = 100;
@@ -18,31 +19,40 @@ const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// How often the relay returns each event that was sent.
 pub(super) fn ask_for_all(target: &Target, notes: &Notes, records: &[Record]) -> Result<Vec<u32>> {
-    let mut found = vec![0; records.len()];
+    let id = |event: usize| notes.all[event].id;
+    let events = || 0..records.len();
+    let sent: Vec<Id> = events().filter(|event| records[*event].sent.is_some()).map(id).collect();
+    let awaited: Vec<Id> = events().filter(|event| records[*event].accepted).map(id).collect();
+    let found = times_found(target, &sent, &awaited)?;
+    Ok(events().map(|event| found.get(&id(event)).copied().unwrap_or_default()).collect())
+}
+
+/// How often the relay returns each of `ids`; those among `awaited` that it does not are asked for once more.
+pub(crate) fn times_found(target: &Target, ids: &[Id], awaited: &[Id]) -> Result<HashMap<Id, u32>> {
+    let mut found = ids.iter().map(|id| (*id, 0)).collect();
     let mut pool = Pool::open([target])?;
-    let sent: Vec<usize> = (0..records.len()).filter(|event| records[*event].sent.is_some()).collect();
-    ask(&mut pool, notes, &sent, &mut found)?;
-    let missing: Vec<usize> = sent.into_iter().filter(|event| records[*event].accepted && found[*event] == 0).collect();
+    ask(&mut pool, ids, &mut found)?;
+    let missing: Vec<Id> = awaited.iter().filter(|id| found.get(*id) == Some(&0)).copied().collect();
     if !missing.is_empty() {
         thread::sleep(SECOND_LOOK);
-        ask(&mut pool, notes, &missing, &mut found)?;
+        ask(&mut pool, &missing, &mut found)?;
     }
     Ok(found)
 }
 
-fn ask(pool: &mut Pool, notes: &Notes, events: &[usize], found: &mut [u32]) -> Result<()> {
-    for (number, chunk) in events.chunks(IDS_PER_REQUEST).enumerate() {
-        let ids: Vec<String> = chunk.iter().map(|event| const_hex::encode(notes.all[*event].id)).collect();
+fn ask(pool: &mut Pool, ids: &[Id], found: &mut HashMap<Id, u32>) -> Result<()> {
+    for (number, chunk) in ids.chunks(IDS_PER_REQUEST).enumerate() {
+        let ids: Vec<String> = chunk.iter().map(const_hex::encode).collect();
         let subscription = format!("check-{number}");
         pool.connections[0].push_text(&format!(r#"["REQ","{subscription}",{{"ids":["{}"]}}]"#, ids.join(r#"",""#)));
         pool.flush(0)?;
-        hear_out(pool, notes, found)?;
+        hear_out(pool, found)?;
         pool.connections[0].push_text(&format!(r#"["CLOSE","{subscription}"]"#));
     }
     Ok(())
 }
 
-fn hear_out(pool: &mut Pool, notes: &Notes, found: &mut [u32]) -> Result<()> {
+fn hear_out(pool: &mut Pool, found: &mut HashMap<Id, u32>) -> Result<()> {
     let asked = Instant::now();
     let mut readable = Vec::new();
     loop {
@@ -56,7 +66,10 @@ fn hear_out(pool: &mut Pool, notes: &Notes, found: &mut [u32]) -> Result<()> {
         let mut refusal = None;
         pool.connections[0].receive(|message| match message {
             Message::Event { id } => {
-                if let Some(times) = notes.number(id).and_then(|event| found.get_mut(event)) {
+                let mut bytes = Id::default();
+                if const_hex::decode_to_slice(id, &mut bytes).is_ok()
+                    && let Some(times) = found.get_mut(&bytes)
+                {
                     *times += 1;
                 }
             }

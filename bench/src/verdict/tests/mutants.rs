@@ -166,6 +166,89 @@ fn a_run_that_failed_is_listed_with_its_reason() {
     assert_void(&artifact, "it failed: no handshake");
 }
 
+/// The other six rounds are sound, and enough.
+#[test]
+fn a_relay_that_crashes_now_and_then_fails() {
+    let mut artifact = session(27, 8, USUAL, USUAL);
+    for run in artifact.runs.iter_mut().filter(|run| run.arm == "b" && run.round > 6) {
+        (run.outcome, run.failure) = (None, Some("the relay closed the connection".into()));
+    }
+    let judgement = judged(&artifact);
+    assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Pass), "{}", judgement.table());
+    let kept = judgement.promises.iter().find(|kept| kept.name == "every run to its end").expect("judged");
+    assert_eq!((kept.verdict, kept.broken_by_a, kept.broken_by_b), (Verdict::Fail, 0, 2));
+    assert_eq!(judgement.verdict, Verdict::Fail);
+}
+
+/// Eight sound rounds, and as many that B spoilt and a session repeated.
+fn half_spoilt(spoil: impl Fn(&mut Outcome)) -> Judgement {
+    let mut artifact = session(28, 16, USUAL, USUAL);
+    for run in artifact.runs.iter_mut().filter(|run| run.arm == "b" && (run.round / 2).is_multiple_of(2)) {
+        spoil(run.outcome.as_mut().expect("an outcome"));
+    }
+    judged(&artifact)
+}
+
+#[test]
+fn a_relay_that_spoils_its_bad_runs_does_not_pass_by_its_good_ones() {
+    let refuse = |outcome: &mut Outcome| {
+        (outcome.void, outcome.is_voided_by_relay) = (Some("the relay said: error: overloaded".into()), true);
+    };
+    let judgement = half_spoilt(refuse);
+    assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Pass), "{}", judgement.table());
+    let kept = judgement.promises.iter().find(|kept| kept.name == "no run spoilt by the relay").expect("judged");
+    assert_eq!((kept.verdict, judgement.verdict), (Verdict::Fail, Verdict::Fail), "{}", judgement.table());
+    let late = |outcome: &mut Outcome| outcome.void = Some("the generator was late".into());
+    assert_eq!(half_spoilt(late).verdict, Verdict::Pass, "what the generator spoils is nobody's fault");
+}
+
+/// Rebased on the answers, with no lag and service times to match; but it was asked for 200 events a second.
+#[test]
+fn a_schedule_that_moves_with_the_answers_is_void_though_it_keeps_a_pace() {
+    let mut artifact = spoiled(|outcome| course(outcome, [150, 150, 150, 150, 400]));
+    artifact.setting.insert("rate".into(), 200.into());
+    assert_void(&artifact, "sent 150 events a second, and was asked for 200");
+}
+
+#[test]
+fn a_tail_that_is_mostly_the_generators_is_no_figure() {
+    let mut artifact = session(29, 8, USUAL, USUAL);
+    for run in artifact.runs.iter_mut() {
+        let outcome = run.outcome.as_mut().expect("an outcome");
+        let mut lag = vec![30.0; EVENTS];
+        lag[..EVENTS / 200].fill(900.0);
+        outcome.latencies.insert("generator-lag".into(), distribution(&lag));
+        let service = vec![400.0; EVENTS];
+        let whole: Vec<f64> = lag.iter().zip(&service).map(|(lag, service)| lag + service).collect();
+        outcome.latencies.insert("ack-service".into(), distribution(&service));
+        outcome.latencies.insert("ack".into(), distribution(&whole));
+    }
+    let tail = GUARDRAIL.replacen("percentile = 99.0", "percentile = 99.9", 1);
+    let guardrail = Guardrail::parse(&tail).expect("sound");
+    let judgement = judge(Side { artifact: &artifact, arm: "a" }, Side { artifact: &artifact, arm: "b" }, &guardrail);
+    let judgement = judgement.expect("judged");
+    assert_eq!(measure(&judgement, "ack p50").verdict, Verdict::Pass, "{}", judgement.table());
+    assert_eq!(measure(&judgement, "ack p99").remark.as_deref(), Some("0 sound rounds of the 6 it takes"));
+}
+
+#[test]
+fn a_run_that_is_too_short_to_tell_a_queue_that_fills_has_no_latencies() {
+    let mut artifact = session(30, 8, USUAL, USUAL);
+    artifact.setting.extend([("seconds".into(), 4.into()), ("warm_up_seconds".into(), 1.into())]);
+    let judgement = judged(&artifact);
+    assert!(measure(&judgement, "ack p50").remark.as_deref().is_some_and(|remark| remark.contains("too short")));
+    assert_eq!(measure(&judgement, "events a second").verdict, Verdict::Pass, "{}", judgement.table());
+}
+
+#[test]
+fn arms_of_unlike_durability_are_told_apart() {
+    let mut artifact = session(31, 8, USUAL, USUAL);
+    for (arm, durability) in artifact.arms.iter_mut().zip(["synced", "unsynced"]) {
+        arm.durability = durability.into();
+    }
+    assert!(judged(&artifact).table().contains("An OK does not mean the same: A is synced, B is unsynced."));
+}
+
 #[test]
 fn a_summary_that_is_not_its_histograms_is_an_error() {
     let ack = |outcome: &mut Outcome| outcome.latencies.get_mut("ack").expect("acks").clone();
