@@ -2,24 +2,22 @@
 //! A B, B A, so that a slow minute of the machine hits both. Leaves a folder behind that can be judged again. Knows in which order
 //! things happen, not what a load is and not what is good.
 
-mod logs;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 
-use crate::artifact::{Arm, Artifact, Outcome, Run, SCHEMA};
+use crate::artifact::{Arm, Artifact, Outcome, Run, SCHEMA, When};
 use crate::floors::{self, Floors};
+use crate::folder;
 use crate::launch::{Contender, Topology};
 use crate::live::{self, Heading};
 use crate::machine;
 use crate::notes::{self, Notes, Recipe};
-use crate::page;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::verdict::{self, Guardrail, Verdict};
 
@@ -27,7 +25,6 @@ use crate::verdict::{self, Guardrail, Verdict};
 /// asked for there is a reason for it that does not go away.
 const ROUNDS_FACTOR: usize = 3;
 
-const ARTIFACT: &str = "artifact.json";
 const VERDICT: &str = "verdict.txt";
 
 #[derive(Args)]
@@ -108,7 +105,7 @@ pub(crate) fn judge(options: &JudgeOptions) -> Result<Verdict> {
 /// The verdict on a session's folder, printed and put into it beside a page to look at.
 fn conclude(folder: &Path, guardrail: &Guardrail) -> Result<Verdict> {
     let artifacts = [read(folder)?];
-    let page = page::write_one(&artifacts[0], guardrail, folder)?;
+    let page = folder::write(folder, &artifacts[0], guardrail)?;
     let (a, b) = verdict::sides(&artifacts)?;
     let judgement = verdict::judge(a, b, guardrail)?;
     let table = judgement.table();
@@ -119,7 +116,7 @@ fn conclude(folder: &Path, guardrail: &Guardrail) -> Result<Verdict> {
 }
 
 fn read(path: &Path) -> Result<Artifact> {
-    let file = if path.is_dir() { path.join(ARTIFACT) } else { path.to_owned() };
+    let file = folder::artifact_file(path);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not an artifact", file.display()))
 }
@@ -155,8 +152,6 @@ struct Session<'a> {
     folder: PathBuf,
     began: Instant,
     artifact: Artifact,
-    /// When each run of the artifact began and how long it took.
-    times: Vec<(Duration, Duration)>,
 }
 
 impl<'a> Session<'a> {
@@ -168,7 +163,6 @@ impl<'a> Session<'a> {
         let now = SystemTime::now();
         let folder =
             options.out.clone().unwrap_or_else(|| Path::new("target/bench").join(format!("{}-ab", stamp(now))));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let arms = [(a, &options.commit_a), (b, &options.commit_b)];
         let arms = arms.map(|(contender, commit)| introduce(contender, commit.clone(), &options.data));
         let artifact = Artifact {
@@ -181,7 +175,7 @@ impl<'a> Session<'a> {
             floors: Vec::new(),
             runs: Vec::new(),
         };
-        Ok(Self { options, folder, began: Instant::now(), artifact, times: Vec::new() })
+        Ok(Self { options, folder, began: Instant::now(), artifact })
     }
 
     /// Rounds, until there are enough of every load; what was measured is on the disk after each. Returns where.
@@ -197,9 +191,8 @@ impl<'a> Session<'a> {
             for load in &mut loads {
                 self.measure_both(round, load);
             }
-            write(&self.folder.join(ARTIFACT), &serde_json::to_string(&self.artifact)?)?;
+            folder::keep(&self.folder, &self.artifact)?;
         }
-        logs::write(&self.folder, &self.artifact, &self.times)?;
         Ok(self.folder)
     }
 
@@ -221,14 +214,10 @@ impl<'a> Session<'a> {
     }
 
     fn measure(&mut self, round: usize, contender: &Contender, protocol: Protocol) -> End {
-        let began = self.began.elapsed();
+        let began = Instant::now();
         let result = self.load(round, contender, protocol);
-        self.times.push((began, self.began.elapsed() - began));
-        let (outcome, failure) = match result {
-            Ok(outcome) => (Some(outcome), None),
-            Err(failure) => (None, Some(format!("{failure:#}"))),
-        };
-        let run = Run { round, arm: contender.name.clone(), protocol: protocol.to_string(), outcome, failure };
+        let when = When::since(self.began, began);
+        let run = Run::ended(round, &contender.name, &protocol.to_string(), result, when);
         let objection = verdict::objection(&self.artifact, &run);
         let said = objection.as_deref().unwrap_or("measured");
         eprintln!("round {round}, {}, {protocol}: {said}", contender.name);

@@ -2,7 +2,7 @@
 //! figure is measured nor what is good.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,9 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// The processor's frequency governor, where the kernel tells.
     pub(crate) governor: Option<String>,
+    /// The type of the filesystem that the programme was started on.
+    #[serde(default)]
+    pub(crate) filesystem: Option<String>,
 }
 
 /// One relay, or one revision of it, under comparison.
@@ -86,6 +89,32 @@ pub(crate) struct Run {
     /// None when the run failed outright; `failure` says why.
     pub(crate) outcome: Option<Outcome>,
     pub(crate) failure: Option<String>,
+    #[serde(default)]
+    pub(crate) when: When,
+}
+
+/// When a run began, after its session did, and how long it took with all that belongs to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct When {
+    pub(crate) began_s: f64,
+    pub(crate) took_s: f64,
+}
+
+impl When {
+    /// From `began` to now, in a session that began at `session`.
+    pub(crate) fn since(session: Instant, began: Instant) -> Self {
+        Self { began_s: began.duration_since(session).as_secs_f64(), took_s: began.elapsed().as_secs_f64() }
+    }
+}
+
+impl Run {
+    pub(crate) fn ended(round: usize, arm: &str, protocol: &str, result: Result<Outcome>, when: When) -> Self {
+        let (outcome, failure) = match result {
+            Ok(outcome) => (Some(outcome), None),
+            Err(failure) => (None, Some(format!("{failure:#}"))),
+        };
+        Self { round, arm: arm.to_owned(), protocol: protocol.to_owned(), outcome, failure, when }
+    }
 }
 
 /// What one run found. Names are `kebab-case`; a figure's name ends with its unit where it has one.

@@ -2,15 +2,17 @@
 //! notes and the same workloads, in turns, so that a slow minute of the machine hits all alike.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::artifact::{Arm, Artifact, Outcome, Run};
+use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::floors;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
 use crate::options::Output;
+use crate::page;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::report;
 
@@ -20,8 +22,11 @@ const ATTEMPTS: usize = 2;
 #[derive(Args)]
 pub(crate) struct Options {
     /// A relay as NAME=COMMAND, NAME=ADDRESS, or NAME for a program on PATH; the verdicts are the first one's.
-    #[arg(long = "relay", required = true, value_parser = Contender::parse)]
+    #[arg(long = "relay", required_unless_present = "artifacts", value_parser = Contender::parse)]
     relays: Vec<Contender>,
+    /// Measure nothing and print what comparisons that left these artifacts or folders came to.
+    #[arg(conflicts_with = "relays")]
+    artifacts: Vec<PathBuf>,
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Where the relays' folders are made and the sync floor is measured.
@@ -59,7 +64,11 @@ fn deep(setting: &Setting) -> Setting {
 
 /// Runs the comparison and prints it; false when a run failed or a relay broke a promise.
 pub(crate) fn compare(options: &Options) -> Result<bool> {
+    if !options.artifacts.is_empty() {
+        return compare_again(&options.artifacts);
+    }
     options.setting.method.check()?;
+    let session = Instant::now();
     let mut artifact = Artifact::begin(&options.setting)?;
     artifact.arms = options.relays.iter().map(|relay| Arm { name: relay.name.clone(), ..Arm::default() }).collect();
     for round in 1..=options.rounds as usize {
@@ -69,14 +78,28 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
         let loads = WORKLOADS.iter().map(load).collect::<Result<Vec<_>>>()?;
         artifact.floors.push(floors::measure(&loads[0].1.notes, &options.data, options.setting.rate)?);
         for number in order(options.relays.len(), round) {
-            let turn = Turn { options, round, contender: &options.relays[number] };
+            let turn = Turn { options, session, round, contender: &options.relays[number] };
             turn.take(&loads, &mut artifact.arms[number], &mut artifact.runs);
         }
     }
     print!("{}", report::markdown(&artifact)?);
     options.output.write(&artifact)?;
+    Ok(is_clean(&artifact))
+}
+
+fn compare_again(paths: &[PathBuf]) -> Result<bool> {
+    let mut are_clean = true;
+    for path in paths {
+        let artifact = page::artifact(path)?;
+        println!("# {}\n\n{}", path.display(), report::markdown(&artifact)?);
+        are_clean &= is_clean(&artifact);
+    }
+    Ok(are_clean)
+}
+
+fn is_clean(artifact: &Artifact) -> bool {
     let is_clean = |outcome: &Outcome| outcome.accounts.as_ref().is_some_and(|accounts| accounts.is_clean());
-    Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(is_clean)))
+    artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(is_clean))
 }
 
 /// Every other round backwards, so that none always follows the same one.
@@ -88,6 +111,8 @@ fn order(relays: usize, round: usize) -> Vec<usize> {
 /// One relay's, in one round.
 struct Turn<'a> {
     options: &'a Options,
+    /// When it began.
+    session: Instant,
     round: usize,
     contender: &'a Contender,
 }
@@ -99,14 +124,12 @@ impl Turn<'_> {
         let mut running = None;
         for (name, load) in loads {
             for _ in 0..ATTEMPTS {
-                let (outcome, failure) = match self.run(&mut running, name, load) {
-                    Ok(outcome) => (Some(outcome), None),
-                    Err(failure) => (None, Some(format!("{failure:#}"))),
-                };
-                let is_void = outcome.as_ref().is_some_and(|outcome| outcome.void.is_some());
-                let is_sound = outcome.as_ref().is_some_and(|outcome| outcome.void.is_none());
-                let (arm, protocol) = (self.contender.name.clone(), (*name).to_owned());
-                runs.push(Run { round: self.round, arm, protocol, outcome, failure });
+                let began = Instant::now();
+                let result = self.run(&mut running, name, load);
+                let when = When::since(self.session, began);
+                let is_void = result.as_ref().is_ok_and(|outcome| outcome.void.is_some());
+                let is_sound = result.as_ref().is_ok_and(|outcome| outcome.void.is_none());
+                runs.push(Run::ended(self.round, &self.contender.name, name, result, when));
                 if !is_sound {
                     running = None;
                 }

@@ -1,6 +1,7 @@
 //! Where a run takes place, as far as it decides the figures. Knows what the kernel tells of itself and of the processor. Linux only.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -16,7 +17,19 @@ pub(crate) fn describe() -> Result<Machine> {
         memory_bytes: memory_bytes(&read("/proc/meminfo")?).context("/proc/meminfo has no MemTotal")?,
         kernel: format!("{} {}", word("/proc/sys/kernel/ostype")?, word("/proc/sys/kernel/osrelease")?),
         governor: word("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").ok(),
+        filesystem: std::env::current_dir().ok().and_then(|here| filesystem(&read("/proc/mounts").ok()?, &here)),
     })
+}
+
+/// That of the longest mount point that `path` is under.
+fn filesystem(mounts: &str, path: &Path) -> Option<String> {
+    let mounted = mounts.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        Some((Path::new(fields.next()?), fields.next()?))
+    });
+    let over = mounted.filter(|(point, _)| path.starts_with(point));
+    // The last of those on one point hides the others.
+    over.max_by_key(|(point, _)| point.components().count()).map(|(_, kind)| kind.to_owned())
 }
 
 /// The model's name, which not every architecture tells; else the architecture.
@@ -44,6 +57,15 @@ mod tests {
     fn memory_is_in_bytes() {
         assert_eq!(memory_bytes("MemTotal:       24610536 kB\nMemFree: 1 kB\n"), Some(24_610_536 * 1_024));
         assert_eq!(memory_bytes(""), None);
+    }
+
+    #[test]
+    fn a_path_is_on_the_filesystem_mounted_nearest() {
+        let mounts = "dev / ext4 rw 0 0\ntmp /tmp tmpfs rw 0 0\nx /tmpfiles xfs rw 0 0\n";
+        let of = |path: &str| filesystem(mounts, Path::new(path));
+        assert_eq!(of("/tmp/a").as_deref(), Some("tmpfs"));
+        assert_eq!(of("/srv/a").as_deref(), Some("ext4"));
+        assert_eq!(filesystem("", Path::new("/")), None);
     }
 
     #[test]

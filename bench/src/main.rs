@@ -14,6 +14,7 @@ mod compare;
 mod counters;
 mod extra;
 mod floors;
+mod folder;
 mod frame;
 mod launch;
 mod live;

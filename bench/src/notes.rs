@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::frame;
 
-/// The size of a note's content.
-pub(crate) const CONTENT_BYTES: usize = 200;
+/// The usual size of a note's content.
+pub(crate) const CONTENT_BYTES: u32 = 200;
 
 /// How many authors a fresh set has.
 pub(crate) const AUTHORS: usize = 1_000;
@@ -30,6 +30,7 @@ pub(crate) struct Recipe {
     pub(crate) label: String,
     pub(crate) created_at: u64,
     pub(crate) authors: usize,
+    pub(crate) content_bytes: usize,
 }
 
 /// One signed note and the masked frame that publishes it.
@@ -44,7 +45,13 @@ impl Recipe {
     /// A set that no run before had; `label` keeps the sets of one process apart.
     pub(crate) fn fresh(seed: u64, label: &str) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        Ok(Self { seed, label: format!("{:x} {label}", now.as_nanos()), created_at: now.as_secs(), authors: AUTHORS })
+        Ok(Self {
+            seed,
+            label: format!("{:x} {label}", now.as_nanos()),
+            created_at: now.as_secs(),
+            authors: AUTHORS,
+            content_bytes: CONTENT_BYTES as usize,
+        })
     }
 }
 
@@ -130,12 +137,12 @@ fn note(secp: &Secp256k1<SignOnly>, authors: &[Keypair], recipe: &Recipe, number
 fn content(recipe: &Recipe, number: usize) -> String {
     let mut text = format!("{} {number} ", recipe.label);
     let mut state = recipe.seed ^ (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    while text.len() < CONTENT_BYTES {
+    while text.len() < recipe.content_bytes {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let letter = (state >> 33) % 32;
         text.push(if letter < 26 { (b'a' + letter as u8) as char } else { ' ' });
     }
-    text.truncate(CONTENT_BYTES);
+    text.truncate(recipe.content_bytes);
     text
 }
 
@@ -144,7 +151,7 @@ mod tests {
     use super::*;
 
     fn recipe(label: &str) -> Recipe {
-        Recipe { seed: 7, label: label.into(), created_at: 1_700_000_000, authors: 5 }
+        Recipe { seed: 7, label: label.into(), created_at: 1_700_000_000, authors: 5, content_bytes: 200 }
     }
 
     #[test]
@@ -165,6 +172,8 @@ mod tests {
             crate::floors::verify(&Secp256k1::verification_only(), note).expect("a valid signature");
         }
         assert_eq!(notes.number(&"0".repeat(64)), None);
-        assert_eq!(content(&recipe("a"), 3).len(), CONTENT_BYTES);
+        for content_bytes in [100, 200, 5_000] {
+            assert_eq!(content(&Recipe { content_bytes, ..recipe("a") }, 3).len(), content_bytes);
+        }
     }
 }

@@ -7,9 +7,18 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Artifact;
+use crate::folder;
+use crate::notes::{CONTENT_BYTES, Recipe};
 use crate::schedule::{Nanos, Schedule};
+use crate::verdict::Guardrail;
 
 const SECOND: Nanos = 1_000_000_000;
+
+/// What artifacts that do not say were measured with.
+fn usual_content() -> u32 {
+    CONTENT_BYTES
+}
 
 /// How a run is measured, whatever its load.
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -17,6 +26,10 @@ pub(crate) struct Method {
     /// Authors and contents follow from it.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// How long the content of each published note is.
+    #[arg(long, default_value_t = CONTENT_BYTES, value_parser = clap::value_parser!(u32).range(100..=30_000))]
+    #[serde(default = "usual_content")]
+    pub(crate) content_bytes: u32,
     /// How long each run publishes. With less than 4 s after the warm-up nobody can tell a queue that fills from one that does not.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     pub(crate) seconds: u32,
@@ -32,6 +45,11 @@ pub(crate) struct Method {
 }
 
 impl Method {
+    /// Notes that no run before had; `label` keeps the sets of one process apart.
+    pub(crate) fn recipe(&self, label: &str) -> Result<Recipe> {
+        Ok(Recipe { content_bytes: self.content_bytes as usize, ..Recipe::fresh(self.seed, label)? })
+    }
+
     pub(crate) fn warm_up(&self) -> Nanos {
         Nanos::from(self.warm_up_seconds) * SECOND
     }
@@ -88,12 +106,27 @@ pub(crate) struct Output {
     /// Write the figures to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the artifact, every histogram and a page to look at into this folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 impl Output {
-    pub(crate) fn write(&self, figures: &impl Serialize) -> Result<()> {
+    /// A session's.
+    pub(crate) fn write(&self, artifact: &Artifact) -> Result<()> {
+        self.write_json(artifact)?;
+        self.write_folder(artifact)
+    }
+
+    pub(crate) fn write_json(&self, figures: &impl Serialize) -> Result<()> {
         let Some(path) = &self.json else { return Ok(()) };
         let text = serde_json::to_string_pretty(figures)? + "\n";
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    pub(crate) fn write_folder(&self, artifact: &Artifact) -> Result<()> {
+        let Some(out) = &self.out else { return Ok(()) };
+        eprintln!("{}", folder::write(out, artifact, &Guardrail::load(None)?)?.display());
+        Ok(())
     }
 }

@@ -18,10 +18,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::artifact::{Artifact, SCHEMA};
+use crate::folder::{ARTIFACT, artifact_file};
 use crate::verdict::{self, Guardrail};
 use scene::{Scene, Source};
 
-const ARTIFACT: &str = "artifact.json";
 const PAGE: &str = "report.html";
 
 #[derive(Args)]
@@ -44,7 +44,7 @@ pub(crate) struct Options {
 pub(crate) fn report(options: &Options) -> Result<()> {
     let sources = options.paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let page = options.out.clone().unwrap_or_else(|| match options.paths.as_slice() {
-        [path] => file(path).with_file_name(PAGE),
+        [path] => artifact_file(path).with_file_name(PAGE),
         _ => PAGE.into(),
     });
     let guardrail = Guardrail::load(options.guardrail.as_deref())?;
@@ -98,12 +98,13 @@ fn write_charts(sources: &[Source], folder: &Path) -> Result<Vec<PathBuf>> {
     figures.map(write).collect()
 }
 
-fn file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(ARTIFACT) } else { path.to_owned() }
+/// What a session left behind, by its file or its folder.
+pub(crate) fn artifact(path: &Path) -> Result<Artifact> {
+    Ok(read(path)?.artifact)
 }
 
 fn read(path: &Path) -> Result<Source> {
-    let file = file(path);
+    let file = artifact_file(path);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let artifact: Artifact =
         serde_json::from_str(&text).with_context(|| format!("{} is no artifact", file.display()))?;

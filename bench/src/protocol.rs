@@ -91,7 +91,7 @@ impl Load {
     pub(crate) fn prepare(protocol: Protocol, setting: &Setting, label: &str) -> Result<Self> {
         setting.method.check()?;
         let (pacing, events) = pacing(protocol, setting);
-        let recipe = Recipe::fresh(setting.method.seed, label)?;
+        let recipe = setting.method.recipe(label)?;
         let notes = Notes::sign(&recipe, events)?;
         Ok(Self { protocol, setting: setting.clone(), pacing, recipe, notes })
     }

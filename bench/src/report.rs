@@ -36,10 +36,11 @@ const FLOORS: [(&str, Floor); 4] = [
 type Figure = fn(&Outcome) -> Option<f64>;
 
 /// Rows of the table: workload, name, unit, figure.
-const ROWS: [(&str, &str, &str, Figure); 20] = [
+const ROWS: [(&str, &str, &str, Figure); 22] = [
     (STEADY, "ack p50", "ms", |o| millis(o, "ack", |l| l.p50)),
     (STEADY, "ack p99", "ms", |o| millis(o, "ack", |l| l.p99)),
     (STEADY, "ack p99.9", "ms", |o| millis(o, "ack", |l| l.p99_9)),
+    (STEADY, "generator late at p99, part of the ack's", "ms", |o| millis(o, "generator-lag", |l| l.p99)),
     (STEADY, "CPU per event", "us", |o| o.figure("relay-cpu-us-per-event")),
     (QUIET, "ack p50", "ms", |o| millis(o, "ack", |l| l.p50)),
     (QUIET, "ack p99", "ms", |o| millis(o, "ack", |l| l.p99)),
@@ -49,6 +50,7 @@ const ROWS: [(&str, &str, &str, Figure); 20] = [
     (FANOUT, "first delivery p99", "ms", |o| millis(o, "first-delivery", |l| l.p99)),
     (FANOUT, "last delivery p50", "ms", |o| millis(o, "last-delivery", |l| l.p50)),
     (FANOUT, "last delivery p99", "ms", |o| millis(o, "last-delivery", |l| l.p99)),
+    (FANOUT, "generator late at p99, part of the above", "ms", |o| millis(o, "generator-lag", |l| l.p99)),
     (FANOUT, "CPU per delivery", "us", |o| o.figure("relay-cpu-us-per-delivery")),
     (PEAK, "events/s", "", |o| o.figure("events-per-s")),
     (PEAK, "ack p50", "ms", |o| millis(o, "ack", |l| l.p50)),
@@ -223,7 +225,7 @@ impl Report<'_> {
     fn write_accounts(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "| accounts | sent | acked | stored | refused | unanswered | lost | twice stored / answered / delivered | undelivered |\n|---|---|---|---|---|---|---|---|---|"
+            "| accounts | sent | acked | stored | refused | unanswered | lost | twice stored / answered / delivered | undelivered | later than 1 s |\n|---|---|---|---|---|---|---|---|---|---|"
         );
         for Arm { name, .. } in &self.artifact.arms {
             let runs = self.artifact.runs.iter().filter(|run| run.arm == *name);
@@ -231,7 +233,7 @@ impl Report<'_> {
             let sum = |figure: fn(&Accounts) -> usize| accounts.iter().map(|a| figure(a)).sum::<usize>();
             let _ = writeln!(
                 out,
-                "| {name} | {} | {} | {} | {} | {} | {} | {} / {} / {} | {} |",
+                "| {name} | {} | {} | {} | {} | {} | {} | {} / {} / {} | {} | {} |",
                 sum(|a| a.sent),
                 sum(|a| a.acked),
                 sum(|a| a.stored),
@@ -242,6 +244,7 @@ impl Report<'_> {
                 sum(|a| a.answered_twice),
                 sum(|a| a.delivered_twice as usize),
                 sum(|a| a.undelivered),
+                sum(|a| a.late),
             );
         }
         out.push('\n');
@@ -250,7 +253,7 @@ impl Report<'_> {
 
     /// Void and failed runs, complaints, and neighbours that were too loud to trust a figure.
     fn write_remarks(&self, out: &mut String) {
-        for Run { round, arm, protocol, outcome, failure } in &self.artifact.runs {
+        for Run { round, arm, protocol, outcome, failure, .. } in &self.artifact.runs {
             let run = format!("round {round}, {arm}, {}", self.describe(protocol));
             if let Some(failure) = failure {
                 let _ = writeln!(out, "- FAILED: {run}: {failure}");

@@ -2,11 +2,12 @@
 //! turn, and a sweep for the highest rate the relay serves. Knows the order of things, not what a load is.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::artifact::{Artifact, Outcome, Run};
+use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::client::Target;
 use crate::floors;
 use crate::launch::{Contender, RunningArm, Topology};
@@ -147,7 +148,7 @@ fn one(
 ) -> Result<bool> {
     let Load { method, output, .. } = load;
     method.check()?;
-    let recipe = Recipe::fresh(method.seed, "publish")?;
+    let recipe = method.recipe("publish")?;
     let plan = Plan {
         arm,
         publishers_at: &arm.pods[..1],
@@ -161,15 +162,22 @@ fn one(
         method,
     };
     let heading = Heading { protocol: "publish", arm: &arm.name, round: (1, 1), seconds: method.seconds };
+    let session = Instant::now();
     let outcome = live::watch(heading, arm, |progress| workload::run(&plan, progress))?;
     print!("{}", report::describe(&outcome));
-    output.write(&outcome)?;
-    Ok(outcome.is_good())
+    output.write_json(&outcome)?;
+    let is_good = outcome.is_good();
+    let mut artifact = Artifact::begin(method)?;
+    artifact.arms.push(Arm { name: arm.name.clone(), command: load.url.clone(), ..Arm::default() });
+    artifact.runs.push(Run::ended(1, &arm.name, "publish", Ok(outcome), When::since(session, session)));
+    output.write_folder(&artifact)?;
+    Ok(is_good)
 }
 
 /// The protocols in turn, each on a relay started for it.
 pub(crate) fn run(options: &RunOptions) -> Result<bool> {
     let RunOptions { relay: Relay { relay, data }, protocol, setting, output } = options;
+    let session = Instant::now();
     let mut artifact = Artifact::begin(setting)?;
     let notes = Notes::sign(&Recipe::fresh(setting.method.seed, "floors")?, AUTHORS)?;
     artifact.floors.push(floors::measure(&notes, data, setting.rate)?);
@@ -178,23 +186,21 @@ pub(crate) fn run(options: &RunOptions) -> Result<bool> {
         let load = protocol::Load::prepare(*protocol, setting, &name)?;
         let arm = relay.start(data, protocol.topology())?;
         let heading = Heading { protocol: &name, arm: &relay.name, round: (1, 1), seconds: setting.method.seconds };
+        let began = Instant::now();
         let outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
         println!("## {name}\n\n{}", report::describe(&outcome));
         artifact.arms = vec![relay.describe(&arm)];
-        artifact.runs.push(run_of(1, &relay.name, &name, outcome));
+        artifact.runs.push(Run::ended(1, &relay.name, &name, Ok(outcome), When::since(session, began)));
     }
     output.write(&artifact)?;
     Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
-}
-
-fn run_of(round: usize, arm: &str, protocol: &str, outcome: Outcome) -> Run {
-    Run { round, arm: arm.to_owned(), protocol: protocol.to_owned(), outcome: Some(outcome), failure: None }
 }
 
 /// Doubles the rate until it is not served, then halves what is between; each step on a relay started for it. True when there
 /// is a rate that is served.
 pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     let SweepOptions { p99_max_ms, setting, output, .. } = options;
+    let session = Instant::now();
     let mut artifact = Artifact::begin(setting)?;
     artifact.setting.insert("p99_max_ms".into(), (*p99_max_ms).into());
     println!("| rate/s | events/s | ack p50, ms | ack p99, ms | |\n|---|---|---|---|---|");
@@ -202,7 +208,7 @@ pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     let mut lagged_at: Option<u32> = None;
     let knee = knee(setting.rate.min(rate_max), rate_max, |rate| {
         let is_first = artifact.runs.is_empty();
-        let outcome = step(options, rate, &mut artifact)?;
+        let outcome = step(options, rate, session, &mut artifact)?;
         let objection = objection(&outcome, *p99_max_ms);
         // Beyond a rate that is served, a generator that lags shows that the cores are full, of whatever. Before there is one,
         // it shows nothing of the relay.
@@ -227,7 +233,7 @@ pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     Ok(knee.is_some())
 }
 
-fn step(options: &SweepOptions, rate: u32, artifact: &mut Artifact) -> Result<Outcome> {
+fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Artifact) -> Result<Outcome> {
     let Relay { relay, data } = &options.relay;
     let setting = Setting { rate, ..options.setting.clone() };
     let mut attempts = 0;
@@ -242,10 +248,12 @@ fn step(options: &SweepOptions, rate: u32, artifact: &mut Artifact) -> Result<Ou
             round: (attempts, ATTEMPTS),
             seconds: setting.method.seconds,
         };
+        let began = Instant::now();
         let mut outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
         artifact.arms = vec![relay.describe(&arm)];
         outcome.figures.insert("rate-per-s".into(), rate.into());
-        artifact.runs.push(run_of(artifact.runs.len() + 1, &relay.name, "sweep", outcome.clone()));
+        let (number, when) = (artifact.runs.len() + 1, When::since(session, began));
+        artifact.runs.push(Run::ended(number, &relay.name, "sweep", Ok(outcome.clone()), when));
         if outcome.void.is_none() || attempts == ATTEMPTS {
             return Ok(outcome);
         }

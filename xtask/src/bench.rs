@@ -111,12 +111,27 @@ fn git(arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
-/// Runs the standard comparison, more relays beside it if given, and writes its report into the README.
+/// Where a comparison for the README leaves everything that was measured.
+const FIGURES: &str = "target/figures";
+/// The charts of it that the README shows; they are kept in `docs/charts`.
+const CHARTS: [&str; 2] = ["publish-ack.svg", "same-pod-last-delivery.svg"];
+
+/// Runs the standard comparison, more relays beside it if given, and writes its report into the README and its charts beside it.
 pub(crate) fn figures(arguments: &[String]) -> Result<()> {
     build()?;
-    let output =
-        programme().args(COMPARE).args(arguments).stderr(Stdio::inherit()).output().context("cannot measure")?;
+    let mut bench = programme();
+    bench.args(COMPARE).args(["--out", FIGURES]).args(arguments);
+    let output = bench.stderr(Stdio::inherit()).output().context("cannot measure")?;
     ensure!(output.status.success(), "the measurement failed; the README is as it was");
+    let mut report = programme();
+    let charts = root().join(FIGURES).join("charts");
+    report.args(["report", FIGURES, "--svg"]).arg(&charts).stdout(Stdio::null());
+    step::run("draw", report)?;
+    let kept = root().join("docs/charts");
+    fs::create_dir_all(&kept)?;
+    for chart in CHARTS {
+        fs::copy(charts.join(chart), kept.join(chart)).with_context(|| format!("{chart} was not drawn"))?;
+    }
     let readme = root().join("README.md");
     let text = replace(&fs::read_to_string(&readme)?, &String::from_utf8(output.stdout)?)?;
     fs::write(&readme, text).context("cannot write the README")

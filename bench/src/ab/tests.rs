@@ -3,6 +3,7 @@
 use super::*;
 use crate::artifact::Distribution;
 use clap::Parser;
+use std::time::Duration;
 use tempfile::TempDir;
 
 #[derive(Parser)]
@@ -75,13 +76,12 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
         assert_eq!((accounts.acked, accounts.stored), (accounts.sent, accounts.sent), "{accounts:?}");
         assert_eq!(accounts.delivered, if run.protocol == "same-pod" { 3 * accounts.acked as u64 } else { 0 });
     }
+    let guardrail = Guardrail::load(None).expect("sound");
+    assert_eq!(conclude(&folder, &guardrail).expect("judged"), Verdict::Inconclusive, "two rounds decide nothing");
     for log in ["towpath-a.same-pod.ack.hlog", "towpath-b.same-pod.first-delivery.hlog", "towpath-b.peak.ack.hlog"] {
         let text = fs::read_to_string(folder.join(log)).expect("a log");
         assert!(text.lines().filter(|line| line.starts_with("Tag=round-")).count() >= 2, "{log}: {text}");
     }
-
-    let guardrail = Guardrail::load(None).expect("sound");
-    assert_eq!(conclude(&folder, &guardrail).expect("judged"), Verdict::Inconclusive, "two rounds decide nothing");
     let table = fs::read_to_string(folder.join(VERDICT)).expect("a verdict");
     assert!(table.contains("INCONCLUSIVE  same-pod: first delivery p99"), "{table}");
     assert!(table.contains("Not asked for: publish: ack p99"), "{table}");

@@ -10,13 +10,13 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::{cold, table};
-use crate::artifact::{Arm, Artifact, Outcome, Run};
+use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::client::Target;
 use crate::floors::{self, Floors};
+use crate::folder;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::notes::{Notes, Recipe};
 use crate::options::Method;
-use crate::page;
 use crate::verdict::Guardrail;
 
 const FLOOR_NOTES: usize = 1_000;
@@ -44,7 +44,7 @@ pub(super) struct Bench {
     /// Where the relays' folders are made.
     #[arg(long, default_value = ".")]
     pub(super) data: PathBuf,
-    /// Write `artifact.json` and a page to look at into this folder.
+    /// Write the artifact, every histogram and a page to look at into this folder.
     #[arg(long)]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -87,6 +87,7 @@ impl Bench {
         mut turn: impl FnMut(&mut Site, usize) -> Result<Found>,
     ) -> Result<bool> {
         self.method.check()?;
+        let session = Instant::now();
         let mut sites = self.sites(limits)?;
         setting.insert("rounds".into(), self.rounds.into());
         setting.insert("method".into(), serde_json::to_value(&self.method)?);
@@ -96,8 +97,9 @@ impl Bench {
             for at in order(sites.len(), round) {
                 let site = &mut sites[at];
                 eprintln!("round {round}: {}", site.name);
+                let began = Instant::now();
                 let found = turn(site, round);
-                artifact.runs.extend(runs(round, &site.name, workload, found));
+                artifact.runs.extend(runs(round, &site.name, workload, found, When::since(session, began)));
                 if round == 1 {
                     artifact.arms.push(site.describe());
                 }
@@ -107,11 +109,7 @@ impl Bench {
         }
         print!("{}", table::markdown(&artifact));
         if let Some(out) = &self.out {
-            std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-            let path = out.join("artifact.json");
-            std::fs::write(&path, serde_json::to_string_pretty(&artifact)? + "\n")
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            println!("{}", page::write_one(&artifact, &Guardrail::load(None)?, out)?.display());
+            println!("{}", folder::write(out, &artifact, &Guardrail::load(None)?)?.display());
         }
         Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
     }
@@ -152,17 +150,12 @@ fn floors(data: &Path) -> Result<Floors> {
     floors::measure(&notes, data, FLOOR_RATE)
 }
 
-fn runs(round: usize, arm: &str, workload: &str, found: Result<Found>) -> Vec<Run> {
-    let run = |protocol: &str, outcome, failure| Run {
-        round,
-        arm: arm.to_owned(),
-        protocol: protocol.to_owned(),
-        outcome,
-        failure,
-    };
+/// A turn's parts share its time.
+fn runs(round: usize, arm: &str, workload: &str, found: Result<Found>, when: When) -> Vec<Run> {
+    let run = |protocol: &str, result| Run::ended(round, arm, protocol, result, when);
     match found {
-        Ok(found) => found.into_iter().map(|(protocol, outcome)| run(protocol, Some(outcome), None)).collect(),
-        Err(failure) => vec![run(workload, None, Some(format!("{failure:#}")))],
+        Ok(found) => found.into_iter().map(|(protocol, outcome)| run(protocol, Ok(outcome))).collect(),
+        Err(failure) => vec![run(workload, Err(failure))],
     }
 }
 

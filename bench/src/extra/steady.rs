@@ -6,7 +6,7 @@ use clap::Args;
 use crate::artifact::{Distribution, Outcome};
 use crate::launch::RunningArm;
 use crate::live::{self, Heading};
-use crate::notes::{Notes, Recipe};
+use crate::notes::Notes;
 use crate::options::Method;
 use crate::workload::{self, Pacing, Plan};
 
@@ -32,7 +32,7 @@ impl Steady {
     /// Once, whatever becomes of it.
     pub(super) fn publish_once(self, arm: &RunningArm, method: &Method, label: &str) -> Result<Outcome> {
         let schedule = method.schedule(self.rate);
-        let recipe = Recipe::fresh(method.seed, label)?;
+        let recipe = method.recipe(label)?;
         let plan = Plan {
             arm,
             publishers_at: &arm.pods[..1],

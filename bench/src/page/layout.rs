@@ -115,12 +115,13 @@ fn facts(source: &Source) -> Vec<String> {
     let is_step = |run: &&Run| run.outcome.as_ref().is_some_and(|outcome| outcome.figure("rate-per-s").is_some());
     let rounds = artifact.runs.iter().filter(|run| !is_step(run)).map(|run| run.round).max();
     let rounds = rounds.map(|rounds| format!(" in {rounds} {}", if rounds == 1 { "round" } else { "rounds" }));
+    let filesystem = machine.filesystem.as_ref().map(|kind| format!(", {kind}")).unwrap_or_default();
     let governor = machine.governor.as_ref().map(|governor| format!(", governor {governor}")).unwrap_or_default();
     vec![
         date(artifact.unix_time),
         format!("{} runs{}", artifact.runs.len(), rounds.unwrap_or_default()),
         format!("{}, {} cores, {} GiB", machine.processor, machine.cores, number(machine.memory_bytes as f64 / GIB)),
-        format!("{}{governor}", machine.kernel),
+        format!("{}{governor}{filesystem}", machine.kernel),
         format!("towpath-bench {}", artifact.programme),
     ]
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::account::Accounts;
-use crate::artifact::{Arm, Artifact, Distribution, Machine, Outcome, Run, SCHEMA, Tick};
+use crate::artifact::{Arm, Artifact, Distribution, Machine, Outcome, Run, SCHEMA, Tick, When};
 use crate::floors::Floors;
 
 const SECONDS: usize = 20;
@@ -159,6 +159,7 @@ fn make(characters: &[Character], rounds: usize) -> Artifact {
             memory_bytes: 24 << 30,
             kernel: "Linux 6.1.0-28-amd64".into(),
             governor: Some("performance".into()),
+            filesystem: Some("ext4".into()),
         },
         setting: setting(),
         arms: characters.iter().map(arm).collect(),
@@ -232,7 +233,14 @@ fn run(random: &mut Random, round: usize, protocol: &str, character: &Character)
         }),
         complaint: None,
     };
-    Run { round, arm: character.name.into(), protocol: protocol.into(), outcome: Some(outcome), failure: None }
+    Run {
+        round,
+        arm: character.name.into(),
+        protocol: protocol.into(),
+        outcome: Some(outcome),
+        failure: None,
+        when: When::default(),
+    }
 }
 
 /// Of the same events: what counts from the intended instants is the lag and what counts from the real ones.

@@ -1,6 +1,6 @@
 //! What a report says, and what voids it.
 use super::*;
-use crate::artifact::Machine;
+use crate::artifact::{Machine, When};
 
 fn latency(p50: f64, p99: f64) -> Distribution {
     Distribution { count: 9, p50, p90: p50, p99, p99_9: p99, max: p99, histogram: String::new() }
@@ -36,6 +36,7 @@ fn comparison(outcomes: &[(&str, Outcome)]) -> String {
         protocol: (*workload).to_owned(),
         outcome: Some(outcome.clone()),
         failure: None,
+        when: When::default(),
     };
     let setting = serde_json::json!({
         "rate": 1_000, "fanout_rate": 200, "connections": 16, "subscribers": 100, "in_flight": 32, "peak_events": 9,

@@ -9,6 +9,7 @@ use super::guardrail::{Measure, Source};
 use super::sound::{self, Asked, Void};
 use super::{Excluded, Side};
 use crate::artifact::{Artifact, Outcome, Run, SCHEMA};
+use crate::notes::CONTENT_BYTES;
 
 /// How late the generator may be at p99 where an artifact does not say, in microseconds.
 const LAG_MAX_US: f64 = 1_000.0;
@@ -134,8 +135,11 @@ pub(super) fn are_comparable(a: &Artifact, b: &Artifact) -> Result<()> {
     let (machine_a, machine_b) = (machine(a), machine(b));
     ensure!(machine_a == machine_b, "measured on different machines: {machine_a:?} and {machine_b:?}");
     for name in a.setting.keys().chain(b.setting.keys()).filter(|name| !FREE_SETTINGS.contains(&name.as_str())) {
-        let (of_a, of_b) = (a.setting.get(name), b.setting.get(name));
-        let show = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
+        // Older sessions do not name what they could not choose.
+        let usual = || (name == "content_bytes").then(|| CONTENT_BYTES.into());
+        let of = |artifact: &Artifact| artifact.setting.get(name).cloned().or_else(usual);
+        let (of_a, of_b) = (of(a), of(b));
+        let show = |value: Option<Value>| value.map_or_else(|| "not set".to_owned(), |value| value.to_string());
         ensure!(of_a == of_b, "measured with different settings: {name} is {} and {}", show(of_a), show(of_b));
     }
     Ok(())

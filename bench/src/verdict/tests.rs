@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
-use crate::artifact::{Arm, Distribution, Machine, Outcome, SCHEMA, Tick};
+use crate::artifact::{Arm, Distribution, Machine, Outcome, SCHEMA, Tick, When};
 
 const GUARDRAIL: &str = r#"
 confidence = 0.95
@@ -84,7 +84,14 @@ fn session(seed: u64, rounds: usize, a: Shape, b: Shape) -> Artifact {
         }
         for (arm, shape) in pair {
             let outcome = Some(outcome(&mut random, shape, luck));
-            runs.push(Run { round, arm: arm.into(), protocol: "publish".into(), outcome, failure: None });
+            runs.push(Run {
+                round,
+                arm: arm.into(),
+                protocol: "publish".into(),
+                outcome,
+                failure: None,
+                when: When::default(),
+            });
         }
     }
     let arm = |name: &str| Arm { name: name.into(), ..Arm::default() };

@@ -155,9 +155,17 @@ impl Load {
 
     /// Against a relay whose process is known: this one.
     fn run(&self, fault: Fault) -> Outcome {
-        let recipe = Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3 };
+        let recipe =
+            Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3, content_bytes: 200 };
         let arm = RunningArm::at([(start(fault), Some(std::process::id()))]);
-        let method = Method { seed: 1, seconds: 1, warm_up_seconds: 0, lag_max_us: self.lag_max_us, drain_seconds: 1 };
+        let method = Method {
+            seed: 1,
+            content_bytes: 200,
+            seconds: 1,
+            warm_up_seconds: 0,
+            lag_max_us: self.lag_max_us,
+            drain_seconds: 1,
+        };
         let plan = Plan {
             arm: &arm,
             publishers_at: &arm.pods,

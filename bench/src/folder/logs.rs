@@ -24,16 +24,16 @@ struct Interval<'a> {
     distribution: &'a Distribution,
 }
 
-/// `times` has the beginning and the length of every run.
-pub(super) fn write(folder: &Path, artifact: &Artifact, times: &[(Duration, Duration)]) -> Result<()> {
+pub(super) fn write(folder: &Path, artifact: &Artifact) -> Result<()> {
     let mut files: BTreeMap<String, Vec<Interval<'_>>> = BTreeMap::new();
-    for (run, (began, took)) in artifact.runs.iter().zip(times) {
+    for run in &artifact.runs {
         let Some(outcome) = &run.outcome else { continue };
+        let [began, took] = [run.when.began_s, run.when.took_s].map(Duration::from_secs_f64);
         let void = if verdict::objection(artifact, run).is_some() { "-void" } else { "" };
         for (name, distribution) in &outcome.latencies {
             let tag = format!("round-{}{void}", run.round);
             let file = format!("{}.{}.{name}.hlog", plain(&run.arm), run.protocol);
-            files.entry(file).or_default().push(Interval { began: *began, took: *took, tag, distribution });
+            files.entry(file).or_default().push(Interval { began, took, tag, distribution });
         }
     }
     for (file, intervals) in files {
