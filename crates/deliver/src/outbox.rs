@@ -113,6 +113,9 @@ pub struct Close {
     pub reason: &'static str,
 }
 
+/// Of a connection that ended by itself; nobody reads it.
+const GONE: Close = Close { code: 1006, reason: "" };
+
 /// What [`Outbox::take`] came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -422,6 +425,20 @@ impl Outbox {
         });
         queues.ordered = ordered;
         self.release(&mut queues, freed);
+    }
+
+    /// The socket is gone: drops all that waits, which holds subscriptions, and they this outbox.
+    pub fn discard(&self) {
+        let mut queues = self.queues.lock();
+        queues.close.get_or_insert(GONE);
+        let dropped = std::mem::take(&mut queues.ordered);
+        queues.urgent.clear();
+        (queues.texts, queues.text_bytes) = (0, 0);
+        let bytes = std::mem::take(&mut queues.event_bytes);
+        self.budget.give_back(bytes);
+        drop(queues);
+        drop(dropped);
+        self.room.notify_waiters();
     }
 
     /// Lets what is queued go out, takes nothing more, then closes the connection. The first call counts.

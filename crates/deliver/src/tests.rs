@@ -132,6 +132,27 @@ async fn the_end_of_a_replaced_subscription_does_not_end_the_one_that_has_its_na
     assert_eq!(sent(&outbox).await, ["s new", "EOSE of the new"]);
 }
 
+/// Frames hold their subscription, and it its outbox.
+#[tokio::test]
+async fn a_connection_that_ended_leaves_nothing_behind() {
+    let budget = Arc::new(Budget::new(4096, 4096, 4, Metrics::default()));
+    let outbox = Arc::new(Outbox::new(Arc::clone(&budget)));
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let (slow, open) = (subscription("slow", &["{}"], &outbox), subscription("open", &["{}"], &outbox));
+    for subscription in [&slow, &open] {
+        deliver.register(subscription).unwrap();
+    }
+    outbox.queue_stored(&open, [event(1, 1, &[], "never read")].into_iter());
+    deliver.refuse(&slow, "error: too slow");
+    let weak = Arc::downgrade(&outbox);
+    deliver.unregister(&open);
+    outbox.queue_stored(&open, [event(1, 1, &[], "nor this")].into_iter());
+    outbox.discard();
+    outbox.push_urgent("nobody is there".into());
+    drop((outbox, slow, open));
+    assert!(weak.upgrade().is_none());
+}
+
 #[tokio::test]
 async fn what_was_read_for_a_subscription_that_ended_takes_no_room() {
     let outbox = outbox(1500);

@@ -35,6 +35,13 @@ pub(crate) struct Place {
     address: Option<Counted>,
 }
 
+impl Place {
+    /// Whether its address has room.
+    pub(crate) fn may_upgrade(&self) -> bool {
+        self.address.is_some()
+    }
+}
+
 /// The places of an upgraded connection, held until it ends.
 pub(crate) struct Seat {
     _place: Place,

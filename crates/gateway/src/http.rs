@@ -193,6 +193,10 @@ impl<R: Relay> Visit<R> {
             Ok(_) => return self.bad_handshake(Bad::Connection),
             Err(bad) => return self.bad_handshake(bad),
         };
+        if !self.slot.lock().place.as_ref().is_some_and(Place::may_upgrade) {
+            // They take nobody's turn.
+            return refusal(&self.address_full());
+        }
         if let Err(TooMany) = self.wait_for_turn().await {
             self.edge.shared.metrics.refused("herd");
             let reason = "too many clients connect at once".into();
@@ -218,12 +222,19 @@ impl<R: Relay> Visit<R> {
 
     async fn wait_for_turn(&self) -> Result<(), TooMany> {
         let shared = &self.edge.shared;
-        let wait = shared.ramp.turn(shared.clock.instant())?;
-        if !wait.is_zero() {
+        let turn = shared.ramp.turn(shared.clock.instant())?;
+        if !turn.wait.is_zero() {
             let _waiting = Waiting::counted(&shared.metrics);
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(turn.wait).await;
         }
+        turn.use_up();
         Ok(())
+    }
+
+    fn address_full(&self) -> Refused {
+        self.edge.shared.metrics.refused("address");
+        let reason = "too many connections from your address".into();
+        Refused { too_many: true, reason, retry_after: RETRY_AFTER }
     }
 
     /// Takes a seat, then asks the relay.
@@ -241,9 +252,7 @@ impl<R: Relay> Visit<R> {
         let seat = match self.edge.admission.seat(place, self.socket, peer.address) {
             Ok(seat) => seat,
             Err(NoSeat::Full) => return refuse("full", false, "the relay has no room for more connections".into()),
-            Err(NoSeat::AddressFull) => {
-                return refuse("address", true, "too many connections from your address".into());
-            }
+            Err(NoSeat::AddressFull) => return Err(self.address_full()),
         };
         let (inbound, outbound) =
             self.edge.relay.connect(peer).inspect_err(|_| self.edge.shared.metrics.refused("relay"))?;

@@ -91,7 +91,9 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         }
         let taken = match &close {
             Some(Closing { flush: false, .. }) => None,
-            _ => self.take(&mut sending, WRITE_BYTES),
+            // What is queued goes before the close, however much that is.
+            Some(_) => self.take(&mut sending, usize::MAX),
+            None => self.take(&mut sending, WRITE_BYTES),
         };
         let close = match taken {
             Some(Taken::Close(close)) => Some(close),

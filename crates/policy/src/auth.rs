@@ -91,6 +91,10 @@ fn is_of_this_relay(url: &str, target: &str, policy: &Policy) -> bool {
     else {
         return false;
     };
+    // A path before the target is another resource's.
+    if base.split_once("://").is_none_or(|(_, authority)| authority.contains(['/', '?', '#'])) {
+        return false;
+    }
     RelayUrl::parse(&format!("ws{base}")).is_some_and(|url| policy.urls.contains(&url))
 }
 

@@ -107,8 +107,12 @@ impl Checkpoints {
         let streams = own.iter().map(|(stream, head)| Checkpoint::of_stream(relay, stream.0, *head));
         let all = all.map(|all| all.iter().map(|(stream, head)| (stream.0, *head)).collect());
         let all = all.map(|all| Checkpoint::of_cluster(relay, all));
-        // Later than the last, or it would not replace it.
-        let created_at = self.clock.unix_s().max(self.last.lock().created_at + 1);
+        // Later than the last that was signed, published or not, or it might not replace it.
+        let created_at = {
+            let mut last = self.last.lock();
+            last.created_at = self.clock.unix_s().max(last.created_at + 1);
+            last.created_at
+        };
         let sign = |checkpoint: Checkpoint| {
             let text = self.notes.as_ref().map_or_else(|| checkpoint.text(), |notes| notes.sign(&checkpoint));
             let event = checkpoint.to_event(&self.secret, &text, created_at, &random.bytes());

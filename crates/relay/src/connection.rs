@@ -216,7 +216,7 @@ impl Inbound {
     async fn req(&mut self, id: SubscriptionId, filters: Vec<Filter>, received: Instant) {
         // A request under a name in use ends the old subscription, whatever becomes of the new one.
         self.close(&id);
-        if let Err(refusal) = self.may_query(&filters) {
+        if let Err(refusal) = self.may_query(&filters).and_then(|()| self.may_subscribe()) {
             return self.closed(&id, &refusal);
         }
         let Ok(admitted) = self.scans.admit(&filters, &self.node.scan_room).await else {
@@ -272,8 +272,8 @@ impl Inbound {
         });
     }
 
-    /// Rates, authentication and the number of subscriptions.
-    fn may_query(&mut self, filters: &[Filter]) -> Result<(), String> {
+    /// Rates and authentication.
+    fn may_query(&self, filters: &[Filter]) -> Result<(), String> {
         self.within_rate(Class::Query, 1.0)?;
         let policy = self.node.policy.get();
         if !self.answers.auth.is_authenticated() {
@@ -284,9 +284,16 @@ impl Inbound {
                 return Err(wording::AUTH_FOR_PRIVATE.into());
             }
         }
+        Ok(())
+    }
+
+    /// Whether there may be one more.
+    fn may_subscribe(&mut self) -> Result<(), String> {
         let max = self.node.config.get().limits.subscriptions_max.get();
         if self.subscriptions.len() >= max {
-            self.subscriptions.retain(|_, subscription| !subscription.is_closed());
+            // One of which something is still to be said may be asked for again under its name.
+            self.subscriptions
+                .retain(|_, subscription| !subscription.is_closed() || Arc::strong_count(subscription) > 1);
         }
         if self.subscriptions.len() >= max {
             return Err(wording::too_many_subscriptions(max));
@@ -366,6 +373,12 @@ impl Drop for Inbound {
             self.node.deliver.unregister(&subscription);
         }
         self.node.open.remove(self.id);
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.0.discard();
     }
 }
 

@@ -21,8 +21,15 @@ fn marker(folder: &Path) -> PathBuf {
 
 /// Tells the next process that this one is leaving.
 pub(crate) fn announce_leaving(folder: &Path) {
-    if let Err(error) = fs::write(marker(folder), "") {
+    if let Err(error) = fs::write(marker(folder), std::process::id().to_string()) {
         tracing::warn!(%error, "the next process will not know that this one is leaving");
+    }
+}
+
+/// This process has left. A marker of another one, which may have come and be leaving already, stays.
+pub(crate) fn have_left(folder: &Path) {
+    if fs::read_to_string(marker(folder)).is_ok_and(|whose| whose == std::process::id().to_string()) {
+        forget_leaving(folder);
     }
 }
 
@@ -53,8 +60,8 @@ pub(crate) async fn take_over(
     }
 }
 
-/// Nobody is leaving any more: this process has left, or has the folder.
-pub(crate) fn forget_leaving(folder: &Path) {
+/// Nobody is leaving any more.
+fn forget_leaving(folder: &Path) {
     match fs::remove_file(marker(folder)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "a stale marker stays"),
         _ => {}
@@ -133,6 +140,17 @@ mod tests {
         announce_leaving(free.folder.path());
         assert!(free.take_over().await.is_ok());
         assert!(!free.is_marked());
+    }
+
+    #[test]
+    fn a_process_that_has_left_takes_away_its_own_marker_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        announce_leaving(folder.path());
+        have_left(folder.path());
+        assert!(!is_being_left(folder.path()));
+        fs::write(marker(folder.path()), "1").unwrap();
+        have_left(folder.path());
+        assert!(is_being_left(folder.path()), "process 1 is leaving still");
     }
 
     #[tokio::test(start_paused = true)]

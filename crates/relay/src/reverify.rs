@@ -48,7 +48,9 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
         for (stream, head) in node.store.heads().into_iter().filter(|(stream, _)| Some(*stream) == own) {
             // The head in memory is what the log must still come to; what was signed, too.
             let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
-            known.extend(node.checkpoints.latest(&stream.0.to_string()).map(|signed| signed.checkpoint));
+            let latest = node.checkpoints.latest(&stream.0.to_string()).map(|signed| signed.checkpoint);
+            // One that was signed since is of more than this round looks at.
+            known.extend(latest.filter(|signed| signed.head_of(stream.0).is_some_and(|of| of.size <= head.size)));
             let verification = Verification::new(stream.0, node.own_key, &known);
             round(&node, Round { stream, verification, verifier: Verifier::new(), end: head.size }).await;
         }

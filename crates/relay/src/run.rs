@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use towpath_gateway::Gateway;
 use towpath_runtime::{Clock, Random, SystemClock};
 use towpath_store::{Delivery as _, Error};
@@ -37,7 +38,7 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     runtime.block_on(run(config, reread))?;
     // With the runtime the last owner of the store is gone: the folder is free.
     drop(runtime);
-    handover::forget_leaving(&data);
+    handover::have_left(&data);
     Ok(())
 }
 
@@ -70,16 +71,23 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
         anyhow::Ok(Some(drain(parts)))
     });
     tokio::select! {
-        ended = &mut life => return ended.map(drop),
+        ended = &mut life => return finish(ended?).await,
         () = opening.worth_asking() => {}
     }
     let mut ended = Ok(None);
     let drained = bound.serve(Arc::clone(&edge), async { ended = life.await }).await;
     tracing::info!(cut = drained.cut, "stopped");
-    if let Some(node) = ended? {
-        node.tasks.stop();
-        node.tasks.ended().await;
+    finish(ended?).await
+}
+
+/// Ends what is left of a relay that drains, whether or not anybody was connected to it.
+async fn finish(drain: Option<Drain>) -> anyhow::Result<()> {
+    let Some(Drain { node, pipeline }) = drain else { return Ok(()) };
+    if let Err(error) = pipeline.await {
+        tracing::error!(%error, "the pipeline did not end in order");
     }
+    node.tasks.stop();
+    node.tasks.ended().await;
     Ok(())
 }
 
@@ -164,9 +172,16 @@ fn sign_the_end(node: &Node) {
     }
 }
 
+/// A relay that was told to stop.
+struct Drain {
+    node: Arc<Node>,
+    /// On a thread: it runs to its end even if nobody waits.
+    pipeline: JoinHandle<()>,
+}
+
 /// Begins the drain, which goes on beside the edge's: what is queued is committed, answered and delivered, then every connection is
 /// closed behind its last frame.
-fn drain(parts: Parts) -> Arc<Node> {
+fn drain(parts: Parts) -> Drain {
     tracing::info!("draining");
     let Parts { node, committer, follower, membership } = parts;
     node.open.start_draining();
@@ -175,21 +190,15 @@ fn drain(parts: Parts) -> Arc<Node> {
     }
     let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
     let draining = Arc::clone(&node);
-    node.tasks.spawn(async move {
-        let node = Arc::clone(&draining);
-        let finished = tokio::task::spawn_blocking(move || {
-            committer.finish();
-            sign_the_end(&node);
-            node.deliver.stop();
-            follower.join();
-            if let Some(membership) = membership {
-                membership.leave();
-            }
-        });
-        if let Err(error) = finished.await {
-            tracing::error!(%error, "the pipeline did not end in order");
+    let pipeline = tokio::task::spawn_blocking(move || {
+        committer.finish();
+        sign_the_end(&draining);
+        draining.deliver.stop();
+        follower.join();
+        if let Some(membership) = membership {
+            membership.leave();
         }
         draining.close_connections(window);
     });
-    node
+    Drain { node, pipeline }
 }

@@ -73,8 +73,9 @@ impl<K: Eq + Hash> RateLimiter<K> {
 
 fn take(full_at: &mut Instant, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
     let burst = rate.burst.max(1.0);
-    let next_full = (*full_at).max(now) + rate.cost(tokens.min(burst));
     let latest = now + rate.cost(burst);
+    // Filled under another rate it may be: none is emptier than empty.
+    let next_full = (*full_at).clamp(now, latest) + rate.cost(tokens.min(burst));
     if next_full > latest {
         return Err(next_full - latest);
     }
@@ -100,6 +101,16 @@ mod tests {
         assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(490), "{wait:?}");
         assert_eq!(limiter.take("b", 1.0, TWO_A_SECOND, start), Ok(()), "keys do not share buckets");
         assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn a_bucket_that_was_emptied_under_a_slower_rate_fills_at_the_new_one() {
+        let limiter = RateLimiter::new(10);
+        let now = SystemClock.instant();
+        let slow = Rate { per_second: 0.01, burst: 1_000.0 };
+        assert_eq!(limiter.take("a", 1_000.0, slow, now), Ok(()));
+        let wait = limiter.take("a", 1.0, TWO_A_SECOND, now).unwrap_err();
+        assert!(wait <= Duration::from_millis(500), "{wait:?}");
     }
 
     #[test]

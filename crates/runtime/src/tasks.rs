@@ -20,9 +20,9 @@ impl TaskGroup {
         Self::default()
     }
 
-    /// A group of its own that is also told to stop when this one is.
+    /// A group that can be told to stop by itself. It also stops with this one, which has not ended before it has.
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+        Self { tracker: self.tracker.clone(), stop: self.stop.child_token() }
     }
 
     /// Runs `task` until it ends or the group stops, whichever is first; at a stop it is dropped at its next `await`.

@@ -63,6 +63,22 @@ async fn every_client_is_told_that_the_relay_restarts() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_relay_that_nobody_is_connected_to_ends_in_order_too() -> Result<()> {
+    let mut relay = Relay::builder().config_toml("[audit]\ncheckpoint_interval_s = 3600").start().await?;
+    Client::connect(&relay).await?.store(&note("signed at the end").sign()).await?;
+    // Nothing is signed by a process that is killed, and nobody connects to the next one.
+    relay.kill().await?;
+    relay.restart().await?;
+    assert!(relay.terminate().await?.success());
+    let mut query = command()?;
+    query.args(["query", r#"{"kinds":[36962]}"#, "--data"]).arg(relay.data_dir()?);
+    let found = String::from_utf8(query.output().await?.stdout)?;
+    assert_eq!(found.lines().count(), 2, "the checkpoints of the stream and of all streams: {found}");
+    assert!(!relay.data_dir()?.join("draining").exists());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_does_not_hold_up_the_end() -> Result<()> {
     let mut relay = Relay::builder().config_toml("[server]\ndrain_deadline_s = 1").start().await?;
     let mut deaf = Client::connect(&relay).await?;

@@ -25,6 +25,8 @@ fn a_key_is_proved_for_one_request_at_one_time() {
         (sign(27_235, NOW, "https://elsewhere.example.com/audit/x?y=1", "GET"), HttpAuthDenial::Url),
         (sign(27_235, NOW, "wss://relay.example.com/audit/x?y=1", "GET"), HttpAuthDenial::Url),
         (sign(27_235, NOW, TARGET, "GET"), HttpAuthDenial::Url),
+        (sign(27_235, NOW, "https://relay.example.com/other/audit/x?y=1", "GET"), HttpAuthDenial::Url),
+        (sign(27_235, NOW, "https://relay.example.com?to=/audit/x?y=1", "GET"), HttpAuthDenial::Url),
         (alice.sign(NOW, 27_235, &[&["method", "GET"]], "", &[0; 32]), HttpAuthDenial::Url),
     ] {
         assert_eq!(check(event.clone()), Err(denial), "{event:?}");

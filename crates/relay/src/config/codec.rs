@@ -240,6 +240,8 @@ impl<const CHARS_MAX: usize> Codec for Text<CHARS_MAX> {
 /// A form of text that a setting may demand.
 pub(super) trait Form {
     const WHAT: &'static str;
+    /// Then it is not repeated where it is refused.
+    const MAY_HOLD_A_PASSWORD: bool = false;
 
     fn fits(text: &str) -> bool;
 }
@@ -254,6 +256,7 @@ impl<F: Form> Codec for Optional<F> {
         match given.text() {
             Some("") => Ok(None),
             Some(text) if F::fits(text) => Ok(Some(text.to_owned())),
+            Some(_) if F::MAY_HOLD_A_PASSWORD => Err(format!("expected {}, got another text", F::WHAT)),
             _ => expected(F::WHAT, given),
         }
     }
@@ -301,6 +304,7 @@ pub(super) struct StoreUrl;
 
 impl Form for StoreUrl {
     const WHAT: &'static str = "a URL that starts with postgres://";
+    const MAY_HOLD_A_PASSWORD: bool = true;
 
     fn fits(text: &str) -> bool {
         has_host_after(text, &["postgres://", "postgresql://"])
@@ -312,6 +316,7 @@ pub(super) struct BusUrl;
 
 impl Form for BusUrl {
     const WHAT: &'static str = "a URL that starts with redis:// or redis+sentinel://, or with rediss in their place";
+    const MAY_HOLD_A_PASSWORD: bool = true;
 
     fn fits(text: &str) -> bool {
         has_host_after(text, &["redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://"])

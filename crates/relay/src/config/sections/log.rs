@@ -82,7 +82,7 @@ pub(super) const SECTION: Section = Section {
             log.level,
             OneOf<Level>,
             "level",
-            Live,
+            Restart,
             "\"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
             "Starts, stops and trouble, but nothing per message.",
         ),
