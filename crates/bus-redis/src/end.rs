@@ -53,10 +53,18 @@ impl RedisBus {
             if self.not_before.is_some_and(|at| now < at) {
                 return Err(Unreachable("it was away a moment ago".into()));
             }
-            self.not_before = Some(now + RETRY_PAUSE);
-            self.link = Some(connect(&self.server).map_err(|error| unreachable(&error))?);
+            let link = connect(&self.server);
+            if link.is_err() {
+                self.rest();
+            }
+            self.link = Some(link.map_err(|error| unreachable(&error))?);
         }
         self.link.as_mut().ok_or_else(|| Unreachable("there is no connection".into()))
+    }
+
+    /// From now on, not from when the attempt began, which may have taken longer: else every message would cost another.
+    fn rest(&mut self) {
+        self.not_before = Some(self.clock.instant() + RETRY_PAUSE);
     }
 }
 
@@ -82,7 +90,9 @@ impl Bus for RedisBus {
             }
             Err(_) => {
                 self.metrics.unsent.inc();
-                self.link = None;
+                if self.link.take().is_some() {
+                    self.rest();
+                }
             }
         }
         sent
@@ -183,8 +193,9 @@ impl Ear {
     /// Until the connection is lost.
     fn listen(&self) -> Result<(), RedisError> {
         let Link { mut connection, master } = connect(&self.server)?;
+        // As a question, because only the answer to one can be a refusal.
+        redis::cmd("SUBSCRIBE").arg(&self.topic).query::<redis::Value>(&mut connection)?;
         let mut topic = connection.as_pubsub();
-        topic.subscribe(&self.topic)?;
         topic.set_read_timeout(Some(LOOK_EVERY))?;
         // The server has said that the topic is heard from here on.
         self.metrics.up.set(1);

@@ -44,6 +44,8 @@ const SOCKETS_MAX: usize = 1_024;
 const OFFERED_MAX: usize = 64;
 /// Between two attempts to read a log that cannot be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Who looks whether delivery is behind does not wait longer for it.
+const LOOK_MAX: Duration = Duration::from_millis(50);
 const TOO_SLOW: &str = "error: this connection is too slow for its subscription; live events were not sent";
 
 /// What one connection may use of the live index even when it is full.
@@ -121,8 +123,9 @@ impl Deliver {
 
     /// Has the follower read the log if it is not at `end`; whether it is behind.
     pub fn look(&self, end: &Cursor) -> bool {
-        // Waits for an event or a page that is being delivered: then its place counts.
-        let behind = !self.0.delivered.lock().covers_all(end);
+        // An event or a page that is being delivered is waited for: then its place counts. Not the log, which may be away.
+        let delivered = self.0.delivered.try_lock_for(LOOK_MAX);
+        let behind = delivered.is_none_or(|delivered| !delivered.covers_all(end));
         if behind {
             self.0.inbox.lock().missed = true;
             self.0.arrived.notify_one();

@@ -30,6 +30,8 @@ use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Run, Stored,
 const RUNS_MAX: usize = 256;
 const BYTES_MAX: usize = 16 << 20;
 const PAGE: Page = Page { entries_max: 512, bytes_max: 2 << 20 };
+/// A follower that is told to stop still reads so much of the log.
+const PAGES_AFTER_STOP: usize = 16;
 /// Between two attempts of something that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// The cursor is kept this often: what came since is done again after a crash.
@@ -223,13 +225,6 @@ impl<F: Follow> Runner<F> {
         }
     }
 
-    fn is_wanted(&self, stream: StreamId) -> bool {
-        match &self.scope {
-            Scope::Streams(streams) => streams.contains(&stream),
-            Scope::Everything => true,
-        }
-    }
-
     fn next_work(&self, was_idle: bool) -> Option<Work> {
         let mut inbox = self.shared.inbox.lock();
         loop {
@@ -269,17 +264,35 @@ impl<F: Follow> Runner<F> {
         true
     }
 
+    /// Of the streams that are wanted, and no other: theirs may be far longer.
+    fn next_page(&self) -> Result<Vec<Entry>, Error> {
+        let Scope::Streams(streams) = &self.scope else { return self.store.since(&self.cursor, PAGE) };
+        for stream in streams {
+            let entries = self.store.since_in(*stream, self.cursor.seq(*stream), PAGE)?;
+            if !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// Takes what the log has behind the cursor; false if the follower is stopped meanwhile.
     fn catch_up(&mut self) -> bool {
         self.shared.metrics.catch_ups.get_or_create(&self.shared.name).inc();
+        let mut pages_left = PAGES_AFTER_STOP;
         loop {
-            match self.store.since(&self.cursor, PAGE) {
+            // There may be hours of it. What is left is taken by the next process.
+            if self.shared.inbox.lock().stopped {
+                match pages_left.checked_sub(1) {
+                    Some(left) => pages_left = left,
+                    None => return false,
+                }
+            }
+            match self.next_page() {
                 Ok(entries) if entries.is_empty() => return true,
                 Ok(entries) => {
                     for (run, committed_at_ms) in runs_of(entries) {
-                        if !self.is_wanted(run.stream) {
-                            self.cursor.advance(run.stream, run.last);
-                        } else if !self.take(&run, self.clock.instant_at(committed_at_ms.saturating_mul(1000))) {
+                        if !self.take(&run, self.clock.instant_at(committed_at_ms.saturating_mul(1000))) {
                             return false;
                         }
                     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postgres::config::SslMode;
+use postgres::config::{SslMode, TargetSessionAttrs};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 use rustls::crypto::ring;
@@ -31,7 +31,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(settings: &Config, url: &str) -> Result<Self, Error> {
+    /// To the server at `url`, if it takes writes where they are `wanted`: an address may lead to a standby while a failover is under way.
+    pub(crate) fn new(settings: &Config, url: &str, wanted: TargetSessionAttrs) -> Result<Self, Error> {
         let url = Url::parse(url)?;
         let mut config: postgres::Config = url.rest.parse().map_err(|error| refused("read store.url", &error))?;
         if let Some(path) = &settings.password_file {
@@ -39,6 +40,7 @@ impl Connector {
             config.password(password.trim_end_matches(['\r', '\n']));
         }
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT).ssl_mode(url.ssl_mode);
+        config.target_session_attrs(wanted);
         config.application_name(&format!("towpath {}", settings.pod));
         if !settings.pooler {
             // Every statement has an index to go by. A plan made while a part was empty must not read it from end to end once it is full.
@@ -126,16 +128,24 @@ fn refused(context: &'static str, error: &postgres::Error) -> Error {
     Error::Unavailable(format!("{context}: {cause}"))
 }
 
-/// Whether the server may have done what was asked without our knowing.
+/// Whether the server may have done what was asked without our knowing, or is none to ask any more.
 pub(crate) fn is_lost(error: &postgres::Error) -> bool {
     match error.code() {
         None => true,
-        Some(code) => code.code().starts_with("08") || code.code().starts_with("57P"),
+        Some(code) => {
+            code.code().starts_with("08")
+                || code.code().starts_with("57P")
+                || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+        }
     }
 }
 
-const CONFLICTS: [SqlState; 3] =
-    [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::UNIQUE_VIOLATION];
+const CONFLICTS: [SqlState; 4] = [
+    SqlState::T_R_DEADLOCK_DETECTED,
+    SqlState::T_R_SERIALIZATION_FAILURE,
+    SqlState::UNIQUE_VIOLATION,
+    SqlState::DUPLICATE_TABLE,
+];
 
 /// Whether the same may succeed at another try: somebody else was in the way.
 pub(crate) fn is_conflict(error: &postgres::Error) -> bool {
@@ -158,7 +168,7 @@ mod tests {
     #[test]
     fn a_certificate_file_that_is_none_is_named() {
         let config = Config::new("postgres://u@h/d?sslmode=verify-full&sslrootcert=/no/such/file.pem");
-        let error = Connector::new(&config, &config.url).err().unwrap();
+        let error = Connector::new(&config, &config.url, TargetSessionAttrs::Any).err().unwrap();
         assert!(error.to_string().contains("/no/such/file.pem"), "{error}");
     }
 }

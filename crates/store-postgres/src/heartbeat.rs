@@ -39,7 +39,7 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
             session.query("renew the lease", &shared.sql.renew, &[&(stream.0 as i32), &fence, &lease_s])
         })?;
         if rows.is_empty() {
-            shared.lost_stream(stream);
+            shared.lost_stream(stream, fence);
         }
     }
     shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;

@@ -41,6 +41,7 @@ pub use metrics::Metrics;
 
 use connect::Connector;
 use pool::{Pool, Session};
+use postgres::config::TargetSessionAttrs;
 use statements::Statements;
 use writer::Writer;
 
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pool: Pool,
     /// Behind the first, by as much as it may be.
     replica: Option<Pool>,
+    /// It did not answer lately.
+    replica_away_until: Mutex<Option<Instant>>,
     writer: Mutex<Writer>,
     /// The stream of this pod and its fence.
     lease: Mutex<Option<(StreamId, i64)>>,
@@ -103,9 +106,10 @@ impl Shared {
     }
 
     /// Another pod has taken the stream, or sealed it.
-    fn lost_stream(&self, stream: StreamId) {
+    fn lost_stream(&self, stream: StreamId, fence: i64) {
         let mut lease = self.lease.lock();
-        if lease.is_some_and(|(own, _)| own == stream) {
+        // It may have been taken again meanwhile.
+        if *lease == Some((stream, fence)) {
             *lease = None;
             self.metrics.leases_lost.inc();
             tracing::warn!(stream = stream.0, "this pod lost its stream; it commits to another from now on");
@@ -132,15 +136,16 @@ impl Shared {
 /// Brings the tables in the database up to this program's version, before pods of this version start. Returns the versions before and
 /// after. `now` in seconds since 1970.
 pub fn migrate(config: &Config, now: u64) -> Result<(i32, i32), Error> {
-    let mut client = Connector::new(config, &config.url)?.connect()?;
+    let mut client = Connector::new(config, &config.url, TargetSessionAttrs::ReadWrite)?.connect()?;
     migrate::migrate(&mut client, &config.schema, now)
 }
 
 impl PostgresStore {
     /// Connects, migrates if that is needed, and takes a stream.
     pub fn open(config: Config, clock: Arc<dyn Clock>, metrics: Metrics) -> Result<Self, Error> {
-        let connector = Connector::new(&config, &config.url)?;
-        let replica = config.replica_url.as_ref().map(|url| Connector::new(&config, url)).transpose()?;
+        let connector = Connector::new(&config, &config.url, TargetSessionAttrs::ReadWrite)?;
+        let replica =
+            config.replica_url.as_ref().map(|url| Connector::new(&config, url, TargetSessionAttrs::Any)).transpose()?;
         let mut client = connector.connect()?;
         migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
         let readers = match config.readers {
@@ -150,6 +155,7 @@ impl PostgresStore {
         let shared = Arc::new(Shared {
             sql: Statements::new(&config.schema),
             pool: Pool::new(connector, readers, Arc::clone(&clock), metrics.clone()),
+            replica_away_until: Mutex::new(None),
             replica: replica.map(|connector| Pool::new(connector, readers, Arc::clone(&clock), metrics.clone())),
             config,
             clock,

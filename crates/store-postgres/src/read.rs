@@ -1,5 +1,7 @@
 //! Reading the log: a page behind a cursor, the place of an event.
 
+use std::time::Duration;
+
 use towpath_protocol::EventId;
 use towpath_store::{Cursor, Entry, Error, Page, Record, Seq, StreamId};
 
@@ -14,15 +16,30 @@ pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
     end_in(shared, &shared.pool)
 }
 
+/// For so long nobody asks a replica that did not answer: finding out may take seconds.
+const AWAY_FOR: Duration = Duration::from_secs(10);
+
 /// The replica, if it has everything that `cursor` covers.
 pub(crate) fn replica_with<'a>(shared: &'a Shared, cursor: &Cursor) -> Option<&'a Pool> {
     let replica = shared.replica.as_ref()?;
-    // One that cannot be reached is one that has not got there yet.
-    let covered = end_in(shared, replica).is_ok_and(|end| end.covers_all(cursor));
+    if shared.replica_away_until.lock().is_some_and(|until| shared.clock.instant() < until) {
+        return None;
+    }
+    let end = end_in(shared, replica);
+    if let Err(error) = &end {
+        tracing::warn!(%error, "the replica does not answer; the primary is asked");
+        replica_is_away(shared);
+    }
+    let covered = end.is_ok_and(|end| end.covers_all(cursor));
     covered.then(|| {
         shared.metrics.replica_reads.inc();
         replica
     })
+}
+
+/// It failed: it is left alone for a while.
+pub(crate) fn replica_is_away(shared: &Shared) {
+    *shared.replica_away_until.lock() = Some(shared.clock.instant() + AWAY_FOR);
 }
 
 fn end_in(shared: &Shared, pool: &Pool) -> Result<Cursor, Error> {

@@ -5,8 +5,9 @@
 //! source   one filter: the newest of each key's candidates, in one query, down to a horizon below which one may be missing
 //! merge    all sources, newest first; the same event from several is taken once
 //! ```
-//! Between slices a scan holds the place of the last event it looked at. A query looks at a bounded number of candidates, however few
-//! of them match.
+//! Between slices a scan holds the place of the last event it looked at, and nothing it has read. A query looks at a bounded number of
+//! candidates, however few of them match, and brings a bounded number of bytes. What it brought is looked at in the slice that read it,
+//! even if the query took longer than a slice should: reading it again would take as long.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -28,8 +29,13 @@ const CANDIDATES_MAX: usize = 4_096;
 const OF_KEY_MIN: usize = 2;
 /// Keys of one query: a filter with more is read in turns.
 const KEYS_MAX: usize = 2_048;
-/// What a filter that is counted wants at once.
-const EVENTS_AT_ONCE: usize = 512;
+/// What is wanted of one query. A slice whose time is over still looks at so many candidates, which is all that the query brought.
+const EVENTS_AT_ONCE: usize = 200;
+const STEPS_AFTER_TIME: usize = 240;
+/// Bytes of events that all filters of a scan together may have read and not looked at.
+const BYTES_MAX: usize = 4 << 20;
+/// Of one filter: so much is worth a query.
+const BYTES_MIN: usize = 64 << 10;
 
 /// Newest first, ties by lowest id.
 type Place = (Reverse<i64>, [u8; 32]);
@@ -100,35 +106,41 @@ impl Source {
     /// Forgets what was read and not used, for a new slice behind `after`.
     fn rewind(&mut self, after: Option<Place>) {
         if !self.found.is_empty() {
-            self.found.clear();
+            self.found = VecDeque::new();
             self.ended = false;
         }
         self.after = after;
         self.at_once = 0;
     }
 
-    /// Reads the next candidates, about as many as are wanted.
-    fn fill(&mut self, shared: &Shared, pool: &Pool, wanted: usize) -> Result<(), Error> {
+    fn must_read(&self) -> bool {
+        self.found.is_empty() && !self.ended
+    }
+
+    /// Reads the next candidates, about as many as are wanted and of about so many bytes.
+    fn fill(&mut self, shared: &Shared, pool: &Pool, wanted: usize, bytes_max: usize) -> Result<(), Error> {
         let keys = self.keys().max(1);
-        // What is looked at without finding enough is looked at in larger steps.
-        self.at_once = (self.at_once * 4).max(wanted.saturating_mul(2) / keys + OF_KEY_MIN).max(wanted.min(64) / keys);
+        // Most match: what does not is a few that collide or may not be read, or a filter of several tags. What is looked at without finding
+        // enough is looked at in larger steps.
+        let worth = wanted.saturating_add(wanted / 8) / keys + OF_KEY_MIN;
+        self.at_once = (self.at_once * 4).max(worth).max(wanted.min(64) / keys);
         self.at_once = self.at_once.min((CANDIDATES_MAX / keys.min(KEYS_MAX)).max(1));
         let mut horizon: Option<Place> = None;
         let mut all = Vec::new();
         for from in (0..keys).step_by(KEYS_MAX) {
             let until = keys.min(from + KEYS_MAX);
-            let rows = self.query(shared, pool, from, until)?;
+            let (rows, left_out) = self.query(shared, pool, from, until, bytes_max)?;
             let mut of_key = vec![(0_usize, None); until - from];
+            // Those that were left out are behind all that came.
+            let cut = rows.iter().map(|(_, found)| found.place).max().filter(|_| left_out);
             for (key, found) in rows {
                 let Some(count) = of_key.get_mut(key) else { continue };
                 *count = (count.0 + 1, Some(found.place));
                 all.push(found);
             }
-            let unfinished = of_key.iter().filter(|(count, _)| *count >= self.at_once).filter_map(|(_, last)| *last);
-            horizon = unfinished.chain(horizon).min();
-        }
-        if matches!(self.way, Way::Ids(_)) {
-            horizon = None;
+            let is_full = |count: usize| count >= self.at_once && !matches!(self.way, Way::Ids(_));
+            let unfinished = of_key.iter().filter(|(count, _)| is_full(*count)).filter_map(|(_, last)| *last);
+            horizon = unfinished.chain(cut).chain(horizon).min();
         }
         all.sort_unstable_by_key(|found| found.place);
         all.dedup_by_key(|found| found.place);
@@ -141,8 +153,17 @@ impl Source {
         Ok(())
     }
 
-    /// Rows of the keys `from..until`, with the number of the key among them; those of a key in order.
-    fn query(&self, shared: &Shared, pool: &Pool, from: usize, until: usize) -> Result<Vec<(usize, Found)>, Error> {
+    /// Rows of the keys `from..until`, with the number of the key among them, those of a key in order; and whether some were left out
+    /// for their bytes.
+    fn query(
+        &self,
+        shared: &Shared,
+        pool: &Pool,
+        from: usize,
+        until: usize,
+        bytes_max: usize,
+    ) -> Result<(Vec<(usize, Found)>, bool), Error> {
+        let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
         let (after_time, after_id) = match &self.after {
             None => (self.until, [0; 32]),
             Some((Reverse(time), id)) => (*time, *id),
@@ -157,31 +178,45 @@ impl Source {
         let rows = pool.with(|session| match &self.way {
             Way::Ids(ids) => {
                 let ids: Vec<&[u8]> = ids[from..until].iter().map(|id| &id.as_bytes()[..]).collect();
-                session.query("read events", &sql.ids, &[&ids, &since, &until_time, &after_id, &first])
+                session.query("read events", &sql.ids, &[&ids, &since, &until_time, &after_id, &first, &bytes_max])
             }
             Way::Terms(terms) => session.query(
                 "read events",
                 &sql.terms,
-                &[&&terms[from..until], &since, &until_time, &after_id, &first, &at_once, &self.kinds, &authors],
+                &[
+                    &&terms[from..until],
+                    &since,
+                    &until_time,
+                    &after_id,
+                    &first,
+                    &at_once,
+                    &self.kinds,
+                    &authors,
+                    &bytes_max,
+                ],
             ),
             Way::Authors(keys) => {
                 let keys: Vec<&[u8]> = keys[from..until].iter().map(|key| &key[..]).collect();
-                let parameters: [&(dyn postgres::types::ToSql + Sync); 7] =
-                    [&keys, &since, &until_time, &after_id, &first, &at_once, &self.kinds];
+                let parameters: [&(dyn postgres::types::ToSql + Sync); 8] =
+                    [&keys, &since, &until_time, &after_id, &first, &at_once, &self.kinds, &bytes_max];
                 session.query("read events", &sql.authors, &parameters)
             }
             Way::Kinds(kinds) => session.query(
                 "read events",
                 &sql.kinds,
-                &[&&kinds[from..until], &since, &until_time, &after_id, &first, &at_once, &authors],
+                &[&&kinds[from..until], &since, &until_time, &after_id, &first, &at_once, &authors, &bytes_max],
             ),
-            Way::Time => session.query("read events", &sql.time, &[&since, &until_time, &after_id, &first, &at_once]),
+            Way::Time => {
+                session.query("read events", &sql.time, &[&since, &until_time, &after_id, &first, &at_once, &bytes_max])
+            }
         })?;
-        rows.iter().map(found).collect()
+        let total = rows.first().map_or(0, |row| row.get::<_, i64>(6));
+        let left_out = usize::try_from(total).unwrap_or(usize::MAX) > rows.len();
+        Ok((rows.iter().map(found).collect::<Result<_, _>>()?, left_out))
     }
 }
 
-/// A row of a scan: key number, created_at, id, stream, seq, json.
+/// A row of a scan: key number, created_at, id, stream, seq, json, how many candidates there were.
 fn found(row: &postgres::Row) -> Result<(usize, Found), Error> {
     let key = usize::try_from(row.get::<_, i64>(0) - 1).map_err(|_| row::malformed("answer"))?;
     let id: [u8; 32] = row.get::<_, &[u8]>(2).try_into().map_err(|_| row::malformed("ids"))?;
@@ -248,21 +283,46 @@ impl PostgresScan {
         if self.cursor.is_none() {
             self.cursor = Some(read::snapshot(&self.shared)?);
         }
-        for source in &mut self.sources {
-            source.rewind(self.at);
-        }
         Ok(())
     }
 
     fn slice(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
         self.begin()?;
+        let progress = self.read(budget, found);
+        // Whoever waits for the next slice holds nothing.
+        self.rewind();
+        progress
+    }
+
+    fn rewind(&mut self) {
+        for source in &mut self.sources {
+            source.rewind(self.at);
+        }
+    }
+
+    fn read(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
         let shared = Arc::clone(&self.shared);
-        let replica = read::replica_with(&shared, self.cursor());
-        let pool = replica.unwrap_or(&shared.pool);
+        let mut replica = read::replica_with(&shared, self.cursor());
         let (mut events, mut bytes) = (0, 0);
-        loop {
+        for steps in 0_usize.. {
+            let must_read = self.sources.iter().any(Source::must_read);
+            if steps > 0 && (must_read || steps >= STEPS_AFTER_TIME) && (budget.spent)() {
+                return Ok(Progress::More);
+            }
             let wanted = budget.events_max.saturating_sub(events).clamp(1, EVENTS_AT_ONCE);
-            let Some(next) = self.next_place(pool, wanted)? else {
+            let next = match (self.next_place(replica.unwrap_or(&shared.pool), wanted), replica.take()) {
+                (Err(error), Some(_)) => {
+                    tracing::warn!(%error, "the replica failed; the primary is asked");
+                    read::replica_is_away(&shared);
+                    self.rewind();
+                    continue;
+                }
+                (next, still) => {
+                    replica = still;
+                    next?
+                }
+            };
+            let Some(next) = next else {
                 return Ok(Progress::Done(self.tally.at_end()));
             };
             self.at = Some(next);
@@ -276,20 +336,23 @@ impl PostgresScan {
             if let Some(completeness) = self.tally.finished() {
                 return Ok(Progress::Done(completeness));
             }
-            if events >= budget.events_max || bytes >= budget.bytes_max || (budget.spent)() {
-                return Ok(Progress::More);
+            if events >= budget.events_max || bytes >= budget.bytes_max {
+                break;
             }
         }
+        Ok(Progress::More)
     }
 
     /// The newest candidate of all filters.
     fn next_place(&mut self, pool: &Pool, wanted: usize) -> Result<Option<Place>, Error> {
         let shared = Arc::clone(&self.shared);
         let mut next: Option<Place> = None;
+        let open = self.sources.iter().filter(|source| !source.ended || !source.found.is_empty()).count();
+        let bytes_max = (BYTES_MAX / open.max(1)).max(BYTES_MIN);
         for source in &mut self.sources {
-            while source.found.is_empty() && !source.ended {
+            while source.must_read() {
                 let wanted = wanted.min(limit_of(&self.query, source.number));
-                source.fill(&shared, pool, wanted)?;
+                source.fill(&shared, pool, wanted, bytes_max)?;
             }
             next = source.found.front().map(|found| found.place).into_iter().chain(next).min();
         }

@@ -147,50 +147,78 @@ impl Statements {
     }
 }
 
+/// Of the candidates that `inner` finds, the newest whose events come to at most so many bytes, and one in any case; with the number of
+/// all of them, so that it shows when some are left out. Events are not looked into for it, however large they are.
+fn bounded(inner: &str, bytes_max: u8) -> String {
+    format!(
+        "select n, created_at, id, stream, seq, json, total from ( \
+             select c.*, count(*) over () total, \
+                 sum(coalesce(octet_length(c.json), 0)) over (order by c.created_at desc, c.id) \
+                     - coalesce(octet_length(c.json), 0) before \
+             from ({inner}) c(n, created_at, id, stream, seq, json) \
+         ) page where before <= ${bytes_max} order by n, created_at desc, id"
+    )
+}
+
 impl ScanStatements {
     fn new(schema: &str) -> Self {
-        let sql = |text: &str| in_schema(text, schema);
+        let sql = |text: &str, bytes_max: u8| in_schema(&bounded(text, bytes_max), schema);
         let order = "order by created_at desc, id";
         Self {
-            ids: sql(&format!(
-                "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
+            ids: sql(
+                &format!(
+                    "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
                  from (select distinct l.created_at, l.event_id from $schema.log l \
                        where l.event_id = any ($1) and l.record = 1) l \
                  join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
-                range("e", 2, 3, 4, 5)
-            )),
-            terms: sql(&format!(
-                "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
+                    range("e", 2, 3, 4, 5)
+                ),
+                6,
+            ),
+            terms: sql(
+                &format!(
+                    "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
                  from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
                      select t.created_at, t.id from $schema.tags t \
                      where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {order} limit $6 \
                  ) x left join lateral ( \
                      select e.stream, e.seq, e.json from $schema.events e where e.created_at = x.created_at and e.id = x.id \
                          and ($8::bytea[] is null or e.pubkey = any ($8)) limit 1 \
-                 ) e on true order by 1, 2 desc, 3",
-                range("t", 2, 3, 4, 5)
-            )),
-            authors: sql(&format!(
-                "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
+                 ) e on true",
+                    range("t", 2, 3, 4, 5)
+                ),
+                9,
+            ),
+            authors: sql(
+                &format!(
+                    "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
                      select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
                      where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {order} limit $6 \
-                 ) x order by 1, 2 desc, 3",
-                range("e", 2, 3, 4, 5)
-            )),
-            kinds: sql(&format!(
-                "select k.n, x.created_at, x.id, x.stream, x.seq, \
+                 ) x",
+                    range("e", 2, 3, 4, 5)
+                ),
+                8,
+            ),
+            kinds: sql(
+                &format!(
+                    "select k.n, x.created_at, x.id, x.stream, x.seq, \
                      case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
                  from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
                      select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.events e \
                      where e.kind = k.key and {} {order} limit $6 \
-                 ) x order by 1, 2 desc, 3",
-                range("e", 2, 3, 4, 5)
-            )),
-            time: sql(&format!(
-                "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
+                 ) x",
+                    range("e", 2, 3, 4, 5)
+                ),
+                8,
+            ),
+            time: sql(
+                &format!(
+                    "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
                  where {} {order} limit $5",
-                range("e", 1, 2, 3, 4)
-            )),
+                    range("e", 1, 2, 3, 4)
+                ),
+                6,
+            ),
         }
     }
 }

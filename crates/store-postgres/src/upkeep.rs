@@ -122,20 +122,18 @@ fn keep_parts(shared: &Shared, now: u64) -> Result<(), Error> {
     })
 }
 
-/// Makes the parts that events so dated need, where there are none; whether any was missing.
+/// Makes the parts that events so dated need, where there are none; whether there are all of them now, whoever made them.
 pub(crate) fn make_parts(shared: &Shared, created: &[i64]) -> Result<bool, Error> {
     shared.pool.with(|session| {
         let rows = session.query("look at the parts", &shared.sql.parts, &[])?;
         let parts: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(1), row.get(2))).collect();
-        let mut made = false;
         let missing = created.iter().filter(|at| !parts.iter().any(|(since, until)| (since..until).contains(at)));
         let mut months: Vec<parts::Part> = missing.map(|at| parts::month_of(*at as u64)).collect();
         months.sort_by_key(|month| month.since);
         months.dedup();
         for month in months {
             session.query("add a part", &shared.sql.add_part, &[&month.name, &month.since, &month.until])?;
-            made = true;
         }
-        Ok(made)
+        Ok(true)
     })
 }

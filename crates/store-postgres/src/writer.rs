@@ -24,6 +24,8 @@ use crate::terms::{address_key, term, terms};
 use crate::tree::GrowingTree;
 
 /// Between two tries of a commit.
+/// Parts are made for one commit so often at most.
+const PARTS_TRIES: u32 = 3;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Conflicts with other pods that are tried again before the commit fails.
 const CONFLICTS_MAX: u32 = 5;
@@ -99,19 +101,25 @@ impl Writer {
     /// Sends a commit until it is known what came of it, or patience is over.
     fn call(&mut self, shared: &Shared, batch: &Batch, columns: &Columns<'_>) -> Result<Answer, Error> {
         let (token, begun) = (token()?, shared.clock.instant());
-        let (mut conflicts, mut asked_again) = (0, false);
+        let (mut conflicts, mut asked_again, mut parts_made) = (0, false, 0);
         loop {
             let (Some(session), Some(lease)) = (&mut self.session, &mut self.lease) else {
                 return Err(Error::Closed("there is no stream to commit to".into()));
             };
             shared.metrics.commit_round_trips.inc();
             let error = match columns.send(shared, session, lease, batch, token) {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    lease.known = true;
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             let failure = unavailable("commit", &error);
             let code = error.code().map(|code| code.code().to_owned());
-            if code.as_deref() == Some("23514") && shared.make_parts(&columns.created)? {
+            // Nothing was done; but an earlier try whose answer was lost may still be on its way.
+            lease.known = false;
+            if code.as_deref() == Some("23514") && parts_made < PARTS_TRIES && shared.make_parts(&columns.created)? {
+                parts_made += 1;
                 continue;
             }
             if code.as_deref() == Some(NOT_OURS) {
@@ -119,7 +127,7 @@ impl Writer {
                 if !std::mem::replace(&mut asked_again, true) {
                     continue;
                 }
-                shared.lost_stream(lease.stream);
+                shared.lost_stream(lease.stream, lease.fence);
                 self.lease = None;
                 return Err(failure);
             }
@@ -130,7 +138,6 @@ impl Writer {
             if !is_lost(&error) {
                 return Err(failure);
             }
-            lease.known = false;
             shared.note_failure(&failure);
             shared.metrics.commit_retries.inc();
             self.reconnect(shared, begun, failure)?;
@@ -204,7 +211,7 @@ fn take(shared: &Shared, session: &mut Session) -> Result<Lease, Error> {
 fn catch_up(shared: &Shared, session: &mut Session, lease: Lease) -> Result<Option<Lease>, Error> {
     let rows = session.query("look at the stream", &shared.sql.stream, &[&(lease.stream.0 as i32), &lease.fence])?;
     let Some(row) = rows.first() else {
-        shared.lost_stream(lease.stream);
+        shared.lost_stream(lease.stream, lease.fence);
         return Ok(None);
     };
     let last = Seq(row.get::<_, i64>(0) as u64);

@@ -53,4 +53,7 @@ fn a_replica_that_lags_is_not_asked_and_one_that_has_caught_up_is() {
         assert_eq!(seen(&store), 5);
         assert!(SystemClock.instant() - begun < Duration::from_secs(20), "the replica is never asked");
     }
+
+    drop(replica);
+    assert_eq!(seen(&store), 5, "a replica that has gone is left alone");
 }

@@ -236,6 +236,10 @@ declare
     v_streams int[];
     v_seqs bigint[];
     v_by bigint;
+    v_terms bigint[];
+    v_term int := 0;
+    v_term_from int;
+    v_term_count int := coalesce(array_length(p_term_of, 1), 0);
 begin
     select s.token, s.outcomes into v_token, o_outcomes from $schema.streams s where s.stream = p_stream;
     if v_token = p_token then
@@ -393,13 +397,20 @@ begin
             from unnest(v_streams, v_seqs) u(s, q);
         v_seq := v_seq + 1;
         v_events := v_events + 1 - coalesce(array_length(v_seqs, 1), 0);
+        -- Terms come in the order of their writes: looking through all of them for each write would be quadratic in the batch.
+        while v_term < v_term_count and p_term_of[v_term + 1] < v_from loop
+            v_term := v_term + 1;
+        end loop;
+        v_term_from := v_term + 1;
+        while v_term < v_term_count and p_term_of[v_term + 1] = v_from loop
+            v_term := v_term + 1;
+        end loop;
+        v_terms := case when v_term >= v_term_from then p_terms[v_term_from:v_term] end;
         insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, address, terms, json)
             values (p_created[v_from], p_ids[v_from], p_pubkeys[v_from], p_kinds[v_from], p_stream, v_seq, p_expires[v_from],
-                v_address, (select array_agg(t.term) from unnest(p_term_of, p_terms) t(of, term) where t.of = v_from),
-                p_jsons[v_from]);
+                v_address, v_terms, p_jsons[v_from]);
         insert into $schema.tags (term, created_at, id, kind)
-            select t.term, p_created[v_from], p_ids[v_from], p_kinds[v_from]
-            from unnest(p_term_of, p_terms) t(of, term) where t.of = v_from;
+            select t.term, p_created[v_from], p_ids[v_from], p_kinds[v_from] from unnest(v_terms) t(term);
         if v_address is not null then
             insert into $schema.versions values (v_address, p_created[v_from], p_ids[v_from], p_stream, v_seq);
         end if;
