@@ -38,6 +38,9 @@ pub(super) struct Bench {
     /// The process of the relay that runs already, to account for its CPU time and memory.
     #[arg(long, requires = "url")]
     pid: Option<u32>,
+    /// Start Towpath as two pods over PostgreSQL and Redis; the first is asked. Its caches stay warm: it is not stopped between rounds.
+    #[arg(long, conflicts_with = "url")]
+    cluster: bool,
     /// Every other round goes through the relays backwards.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -118,7 +121,8 @@ impl Bench {
         if let Some(url) = &self.url {
             let target = Target::parse(url, self.allow_remote)?;
             let arm = RunningArm::at([(target, self.pid)]);
-            return Ok(vec![Site { name: url.clone(), data: self.data.clone(), contender: None, arm: Some(arm) }]);
+            let site = Site { arm: Some(arm), ..Site::new(url.clone(), self.data.clone(), Topology::Alone) };
+            return Ok(vec![site]);
         }
         let site = |text: &String| {
             // Settings of Towpath mean nothing to others.
@@ -130,8 +134,9 @@ impl Bench {
             } else {
                 format!("{name}=env {environment}{command}")
             };
-            let contender = Contender::parse(&raised)?;
-            Ok(Site { name: name.to_owned(), data: self.data.clone(), contender: Some(contender), arm: None })
+            let topology = if self.cluster { Topology::TwoPods } else { Topology::Alone };
+            let site = Site::new(name.to_owned(), self.data.clone(), topology);
+            Ok(Site { contender: Some(Contender::parse(&raised)?), ..site })
         };
         let sites = self.relays.iter().map(site).collect::<Result<Vec<Site>>>()?;
         let names: std::collections::BTreeSet<&str> = sites.iter().map(|site| site.name.as_str()).collect();
@@ -165,14 +170,20 @@ pub(super) struct Site {
     data: PathBuf,
     /// How to start it, unless somebody else did.
     contender: Option<Contender>,
+    topology: Topology,
     arm: Option<RunningArm>,
 }
 
 impl Site {
+    fn new(name: String, data: PathBuf, topology: Topology) -> Self {
+        Self { name, data, contender: None, topology, arm: None }
+    }
+
     /// What somebody else started.
     #[cfg(test)]
     pub(super) fn at(target: Target) -> Self {
-        Self { name: "test".into(), data: ".".into(), contender: None, arm: Some(RunningArm::at([(target, None)])) }
+        let arm = Some(RunningArm::at([(target, None)]));
+        Self { arm, ..Self::new("test".into(), ".".into(), Topology::Alone) }
     }
 
     /// The relay as it is, or started with empty folders if it does not run.
@@ -188,16 +199,23 @@ impl Site {
         if let Some(contender) = &self.contender {
             // Two at a time would share the machine.
             self.arm = None;
-            self.arm = Some(contender.start(&self.data, Topology::Alone)?);
+            self.arm = Some(contender.start(&self.data, self.topology)?);
         }
         self.arm.as_ref().context("it does not run")
     }
 
     /// Stops a relay of ours; its data stay for `restart_cold`.
     pub(super) fn stop(&mut self) {
-        if let Some(arm) = self.arm.as_mut().filter(|arm| arm.folder().is_ok()) {
+        if self.can_restart()
+            && let Some(arm) = &mut self.arm
+        {
             arm.stop();
         }
+    }
+
+    /// Ours, and alone: what a cluster's pods share does not stop with them.
+    fn can_restart(&self) -> bool {
+        self.topology == Topology::Alone && self.arm.as_ref().is_some_and(|arm| arm.folder().is_ok())
     }
 
     /// Stops a relay of ours in order and starts it again; how long the start took, or `None` when it is somebody else's.
@@ -218,6 +236,9 @@ impl Site {
         trusts_signatures: bool,
         watch: impl FnOnce(Command) -> Result<T>,
     ) -> Result<Option<T>> {
+        if !self.can_restart() {
+            return Ok(None);
+        }
         let (Some(contender), Some(arm)) = (&self.contender, &mut self.arm) else { return Ok(None) };
         let Some(command) = contender.import_command(arm, lines, trusts_signatures)? else { return Ok(None) };
         arm.stop();
@@ -227,10 +248,10 @@ impl Site {
     }
 
     fn restart_after(&mut self, meanwhile: impl FnOnce(&RunningArm) -> Result<()>) -> Result<Option<Duration>> {
-        let (Some(contender), Some(arm)) = (&self.contender, &mut self.arm) else { return Ok(None) };
-        if arm.folder().is_err() {
+        if !self.can_restart() {
             return Ok(None);
         }
+        let (Some(contender), Some(arm)) = (&self.contender, &mut self.arm) else { return Ok(None) };
         arm.stop();
         meanwhile(arm)?;
         let start = Instant::now();
