@@ -24,7 +24,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use towpath_runtime::{Clock, Thread};
-use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Run, Stored, StreamId};
+use towpath_store::{Cursor, Entry, Error, EventStore, Page, Record, Run, Seq, Stored, StreamId};
 
 /// Runs, and their bytes, that may wait for a follower before it is sent to the log.
 const RUNS_MAX: usize = 256;
@@ -106,7 +106,7 @@ struct Inbox {
 /// Which entries a follower gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of these streams, and of all that are handed over here.
+    /// Those of these streams, until another is handed over here: then of that one.
     Streams(Vec<StreamId>),
     /// All.
     Everything,
@@ -194,7 +194,7 @@ impl<F: Follow> Runner<F> {
             was_idle = matches!(work, Work::Idle);
             match work {
                 Work::Run(run, at) => {
-                    self.adopt(run.stream);
+                    self.adopt(&run);
                     let gap = run.first > self.cursor.seq(run.stream).next();
                     let done = if gap { self.catch_up() } else { self.take(&run, at) };
                     if !done {
@@ -216,12 +216,13 @@ impl<F: Follow> Runner<F> {
         self.keep();
     }
 
-    /// What is handed over here is wanted from now on.
-    fn adopt(&mut self, stream: StreamId) {
+    /// A stream that is handed over here is wanted in place of the one before, from now on: what it had until then is somebody else's.
+    fn adopt(&mut self, run: &Run) {
         if let Scope::Streams(streams) = &mut self.scope
-            && !streams.contains(&stream)
+            && !streams.contains(&run.stream)
         {
-            streams.push(stream);
+            *streams = vec![run.stream];
+            self.cursor.advance(run.stream, Seq(run.first.0.saturating_sub(1)));
         }
     }
 

@@ -36,9 +36,12 @@ impl Follow for Notebook {
 }
 
 fn start(store: &MemoryStore, notebook: &Notebook) -> (Follower, Thread) {
+    start_with(Scope::Everything, store, notebook)
+}
+
+fn start_with(scope: Scope, store: &MemoryStore, notebook: &Notebook) -> (Follower, Thread) {
     let store = Arc::new(store.clone());
-    Follower::start("test", Scope::Everything, store, notebook.clone(), Arc::new(SystemClock), Metrics::default())
-        .unwrap()
+    Follower::start("test", scope, store, notebook.clone(), Arc::new(SystemClock), Metrics::default()).unwrap()
 }
 
 fn finish((follower, thread): (Follower, Thread)) {
@@ -94,4 +97,17 @@ fn one_that_fails_is_given_the_same_again() {
     }
     finish(running);
     assert_eq!(*notebook.taken.lock(), [1]);
+}
+
+#[test]
+fn a_stream_that_is_taken_over_is_followed_from_there_and_not_from_its_beginning() {
+    let (store, notebook) = (MemoryStore::new(), Notebook::default());
+    store.keep_follower("test", &Cursor::at(StreamId(7), Seq(9))).unwrap();
+    (1..=2_000).for_each(|number| drop(commit(&store, number)));
+    let running = start_with(Scope::Streams(vec![StreamId(7)]), &store, &notebook);
+    running.0.offer(commit(&store, 2_001), SystemClock.instant());
+    commit(&store, 2_002);
+    running.0.offer(commit(&store, 2_003), SystemClock.instant());
+    finish(running);
+    assert_eq!(*notebook.taken.lock(), [2_001, 2_002, 2_003], "what was before is somebody else's");
 }

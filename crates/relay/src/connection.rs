@@ -369,7 +369,7 @@ impl towpath_gateway::Inbound for Inbound {
 impl Drop for Inbound {
     fn drop(&mut self) {
         self.tasks.stop();
-        for (_, subscription) in self.subscriptions.drain() {
+        for (_, subscription) in self.subscriptions.drain().filter(|(_, subscription)| !subscription.is_closed()) {
             self.node.deliver.unregister(&subscription);
         }
         self.node.open.remove(self.id);

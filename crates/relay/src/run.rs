@@ -189,16 +189,27 @@ fn drain(parts: Parts) -> Drain {
         handover::announce_leaving(&node.config.get().store.data);
     }
     let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
-    let draining = Arc::clone(&node);
+    let told = TellAll { node: Arc::clone(&node), window };
     let pipeline = tokio::task::spawn_blocking(move || {
         committer.finish();
-        sign_the_end(&draining);
-        draining.deliver.stop();
+        sign_the_end(&told.node);
+        told.node.deliver.stop();
         follower.join();
         if let Some(membership) = membership {
             membership.leave();
         }
-        draining.close_connections(window);
     });
     Drain { node, pipeline }
+}
+
+/// Closes every connection when it is dropped: clients are told, however the pipeline ends.
+struct TellAll {
+    node: Arc<Node>,
+    window: Duration,
+}
+
+impl Drop for TellAll {
+    fn drop(&mut self) {
+        self.node.close_connections(self.window);
+    }
 }

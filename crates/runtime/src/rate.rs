@@ -74,8 +74,9 @@ impl<K: Eq + Hash> RateLimiter<K> {
 fn take(full_at: &mut Instant, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
     let burst = rate.burst.max(1.0);
     let latest = now + rate.cost(burst);
-    // Filled under another rate it may be: none is emptier than empty.
-    let next_full = (*full_at).clamp(now, latest) + rate.cost(tokens.min(burst));
+    // It may have been emptied under another rate: none is emptier than empty, from now on.
+    *full_at = (*full_at).min(latest);
+    let next_full = (*full_at).max(now) + rate.cost(tokens.min(burst));
     if next_full > latest {
         return Err(next_full - latest);
     }
@@ -111,6 +112,7 @@ mod tests {
         assert_eq!(limiter.take("a", 1_000.0, slow, now), Ok(()));
         let wait = limiter.take("a", 1.0, TWO_A_SECOND, now).unwrap_err();
         assert!(wait <= Duration::from_millis(500), "{wait:?}");
+        assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, now + wait), Ok(()));
     }
 
     #[test]

@@ -106,7 +106,9 @@ fn open_index(
 /// choice. What was synced it may not.
 fn has_lost_entries(config: &Config, last: Seq, applied: Seq) -> Result<bool, Error> {
     if applied > last && config.sync {
-        return Err(Error::Corrupt(format!("the log ends with entry {last}, and {applied} had been committed")));
+        return Err(Error::Corrupt(format!(
+            "the log ends with entry {last}, and {applied} had been committed; if it was without store.sync, start it so once more"
+        )));
     }
     Ok(applied > last)
 }

@@ -40,7 +40,9 @@ impl Connector {
             config.password(password.trim_end_matches(['\r', '\n']));
         }
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT).ssl_mode(url.ssl_mode);
-        config.target_session_attrs(wanted);
+        if wanted != TargetSessionAttrs::Any {
+            config.target_session_attrs(wanted);
+        }
         config.application_name(&format!("towpath {}", settings.pod));
         if !settings.pooler {
             // Every statement has an index to go by. A plan made while a part was empty must not read it from end to end once it is full.

@@ -43,18 +43,26 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
         }
     }
     shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;
-    let streams = look(shared)?;
+    let mut streams = look(shared)?;
+    if shared.config.audit && finish_trees(shared, ours, &streams)? {
+        streams = look(shared)?;
+    }
     let others = streams.iter().filter(|stream| ours.is_none_or(|(own, _)| own != stream.stream));
     *shared.others.lock() =
-        others.clone().map(|other| (other.stream, other.head.unwrap_or_else(|| Tree::new().head()))).collect();
-    if shared.config.audit {
-        for other in
-            others.filter(|other| other.owner.is_none() && other.head.is_none_or(|head| head.size < other.last.0))
-        {
-            upkeep::finish_tree(shared, other.stream, other.last)?;
-        }
-    }
+        others.map(|other| (other.stream, other.head.unwrap_or_else(|| Tree::new().head()))).collect();
     Ok(())
+}
+
+/// Writes down what is missing of the trees of streams that nobody owns; whether any was.
+fn finish_trees(shared: &Arc<Shared>, ours: Option<(StreamId, i64)>, streams: &[PodStream]) -> Result<bool, Error> {
+    let is_ours = |stream: &PodStream| ours.is_some_and(|(own, _)| own == stream.stream);
+    let is_short = |stream: &PodStream| stream.head.is_none_or(|head| head.size < stream.last.0);
+    let mut finished = false;
+    for stream in streams.iter().filter(|stream| !is_ours(stream) && stream.owner.is_none() && is_short(stream)) {
+        upkeep::finish_tree(shared, stream.stream, stream.last)?;
+        finished = true;
+    }
+    Ok(finished)
 }
 
 /// The streams as the database has them; compares its clock with ours on the way.

@@ -108,9 +108,10 @@ impl Source {
         if !self.found.is_empty() {
             self.found = VecDeque::new();
             self.ended = false;
+            // Steps grow while nothing is found, also from slice to slice.
+            self.at_once = 0;
         }
         self.after = after;
-        self.at_once = 0;
     }
 
     fn must_read(&self) -> bool {
@@ -310,7 +311,8 @@ impl PostgresScan {
                 return Ok(Progress::More);
             }
             let wanted = budget.events_max.saturating_sub(events).clamp(1, EVENTS_AT_ONCE);
-            let next = match (self.next_place(replica.unwrap_or(&shared.pool), wanted), replica.take()) {
+            let bytes_left = budget.bytes_max.saturating_sub(bytes);
+            let next = match (self.next_place(replica.unwrap_or(&shared.pool), wanted, bytes_left), replica.take()) {
                 (Err(error), Some(_)) => {
                     tracing::warn!(%error, "the replica failed; the primary is asked");
                     read::replica_is_away(&shared);
@@ -344,11 +346,11 @@ impl PostgresScan {
     }
 
     /// The newest candidate of all filters.
-    fn next_place(&mut self, pool: &Pool, wanted: usize) -> Result<Option<Place>, Error> {
+    fn next_place(&mut self, pool: &Pool, wanted: usize, bytes_left: usize) -> Result<Option<Place>, Error> {
         let shared = Arc::clone(&self.shared);
         let mut next: Option<Place> = None;
         let open = self.sources.iter().filter(|source| !source.ended || !source.found.is_empty()).count();
-        let bytes_max = (BYTES_MAX / open.max(1)).max(BYTES_MIN);
+        let bytes_max = (BYTES_MAX / open.max(1)).min(bytes_left).max(BYTES_MIN);
         for source in &mut self.sources {
             while source.must_read() {
                 let wanted = wanted.min(limit_of(&self.query, source.number));

@@ -148,12 +148,13 @@ impl Statements {
 }
 
 /// Of the candidates that `inner` finds, the newest whose events come to at most so many bytes, and one in any case; with the number of
-/// all of them, so that it shows when some are left out. Events are not looked into for it, however large they are.
+/// all of them, so that it shows when some are left out. Events are not looked into for it, however large they are. An event found
+/// by several keys counts row by row: counted at once, it might be too much and leave nothing, which would read as the end.
 fn bounded(inner: &str, bytes_max: u8) -> String {
     format!(
         "select n, created_at, id, stream, seq, json, total from ( \
              select c.*, count(*) over () total, \
-                 sum(coalesce(octet_length(c.json), 0)) over (order by c.created_at desc, c.id) \
+                 sum(coalesce(octet_length(c.json), 0)) over (order by c.created_at desc, c.id rows unbounded preceding) \
                      - coalesce(octet_length(c.json), 0) before \
              from ({inner}) c(n, created_at, id, stream, seq, json) \
          ) page where before <= ${bytes_max} order by n, created_at desc, id"

@@ -24,9 +24,9 @@ use crate::terms::{address_key, term, terms};
 use crate::tree::GrowingTree;
 
 /// Between two tries of a commit.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Parts are made for one commit so often at most.
 const PARTS_TRIES: u32 = 3;
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Conflicts with other pods that are tried again before the commit fails.
 const CONFLICTS_MAX: u32 = 5;
 
@@ -108,10 +108,7 @@ impl Writer {
             };
             shared.metrics.commit_round_trips.inc();
             let error = match columns.send(shared, session, lease, batch, token) {
-                Ok(answer) => {
-                    lease.known = true;
-                    return Ok(answer);
-                }
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let failure = unavailable("commit", &error);

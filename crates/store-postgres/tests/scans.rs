@@ -53,4 +53,17 @@ fn what_a_query_brought_is_used_though_it_took_longer_than_a_slice_and_large_eve
     let (found, _) = read(&store, &[r##"{"#t":["x"]}"##], 1_000);
     assert_eq!(found.len(), 1_000);
     assert!(found.is_sorted_by(|newer, older| newer > older));
+
+    // Found by thirty keys, it is more than a scan may read at once: and neither the end nor the only one.
+    let topics: Vec<String> = (0..30).map(|topic| format!("topic {topic}")).collect();
+    let tags: Vec<Vec<&str>> = topics.iter().map(|topic| vec!["t", topic.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(Vec::as_slice).collect();
+    let key = SecretKey::from_bytes([2; 32]).expect("a small number is a key");
+    for at in [3_001, 3_002] {
+        let event = key.sign(at, 1, &tags, &"x".repeat(400_000), &[0; 32]);
+        store.commit(Batch::of(vec![plan(event, Source::Client, &Policy::default())], 1)).expect("committed");
+    }
+    let filter = format!(r##"{{"#t":["x","{}"],"since":2000}}"##, topics.join(r#"",""#));
+    let (found, _) = read(&store, &[&filter], 1_000);
+    assert!(found.iter().copied().eq([3_002, 3_001].into_iter().chain((2_001..=2_060).rev())), "{found:?}");
 }

@@ -140,7 +140,7 @@ fn a_lost_end_that_the_index_remembers_is_named_unless_nothing_was_synced() {
     let last = records(file)[3].clone();
     change(file, |bytes| bytes[last.start + 60] ^= 1);
     four.config.sync = true;
-    assert_eq!(corruption(&four), "the log ends with entry 3, and 4 had been committed");
+    assert!(corruption(&four).starts_with("the log ends with entry 3, and 4 had been committed"));
     four.config.sync = false;
     assert_eq!(everything(&four.open()).len(), 3);
     assert!(four.check().problems.is_empty());
