@@ -229,7 +229,7 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "JSON")]
     pub(crate) filter: Option<String>,
 
-    /// Only events stored after this sequence number
+    /// Only events stored after this sequence number; of a data folder, not of a database
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     pub(crate) since_seq: u64,
 

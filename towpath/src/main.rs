@@ -9,6 +9,7 @@ mod progress;
 mod settings;
 mod store;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,11 +25,13 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let args = Args::parse();
     let environment = Environment::of_process();
-    match run(args.command.unwrap_or_default(), &environment) {
+    let command = args.command.unwrap_or_default();
+    let is_server = matches!(command, Command::Serve(_));
+    match run(command, &environment) {
         Ok(code) => code,
         Err(error) => {
             // A reader that has seen enough, such as `head`, is no failure.
-            if is_broken_pipe(&error) {
+            if is_broken_pipe(&error) && !is_server {
                 return ExitCode::SUCCESS;
             }
             eprintln!("towpath: {error:#}");
@@ -55,6 +58,18 @@ fn run(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> 
         Command::Config(args) => commands::config::run(&args, environment),
         Command::Keys(args) => commands::keys::run(&args, environment),
     }
+}
+
+/// Prints what a command found before its exit code says how bad that is: a reader that has seen enough does not change it.
+fn print_lines(lines: impl IntoIterator<Item = String>) -> anyhow::Result<()> {
+    let mut output = std::io::stdout().lock();
+    for line in lines {
+        match writeln!(output, "{line}") {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
+    }
+    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,5 +1,6 @@
 //! The store of a relay that is not running, as commands use it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,13 +22,18 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
 
 /// Opens the store to read it; a folder without one is a slip of the pen, not an empty store.
 pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
-    let folder = &config.store.data;
-    anyhow::ensure!(
-        config.store.url.is_some() || folder.is_dir(),
-        "there is no data folder {}: name it with --data",
-        folder.display()
-    );
+    if config.store.url.is_none() {
+        ensure_there(&config.store.data)?;
+    }
     open(config)
+}
+
+/// Whether `folder` is a data folder: looking at any other would make it one.
+pub(crate) fn ensure_there(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    anyhow::ensure!(folder.is_dir(), "there is no data folder {shown}: name it with --data");
+    anyhow::ensure!(folder.join("log").is_dir(), "{shown} holds no store: name the data folder with --data");
+    Ok(())
 }
 
 /// Whether `event` has passed its expiration (NIP-40); such events are stored until upkeep comes by.
@@ -79,12 +85,17 @@ pub(crate) fn each_event(
 ) -> anyhow::Result<()> {
     each_entry(store, cursor, |entry| {
         let Record::Event { event, .. } = entry.record else { return Ok(()) };
-        // The log keeps what was superseded or deleted until its file is rewritten.
-        if store.place_of(&event.id())?.is_none() {
+        if !is_stored_at(store, &event, entry.stream, entry.seq)? {
             return Ok(());
         }
         take(Stored { stream: entry.stream, seq: entry.seq, event })
     })
+}
+
+/// Whether an entry's event is what is stored. The log keeps what was superseded or deleted until its file is rewritten, and what was
+/// stored again since has an entry of its own.
+pub(crate) fn is_stored_at(store: &dyn EventStore, event: &Event, stream: StreamId, seq: Seq) -> anyhow::Result<bool> {
+    Ok(store.place_of(&event.id())? == Some((stream, seq)))
 }
 
 /// Hands every match of `query` to `take`, newest first.

@@ -104,6 +104,14 @@ impl Checkpoint {
         }
     }
 
+    /// The streams it says something of.
+    pub fn streams(&self) -> Vec<u32> {
+        match &self.scope {
+            Scope::Stream(stream) => vec![*stream],
+            Scope::Cluster(heads) => heads.iter().map(|(stream, _)| *stream).collect(),
+        }
+    }
+
     /// The event that carries it, or its text with signatures, made at `created_at`.
     pub fn to_event(&self, secret: &SecretKey, text: &str, created_at: u64, aux: &[u8; 32]) -> VerifiedEvent {
         secret.sign(created_at, KIND_CHECKPOINT, &[&["d", &self.name()]], text, aux)

@@ -108,16 +108,16 @@ pub(crate) fn open_store_telling(config: &Config, opening: &Opening) -> Result<A
 /// Brings the backup in `to` up to the embedded store the configuration names, which a running relay may have open; the relay's key
 /// goes with it.
 pub fn backup_store(config: &Config, to: &Path) -> anyhow::Result<BackupReport> {
-    let report = towpath_store_embedded::backup(&config.store.data, to)?;
+    // The key first: with another one there it is another relay's backup.
     identity::copy(&config.store.data, to)?;
-    Ok(report)
+    Ok(towpath_store_embedded::backup(&config.store.data, to)?)
 }
 
 /// Makes the data folder the configuration names from a backup.
 pub fn restore_store(config: &Config, from: &Path) -> anyhow::Result<BackupReport> {
-    let report = towpath_store_embedded::restore(from, &config.store.data)?;
+    // The key first: without it, what is restored would be served under a new one.
     identity::copy(from, &config.store.data)?;
-    Ok(report)
+    Ok(towpath_store_embedded::restore(from, &config.store.data)?)
 }
 
 /// Verifies the whole store the configuration names: every log entry, signature and index entry. `progress` is told entries done

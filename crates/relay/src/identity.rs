@@ -29,6 +29,9 @@ pub enum Error {
     /// The secret is no secret.
     #[error("{}: other users can read it; make it yours alone with `chmod 600`", .0.display())]
     Exposed(PathBuf),
+    /// Two folders that should be one relay's are not.
+    #[error("{}: another relay's key; if it is worth nothing, remove it first", .0.display())]
+    Another(PathBuf),
     /// The random bytes are none of the possible keys, which no working generator will ever give.
     #[error("the random bytes are not a key")]
     Unusable,
@@ -74,10 +77,11 @@ impl Identity {
     }
 }
 
-/// Copies the key from one folder to another that has none; nothing if the first has none.
+/// Copies the key from one folder to another that has none; nothing if the first has none. Another key in the other is another relay.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     match (Identity::load(from)?, Identity::load(to)?) {
         (Some(identity), None) => Identity::create(to, identity.secret().to_bytes()).map(drop),
+        (Some(one), Some(other)) if one.public_key() != other.public_key() => Err(Error::Another(to.join(FILE_NAME))),
         _ => Ok(()),
     }
 }

@@ -7,6 +7,9 @@
 //! there already is gone on with where it ends; one that was rewritten since, because something had to be erased, is copied anew
 //! and the old one removed, so that what must be forgotten is forgotten here, too.
 //!
+//! A backup of another log, or of one that went another way since, is left alone: it may be the last copy there is. A file is there
+//! whole or not at all.
+//!
 //! Must not know: whether a relay is running, or the index, which is rebuilt.
 
 use std::collections::BTreeMap;
@@ -38,32 +41,55 @@ pub struct BackupReport {
 
 /// Brings the backup in `to` up to the log of the data folder `dir`, which may be in use.
 pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
-    let (from, to) = (dir.join("log"), to.join("log"));
-    fs::create_dir_all(&to).map_err(failed("make the backup folder"))?;
+    copy(&dir.join("log"), &to.join("log"), End::MayBeTorn)
+}
+
+/// Puts the log of a backup into a data folder that has none. The index is made when it is opened. A restore that is cut short leaves no
+/// log behind, and can be done again.
+pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
+    let refused = |kind, why| Err(Error::io("restore", io::Error::new(kind, why)));
+    let (log, draft) = (dir.join("log"), dir.join("log.restoring"));
+    // An old index or old cursors would be taken for those of this log.
+    for old in [&log, &dir.join("index"), &dir.join("followers")] {
+        if old.exists() {
+            return refused(ErrorKind::AlreadyExists, format!("{} is there already", old.display()));
+        }
+    }
+    if !from.join("log").is_dir() {
+        return refused(ErrorKind::NotFound, format!("{} holds no backup", from.display()));
+    }
+    match fs::remove_dir_all(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("restore", error)),
+        _ => {}
+    }
+    let report = copy(&from.join("log"), &draft, End::IsWhole)?;
+    fs::rename(&draft, &log).and_then(|()| File::open(dir)?.sync_all()).map_err(failed("restore"))?;
+    Ok(report)
+}
+
+/// What the last file of a log may end in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// A record that is being written.
+    MayBeTorn,
+    /// Nothing else: what looks torn is damage.
+    IsWhole,
+}
+
+fn copy(from: &Path, to: &Path, end: End) -> Result<BackupReport, Error> {
+    fs::create_dir_all(to).map_err(failed("make the backup folder"))?;
     for _ in 0..LISTINGS_MAX {
-        if let Some(report) = copy_listed(&from, &to)? {
+        if let Some(report) = copy_listed(from, to, end)? {
             return Ok(report);
         }
     }
     Err(Error::io("back the log up", io::Error::other("it is rewritten faster than it can be copied")))
 }
 
-/// Puts the log of a backup into a data folder that has none. The index is made when it is opened.
-pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
-    let log = dir.join("log");
-    if log.exists() {
-        return Err(Error::io(
-            "restore",
-            io::Error::new(ErrorKind::AlreadyExists, format!("{} is there already", log.display())),
-        ));
-    }
-    if !from.join("log").is_dir() {
-        return Err(Error::io(
-            "restore",
-            io::Error::new(ErrorKind::NotFound, format!("{} holds no backup", from.display())),
-        ));
-    }
-    backup(from, dir)
+/// The backup in `target` is not of this log.
+fn other_log(target: &Path, why: &str) -> Error {
+    let why = format!("{}: {why}; back up to another folder, or remove this one", target.display());
+    Error::io("back the log up", io::Error::new(ErrorKind::AlreadyExists, why))
 }
 
 fn failed(context: &'static str) -> impl Fn(io::Error) -> Error {
@@ -86,8 +112,9 @@ fn list(dir: &Path) -> io::Result<BTreeMap<Seq, (u32, PathBuf)>> {
 }
 
 /// `None` if a file was rewritten meanwhile.
-fn copy_listed(from: &Path, to: &Path) -> Result<Option<BackupReport>, Error> {
+fn copy_listed(from: &Path, to: &Path, end: End) -> Result<Option<BackupReport>, Error> {
     let files = list(from).map_err(failed("list the log"))?;
+    let there = list(to).map_err(failed("list the backup"))?;
     let (mut report, mut next, count) = (BackupReport::default(), Seq(1), files.len());
     for (number, (first, (generation, path))) in files.iter().enumerate() {
         if *first != next {
@@ -99,12 +126,16 @@ fn copy_listed(from: &Path, to: &Path) -> Result<Option<BackupReport>, Error> {
             Err(error) => return Err(Error::io("read the log", error)),
         };
         let target = to.join(path.file_name().unwrap_or_default());
-        let copied = copy_file(&segment, &target, number + 1 == count)?;
+        let may_be_torn = number + 1 == count && end == End::MayBeTorn;
+        let copied = copy_file(&segment, &target, may_be_torn)?;
         report.copied_bytes += copied.copied;
         report.bytes += copied.end;
         next = copied.next;
     }
     report.last = Seq(next.0 - 1);
+    if let Some((first, (_, path))) = there.last_key_value().filter(|(first, _)| **first >= next) {
+        return Err(other_log(path, &format!("it begins with entry {first}, and the log ends with {}", report.last)));
+    }
     File::open(to).and_then(|dir| dir.sync_all()).map_err(failed("sync the backup"))?;
     forget_old(&files, to)?;
     Ok(Some(report))
@@ -116,35 +147,64 @@ struct Copied {
     next: Seq,
 }
 
-/// Goes on where the copy ends. Only the last file may end in something that is not whole yet.
-fn copy_file(segment: &Arc<Segment>, target: &Path, last: bool) -> Result<Copied, Error> {
-    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(target);
-    let file = file.map_err(failed("write the backup"))?;
-    let there = file.metadata().map_err(failed("write the backup"))?.len();
-    let (mut walk, mut next, mut begins) = (Walk::new(Arc::clone(segment), 0), segment.first_seq, 0);
+/// Goes on where the copy ends, if that is how this file begins.
+fn copy_file(segment: &Arc<Segment>, target: &Path, may_be_torn: bool) -> Result<Copied, Error> {
+    let (mut walk, mut next) = (Walk::new(Arc::clone(segment), 0), segment.first_seq);
     loop {
         let at = walk.at();
-        if at <= there {
-            begins = at;
-        }
         match walk.step()? {
             Step::Record(_, record) => next = record.header.next_seq(),
-            Step::Damaged if !last => return Err(damaged(segment, at)),
+            Step::Damaged if !may_be_torn => return Err(damaged(segment, at)),
             Step::Damaged | Step::End => break,
         }
     }
-    // What is there ends with a whole record, unless an earlier run was cut short.
     let end = walk.at();
-    let mut at = begins;
-    let mut copied = 0;
+    let begun = match OpenOptions::new().read(true).write(true).open(target) {
+        Ok(begun) => begun,
+        Err(error) if error.kind() == ErrorKind::NotFound => return copy_new(segment, target, end, next),
+        Err(error) => return Err(Error::io("write the backup", error)),
+    };
+    let there = begun.metadata().map_err(failed("write the backup"))?.len();
+    if there > end {
+        return Err(other_log(target, &format!("it has {there} bytes, and the log only {end} of them")));
+    }
+    for_each_part(segment, 0, there, |at, bytes| {
+        let mut before = vec![0; bytes.len()];
+        begun.read_exact_at(&mut before, at).map_err(failed("read the backup"))?;
+        if before == bytes { Ok(()) } else { Err(other_log(target, &format!("the log differs behind byte {at}"))) }
+    })?;
+    write(segment, &begun, there, end)?;
+    Ok(Copied { copied: end - there, end, next })
+}
+
+/// Under another name until it is whole: a file of a newer generation takes the place of what it was rewritten from.
+fn copy_new(segment: &Segment, target: &Path, end: u64, next: Seq) -> Result<Copied, Error> {
+    let draft = target.with_extension("tmp");
+    let file = File::create(&draft).map_err(failed("write the backup"))?;
+    write(segment, &file, 0, end)?;
+    fs::rename(&draft, target).map_err(failed("write the backup"))?;
+    Ok(Copied { copied: end, end, next })
+}
+
+fn write(segment: &Segment, file: &File, from: u64, end: u64) -> Result<(), Error> {
+    for_each_part(segment, from, end, |at, bytes| file.write_all_at(bytes, at).map_err(failed("write the backup")))?;
+    file.sync_all().map_err(failed("write the backup"))
+}
+
+fn for_each_part(
+    segment: &Segment,
+    from: u64,
+    end: u64,
+    mut act: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut at = from;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER_BYTES);
         let bytes = segment.read(at, length).map_err(failed("read the log"))?;
-        file.write_all_at(&bytes, at).map_err(failed("write the backup"))?;
-        (at, copied) = (at + bytes.len() as u64, copied + bytes.len() as u64);
+        act(at, &bytes)?;
+        at += bytes.len() as u64;
     }
-    file.set_len(end).and_then(|()| file.sync_all()).map_err(failed("write the backup"))?;
-    Ok(Copied { copied, end, next })
+    Ok(())
 }
 
 /// Removes what was rewritten since.

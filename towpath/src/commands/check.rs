@@ -1,6 +1,5 @@
 //! `towpath check`: is what is stored what was accepted? The store verifies itself; this says what it found.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -13,7 +12,7 @@ pub(crate) fn run(args: &CheckArgs, environment: &Environment) -> anyhow::Result
     let config = settings::of_store(&args.store, environment)?.config;
     anyhow::ensure!(config.store.url.is_none(), "a database is verified by `towpath audit verify --store …`");
     let folder = config.store.data.clone();
-    anyhow::ensure!(folder.is_dir(), "there is no data folder {}: name it with --data", folder.display());
+    crate::store::ensure_there(&folder)?;
     let bar = progress::events(0);
     let report = towpath_relay::check_store(&config, &mut |done, total| {
         bar.set_length(total);
@@ -22,10 +21,7 @@ pub(crate) fn run(args: &CheckArgs, environment: &Environment) -> anyhow::Result
     .with_context(|| format!("cannot open the store in {}", folder.display()))?;
     bar.finish_and_clear();
 
-    let mut output = std::io::stdout().lock();
-    for problem in &report.problems {
-        writeln!(output, "{problem}")?;
-    }
+    crate::print_lines(report.problems.iter().map(ToString::to_string))?;
     let problems = report.problems_total;
     eprintln!("{} log entries, {} stored events, {problems} problems", report.entries, report.live);
     Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) })

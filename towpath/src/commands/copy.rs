@@ -27,7 +27,8 @@ pub(crate) fn run(args: &CopyArgs, environment: &Environment) -> anyhow::Result<
     ensure!(args.from != args.to, "the source is the target");
     let from_config = config_of(&args.from, args, environment)?;
     let (from, to) = (store::open_existing(&from_config)?, store::open(&config_of(&args.to, args, environment)?)?);
-    let copied = copy(&*from, &*to, &follower_name(&args.from))?;
+    let policy = Policy { vanish: from_config.protocol.vanish, ..Policy::default() };
+    let copied = copy(&*from, &*to, &follower_name(&args.from), &policy)?;
     eprintln!(
         "{} events copied, {} were there, {} are not wanted there",
         copied.accepted, copied.known, copied.refused
@@ -67,10 +68,10 @@ pub(super) struct Copied {
 }
 
 /// Copies what is behind the place that was reached before.
-pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str) -> anyhow::Result<Copied> {
+pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str, policy: &Policy) -> anyhow::Result<Copied> {
     let mut cursor = to.follower(name)?.unwrap_or_else(Cursor::start);
     let bar = progress::entries(from.stats()?.last_seq.0);
-    let (verifier, policy, clock) = (Verifier::new(), Policy::default(), SystemClock);
+    let (verifier, clock) = (Verifier::new(), SystemClock);
     let mut copied = Copied::default();
     loop {
         let entries = from.since(&cursor, PAGE)?;
@@ -83,14 +84,15 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str) -> an
         for entry in entries {
             let Record::Event { event, .. } = entry.record else { continue };
             // What expired waits for upkeep in the source, and is not worth the way.
-            if store::is_expired(&event, clock.unix_s()) || from.place_of(&event.id())?.is_none() {
+            let is_stored = store::is_stored_at(from, &event, entry.stream, entry.seq)?;
+            if store::is_expired(&event, clock.unix_s()) || !is_stored {
                 continue;
             }
             let id = event.id();
             let event =
                 SubmittedEvent::from_canonical(event).with_context(|| format!("{id} is damaged in the source"))?;
             let event = verifier.verify(event).with_context(|| format!("{id} is not genuine in the source"))?;
-            writes.push(plan(event, Source::Import, &policy));
+            writes.push(plan(event, Source::Import, policy));
         }
         let committed = to.commit(Batch::of(writes, clock.unix_ms()))?;
         for outcome in committed.outcomes {

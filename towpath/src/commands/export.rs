@@ -17,6 +17,12 @@ use crate::{progress, store};
 pub(crate) fn run(args: &ExportArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let filter = args.filter.as_deref().map(query::parse).transpose()?;
     let config = settings::of_store(&args.store, environment)?.config;
+    // Each pod has a stream of its own, and one number says nothing of several.
+    let is_database = config.store.url.is_some();
+    anyhow::ensure!(
+        !is_database || args.since_seq == 0,
+        "a database has several streams: --since-seq is for data folders"
+    );
     let store = store::open_existing(&config)?;
     let from = cursor_at(&*store, Seq(args.since_seq))?;
 
@@ -27,8 +33,13 @@ pub(crate) fn run(args: &ExportArgs, environment: &Environment) -> anyhow::Resul
     if let Some(file) = synced {
         file.sync_all()?;
     }
-    let last = last.max(Seq(args.since_seq));
-    eprintln!("{events} events exported; go on from here with --since-seq {last}");
+    match is_database {
+        true => eprintln!("{events} events exported"),
+        false => {
+            let last = last.max(Seq(args.since_seq));
+            eprintln!("{events} events exported; go on from here with --since-seq {last}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -24,12 +24,18 @@ pub(crate) fn run(args: &KeysArgs, environment: &Environment) -> anyhow::Result<
 }
 
 fn show(args: &KeysShowArgs, environment: &Environment) -> anyhow::Result<String> {
-    let data = settings::of_store(&args.store, environment)?.config.store.data;
-    let Some(identity) = Identity::load(&data)? else {
-        bail!(
-            "there is no key in {} yet: `towpath keys generate` makes one, and so does the first start",
-            data.display()
-        );
+    let config = settings::of_store(&args.store, environment)?.config;
+    let identity = match &config.relay.key_file {
+        Some(path) => {
+            Identity::at(path)?.with_context(|| format!("relay.key_file: {} is not there", path.display()))?
+        }
+        None => {
+            let data = config.store.data.display();
+            let missing = || {
+                format!("there is no key in {data} yet: `towpath keys generate` makes one, and so does the first start")
+            };
+            Identity::load(&config.store.data)?.with_context(missing)?
+        }
     };
     let mut text = public(&identity);
     if args.reveal {
@@ -40,7 +46,11 @@ fn show(args: &KeysShowArgs, environment: &Environment) -> anyhow::Result<String
 }
 
 fn generate(args: &StoreArgs, environment: &Environment) -> anyhow::Result<String> {
-    let data = settings::of_store(args, environment)?.config.store.data;
+    let config = settings::of_store(args, environment)?.config;
+    if let Some(path) = &config.relay.key_file {
+        bail!("relay.key_file names {} as the relay's key: none in the data folder would be used", path.display());
+    }
+    let data = config.store.data;
     if Identity::load(&data)?.is_some() {
         bail!("{} exists: a relay keeps its key, or clients would not know it again", key_file(&data));
     }

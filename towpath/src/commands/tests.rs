@@ -54,6 +54,24 @@ fn an_export_of_what_was_imported_is_the_same_lines() {
 }
 
 #[test]
+fn what_was_removed_and_stored_again_is_exported_once() {
+    let store = MemoryStore::new();
+    let (old, new) = (event(1_700_000_000, 0, &[], "old"), event(1_700_000_001, 0, &[], "new"));
+    let id = new.event().id().to_hex();
+    let deletion = event(1_700_000_002, 5, &[&["e", &id]], "");
+    imported(&store, [&old, &new, &deletion, &old].map(line).concat());
+    assert_eq!(exported(&store, 0, "{}").0, [&deletion, &old].map(line).concat());
+}
+
+#[test]
+fn any_number_of_blank_lines_is_not_the_end() {
+    let store = MemoryStore::new();
+    let blank = format!("{}\n", " ".repeat(450_000));
+    let tally = imported(&store, blank.repeat(10) + &note(1_700_000_000, "behind them"));
+    assert_eq!(tally, "         1 stored\n");
+}
+
+#[test]
 fn what_cannot_be_stored_is_counted_by_reason_with_its_first_line() {
     let store = MemoryStore::new();
     let genuine = note(1_700_000_000, "genuine");

@@ -49,6 +49,63 @@ fn a_copy_cut_short_is_gone_on_with() {
     assert_eq!(everything(&again), everything(&store));
 }
 
+/// Of files by name.
+fn contents(folder: &std::path::Path) -> std::collections::BTreeMap<std::ffi::OsString, Vec<u8>> {
+    let files = std::fs::read_dir(folder.join("log")).unwrap().map(|file| file.unwrap());
+    files.map(|file| (file.file_name(), std::fs::read(file.path()).unwrap())).collect()
+}
+
+/// A disk was lost and the relay began anew; or an older copy was put back and went another way.
+#[test]
+fn a_backup_of_another_log_is_left_as_it_is() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = folder.open();
+    (0..400).for_each(|n| drop(accept(&store, &note(1, n))));
+    drop(store);
+    backup(&folder.config.dir, to.path()).unwrap();
+    let before = contents(to.path());
+    assert!(before.len() > 1, "several files");
+    for events in [0, 3, 40, 900] {
+        let other = Folder::new();
+        let store = other.open();
+        (0..events).for_each(|n| drop(accept(&store, &note(2, n))));
+        drop(store);
+        let refusal = backup(&other.config.dir, to.path()).expect_err("another log").to_string();
+        assert!(refusal.contains("back up to another folder"), "{refusal}");
+        assert_eq!(contents(to.path()), before, "{events} events");
+    }
+    // The same log as it was once.
+    let last = folder.log_files().pop().unwrap();
+    std::fs::remove_file(last).unwrap();
+    backup(&folder.config.dir, to.path()).expect_err("the backup is ahead");
+    assert_eq!(contents(to.path()), before);
+}
+
+#[test]
+fn a_restore_that_was_cut_short_is_done_again_and_damage_is_named() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = folder.open();
+    (0..40).for_each(|n| drop(accept(&store, &note(1, n))));
+    backup(&folder.config.dir, to.path()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    std::fs::create_dir_all(data.join("log.restoring")).unwrap();
+    std::fs::write(data.join("log.restoring/00000000000000000001.0.seg"), "half").unwrap();
+    assert_eq!(restore(to.path(), &data).unwrap().last, Seq(40));
+    assert_eq!(everything(&EmbeddedStore::open(Config::at(&data)).unwrap()).len(), 40);
+
+    std::fs::remove_dir_all(data.join("log")).unwrap();
+    let refusal = restore(to.path(), &data).expect_err("an old index is there").to_string();
+    assert!(refusal.contains("index is there already"), "{refusal}");
+    let file = std::fs::read_dir(to.path().join("log")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[500] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let refusal = restore(to.path(), &home.path().join("other")).expect_err("damaged").to_string();
+    assert!(refusal.contains("is damaged at byte"), "{refusal}");
+    assert!(!home.path().join("other/log").exists());
+}
+
 #[test]
 fn nothing_is_restored_over_a_store_or_from_nothing() {
     let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());

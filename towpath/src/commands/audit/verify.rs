@@ -2,14 +2,14 @@
 //!
 //! Entries are read and hashed on one thread; signatures of events are checked on all others, some pages behind.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::available_parallelism;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use parking_lot::Mutex;
 use serde_json::Value;
 use towpath_audit::{Checkpoint, Hash, HashSource as _, Head, LeafState, Node, Problem, Report, Seen, Verification};
@@ -28,31 +28,42 @@ const HASHES: usize = 4_096;
 
 pub(crate) fn run(args: &AuditVerifyArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let kept = args.from.iter().map(|path| kept_checkpoint(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let reports = match &args.audited.url {
+    let (relay, mut reports) = match &args.audited.url {
         Some(url) => {
             let remote = Remote::new(url, &args.audited)?;
             ensure_of(&kept, &remote.relay)?;
-            remote.verify(&kept, !args.no_signatures)?
+            (remote.relay, remote.verify(&kept, !args.no_signatures)?)
         }
         None => {
             let config = super::config(&args.audited, environment)?;
             let relay = super::relay_of(&args.audited, &config)?;
             ensure_of(&kept, &relay)?;
             let store = store::open_existing(&config)?;
-            verify(&*store, relay, &kept, !args.no_signatures)?
+            (relay, verify(&*store, relay, &kept, !args.no_signatures)?)
         }
     };
+    reports.extend(gone(&reports, relay, &kept));
+    ensure!(!reports.is_empty(), "there is no stream to verify");
     print(&reports)
 }
 
+/// Streams that a kept checkpoint names and nobody has any more.
+fn gone(reports: &[(u32, Report)], relay: PublicKey, kept: &[Checkpoint]) -> Vec<(u32, Report)> {
+    let named: BTreeSet<u32> = kept.iter().flat_map(Checkpoint::streams).collect();
+    let is_gone = |stream: &u32| !reports.iter().any(|(reported, _)| reported == stream);
+    named
+        .into_iter()
+        .filter(is_gone)
+        .map(|stream| (stream, Verification::new(stream, relay, kept).finish(None)))
+        .collect()
+}
+
 fn print(reports: &[(u32, Report)]) -> anyhow::Result<ExitCode> {
-    let mut output = std::io::stdout().lock();
-    for (stream, report) in reports {
-        for problem in &report.problems {
-            writeln!(output, "stream {stream}: {problem}")?;
-        }
-        writeln!(output, "stream {stream}: {report}")?;
-    }
+    let lines = reports.iter().flat_map(|(stream, report)| {
+        let problems = report.problems.iter().map(move |problem| format!("stream {stream}: {problem}"));
+        problems.chain([format!("stream {stream}: {report}")])
+    });
+    crate::print_lines(lines)?;
     let good = reports.iter().all(|(_, report)| report.is_good());
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) })
 }
@@ -217,4 +228,23 @@ fn compare(verification: &mut Verification, kept: &Hashes<'_>, nodes: &mut Vec<N
     }
     nodes.clear();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_audit::Tree;
+    use towpath_protocol::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_a_kept_checkpoint_names_and_nobody_has_is_a_problem() {
+        let relay = SecretKey::from_bytes([1; 32]).expect("a key").public_key();
+        let mut tree = Tree::new();
+        (0..40).for_each(|leaf| tree.append(Hash([leaf; 32]), |_| ()));
+        let kept = [Checkpoint::of_cluster(relay, vec![(0, tree.head()), (3, tree.head())])];
+        let gone = gone(&[], relay, &kept);
+        assert_eq!(gone.iter().map(|(stream, _)| *stream).collect::<Vec<_>>(), [0, 3]);
+        assert!(gone.iter().all(|(_, report)| !report.is_good()));
+    }
 }

@@ -57,10 +57,11 @@ impl<R: Read> Chunks<R> {
         while lines.len() < LINES_MAX && bytes < BYTES_MAX {
             let Some(line) = self.next_line()? else { break };
             if let Content::Bytes(content) = &line.content {
-                bytes += content.len();
+                // However many there are, they are not the end.
                 if content.trim_ascii().is_empty() {
                     continue;
                 }
+                bytes += content.len();
             }
             lines.push(line);
         }

@@ -22,6 +22,9 @@ struct Progress {
     path: PathBuf,
     /// How it begins, to tell it from another one that has taken its name.
     head: String,
+    /// The database, or nothing.
+    #[serde(default)]
+    target: String,
     byte: u64,
     line: u64,
 }
@@ -32,14 +35,17 @@ pub(super) struct Journal {
     place: PathBuf,
     path: PathBuf,
     head: String,
+    target: String,
 }
 
 impl Journal {
-    pub(super) fn new(data: &Path, path: &Path, input: &mut File) -> io::Result<Self> {
+    /// `target` is where the events go, where that is not the data folder.
+    pub(super) fn new(data: &Path, target: Option<&str>, path: &Path, input: &mut File) -> io::Result<Self> {
+        let target = target.map(without_credentials).unwrap_or_default().to_owned();
         let mut head = Vec::new();
         input.take(HEAD_BYTES).read_to_end(&mut head)?;
         let head = String::from_utf8_lossy(&head).into_owned();
-        Ok(Self { place: data.join(FILE_NAME), path: path.canonicalize()?, head })
+        Ok(Self { place: data.join(FILE_NAME), path: path.canonicalize()?, head, target })
     }
 
     /// Where the last import of the same file stopped.
@@ -52,6 +58,7 @@ impl Journal {
             "nothing to resume: the last import was of {}, or the file has changed",
             progress.path.display()
         );
+        ensure!(progress.target == self.target, "nothing to resume: the last import went to {:?}", progress.target);
         ensure!(
             ends_a_line(input, progress.byte)?,
             "nothing to resume: line {} does not end where it did",
@@ -62,12 +69,21 @@ impl Journal {
 
     pub(super) fn record(&self, position: Position) -> anyhow::Result<()> {
         let Position { byte, line } = position;
-        let progress = Progress { path: self.path.clone(), head: self.head.clone(), byte, line };
+        let (path, head, target) = (self.path.clone(), self.head.clone(), self.target.clone());
+        let progress = Progress { path, head, target, byte, line };
         let draft = self.place.with_extension("json.new");
-        fs::write(&draft, serde_json::to_vec(&progress)?)
+        // With a database there need not be a data folder.
+        fs::create_dir_all(self.place.parent().unwrap_or(Path::new(".")))
+            .and_then(|()| Ok(fs::write(&draft, serde_json::to_vec(&progress)?)?))
             .and_then(|()| fs::rename(&draft, &self.place))
             .with_context(|| format!("cannot write {}", self.place.display()))
     }
+}
+
+/// What of a database's URL says where it is.
+fn without_credentials(url: &str) -> &str {
+    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
+    place.split_once('?').map_or(place, |(place, _)| place)
 }
 
 /// Whether a line ends just before `byte`. The last line of a file may go without its newline.
