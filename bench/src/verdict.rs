@@ -225,7 +225,10 @@ pub(crate) fn judge(a: Side<'_>, b: Side<'_>, guardrail: &Guardrail) -> Result<J
 fn unlike(a: Side<'_>, b: Side<'_>) -> Option<(String, String)> {
     let of =
         |side: Side<'_>| side.artifact.arms.iter().find(|arm| arm.name == side.arm).map(|arm| arm.durability.clone());
-    of(a).zip(of(b)).filter(|(a, b)| a != b)
+    // What is not known is not said to differ.
+    let is_known =
+        |durability: &String| !durability.contains("unless") && durability != "unknown" && !durability.is_empty();
+    of(a).zip(of(b)).filter(|(a, b)| a != b && is_known(a) && is_known(b))
 }
 
 /// Why a run of this session will not count, if so.

@@ -82,7 +82,9 @@ fn value(measure: &Measure, outcome: &Outcome) -> Result<Option<f64>> {
                 let Some(distribution) = outcome.latencies.get(name) else { return Ok(None) };
                 Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
             };
-            let lag = of(sound::LAG)?.unwrap_or_default();
+            // The lag is a part of what counts from the intended instant of an event, and of nothing else.
+            let is_part = ["ack", "first-delivery", "last-delivery"].contains(&name);
+            let lag = of(sound::LAG)?.filter(|_| is_part).unwrap_or_default();
             Ok(of(name)?.filter(|value| lag <= value * LAG_SHARE_MAX))
         }
     }

@@ -111,3 +111,52 @@ fn a_stream_that_is_taken_over_is_followed_from_there_and_not_from_its_beginning
     finish(running);
     assert_eq!(*notebook.taken.lock(), [2_001, 2_002, 2_003], "what was before is somebody else's");
 }
+
+/// Takes nothing until it is let go on.
+#[derive(Clone, Default)]
+struct Slow {
+    notebook: Notebook,
+    gate: Arc<Mutex<()>>,
+    idled: Arc<AtomicUsize>,
+}
+
+impl Follow for Slow {
+    fn take(&mut self, run: &Run, at: Instant) -> Result<(), Error> {
+        drop(self.gate.lock());
+        self.notebook.take(run, at)
+    }
+
+    fn idle(&mut self) {
+        self.idled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn idle_after(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+}
+
+/// Nobody waits for it, and the log has what its inbox had no room for, though nothing comes behind.
+#[test]
+fn what_an_inbox_had_no_room_for_is_read_from_the_log() {
+    let (store, slow) = (MemoryStore::new(), Slow::default());
+    let running = Follower::start(
+        "slow",
+        Scope::Everything,
+        Arc::new(store.clone()),
+        slow.clone(),
+        Arc::new(SystemClock),
+        Metrics::default(),
+    )
+    .unwrap();
+    // It has looked at the log and found nothing.
+    while slow.idled.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let gate = slow.gate.lock();
+    let runs_max = RUNS_MAX as u64;
+    (1..=runs_max + 50).for_each(|number| running.0.offer(commit(&store, number), SystemClock.instant()));
+    assert!(slow.notebook.taken.lock().is_empty());
+    drop(gate);
+    finish(running);
+    assert_eq!(*slow.notebook.taken.lock(), (1..=runs_max + 50).collect::<Vec<_>>());
+}

@@ -108,9 +108,11 @@ pub(crate) fn open_store_telling(config: &Config, opening: &Opening) -> Result<A
 /// Brings the backup in `to` up to the embedded store the configuration names, which a running relay may have open; the relay's key
 /// goes with it.
 pub fn backup_store(config: &Config, to: &Path) -> anyhow::Result<BackupReport> {
-    // The key first: with another one there it is another relay's backup.
+    // With another key there it is another relay's backup.
+    identity::ensure_one(&config.store.data, to)?;
+    let report = towpath_store_embedded::backup(&config.store.data, to)?;
     identity::copy(&config.store.data, to)?;
-    Ok(towpath_store_embedded::backup(&config.store.data, to)?)
+    Ok(report)
 }
 
 /// Makes the data folder the configuration names from a backup.

@@ -79,9 +79,19 @@ impl Identity {
 
 /// Copies the key from one folder to another that has none; nothing if the first has none. Another key in the other is another relay.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    ensure_one(from, to)?;
     match (Identity::load(from)?, Identity::load(to)?) {
         (Some(identity), None) => Identity::create(to, identity.secret().to_bytes()).map(drop),
-        (Some(one), Some(other)) if one.public_key() != other.public_key() => Err(Error::Another(to.join(FILE_NAME))),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if two folders hold two keys.
+pub(crate) fn ensure_one(one: &Path, other: &Path) -> Result<(), Error> {
+    match (Identity::load(one)?, Identity::load(other)?) {
+        (Some(key), Some(found)) if key.public_key() != found.public_key() => {
+            Err(Error::Another(other.join(FILE_NAME)))
+        }
         _ => Ok(()),
     }
 }

@@ -7,13 +7,15 @@
 //! there already is gone on with where it ends; one that was rewritten since, because something had to be erased, is copied anew
 //! and the old one removed, so that what must be forgotten is forgotten here, too.
 //!
-//! A backup of another log, or of one that went another way since, is left alone: it may be the last copy there is. A file is there
-//! whole or not at all.
+//! A backup of another log, or of one that went another way since, is left alone: it may be the last copy there is ([`kinship`]). A new
+//! file is there whole or not at all; one that is gone on with may end in half a record when that is cut short, which is cut off.
 //!
 //! Must not know: whether a relay is running, or the index, which is rebuilt.
 
+mod kinship;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use std::sync::Arc;
 use towpath_store::{Error, Seq};
 
 use crate::log::reader::{Step, Walk, damaged, missing};
+use crate::log::recovery::holds_record;
 use crate::log::segment::{Segment, parse_file_name};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -41,7 +44,7 @@ pub struct BackupReport {
 
 /// Brings the backup in `to` up to the log of the data folder `dir`, which may be in use.
 pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
-    copy(&dir.join("log"), &to.join("log"), End::MayBeTorn)
+    copy(&dir.join("log"), &to.join("log"))
 }
 
 /// Puts the log of a backup into a data folder that has none. The index is made when it is opened. A restore that is cut short leaves no
@@ -62,34 +65,19 @@ pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("restore", error)),
         _ => {}
     }
-    let report = copy(&from.join("log"), &draft, End::IsWhole)?;
+    let report = copy(&from.join("log"), &draft)?;
     fs::rename(&draft, &log).and_then(|()| File::open(dir)?.sync_all()).map_err(failed("restore"))?;
     Ok(report)
 }
 
-/// What the last file of a log may end in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// A record that is being written.
-    MayBeTorn,
-    /// Nothing else: what looks torn is damage.
-    IsWhole,
-}
-
-fn copy(from: &Path, to: &Path, end: End) -> Result<BackupReport, Error> {
+fn copy(from: &Path, to: &Path) -> Result<BackupReport, Error> {
     fs::create_dir_all(to).map_err(failed("make the backup folder"))?;
     for _ in 0..LISTINGS_MAX {
-        if let Some(report) = copy_listed(from, to, end)? {
+        if let Some(report) = copy_listed(from, to)? {
             return Ok(report);
         }
     }
     Err(Error::io("back the log up", io::Error::other("it is rewritten faster than it can be copied")))
-}
-
-/// The backup in `target` is not of this log.
-fn other_log(target: &Path, why: &str) -> Error {
-    let why = format!("{}: {why}; back up to another folder, or remove this one", target.display());
-    Error::io("back the log up", io::Error::new(ErrorKind::AlreadyExists, why))
 }
 
 fn failed(context: &'static str) -> impl Fn(io::Error) -> Error {
@@ -97,8 +85,10 @@ fn failed(context: &'static str) -> impl Fn(io::Error) -> Error {
 }
 
 /// The newest generation of each file, by its first entry.
-fn list(dir: &Path) -> io::Result<BTreeMap<Seq, (u32, PathBuf)>> {
-    let mut files: BTreeMap<Seq, (u32, PathBuf)> = BTreeMap::new();
+type Listing = BTreeMap<Seq, (u32, PathBuf)>;
+
+fn list(dir: &Path) -> io::Result<Listing> {
+    let mut files = Listing::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -111,98 +101,125 @@ fn list(dir: &Path) -> io::Result<BTreeMap<Seq, (u32, PathBuf)>> {
     Ok(files)
 }
 
-/// `None` if a file was rewritten meanwhile.
-fn copy_listed(from: &Path, to: &Path, end: End) -> Result<Option<BackupReport>, Error> {
+/// A file of a listing; `None` if it has gone since.
+fn open(first: Seq, (generation, path): &(u32, PathBuf)) -> Result<Option<Arc<Segment>>, Error> {
+    match Segment::open(path.clone(), first, *generation) {
+        Ok(segment) => Ok(Some(Arc::new(segment))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read the log", error)),
+    }
+}
+
+/// `None` if a file was rewritten or written to meanwhile, so that the list or what was read is out of date.
+fn copy_listed(from: &Path, to: &Path) -> Result<Option<BackupReport>, Error> {
     let files = list(from).map_err(failed("list the log"))?;
-    let there = list(to).map_err(failed("list the backup"))?;
+    // Before anything is written.
+    if !kinship::check(&files, &list(to).map_err(failed("list the backup"))?)? {
+        return Ok(None);
+    }
+    forget_drafts(to)?;
     let (mut report, mut next, count) = (BackupReport::default(), Seq(1), files.len());
-    for (number, (first, (generation, path))) in files.iter().enumerate() {
+    for (number, (first, file)) in files.iter().enumerate() {
         if *first != next {
             return Err(missing(next, *first));
         }
-        let segment = match Segment::open(path.clone(), *first, *generation) {
-            Ok(segment) => Arc::new(segment),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read the log", error)),
+        let Some(segment) = open(*first, file)? else { return Ok(None) };
+        let (end, last) = match whole_end(&segment)? {
+            Whole::To { end, next } => (end, next),
+            Whole::ThenTorn { end, next } if number + 1 == count => (end, next),
+            Whole::ThenTorn { end, .. } => return Err(damaged(&segment, end)),
+            // A record that was being written when it was read, and is not any more; or damage, which stays.
+            Whole::ThenDamage { end } if number + 1 == count && is_another_now(&segment, end)? => return Ok(None),
+            Whole::ThenDamage { end } => return Err(damaged(&segment, end)),
         };
-        let target = to.join(path.file_name().unwrap_or_default());
-        let may_be_torn = number + 1 == count && end == End::MayBeTorn;
-        let copied = copy_file(&segment, &target, may_be_torn)?;
-        report.copied_bytes += copied.copied;
-        report.bytes += copied.end;
-        next = copied.next;
+        report.copied_bytes += copy_file(&segment, &to.join(file.1.file_name().unwrap_or_default()), end)?;
+        report.bytes += end;
+        next = last;
     }
     report.last = Seq(next.0 - 1);
-    if let Some((first, (_, path))) = there.last_key_value().filter(|(first, _)| **first >= next) {
-        return Err(other_log(path, &format!("it begins with entry {first}, and the log ends with {}", report.last)));
-    }
     File::open(to).and_then(|dir| dir.sync_all()).map_err(failed("sync the backup"))?;
     forget_old(&files, to)?;
     Ok(Some(report))
 }
 
-struct Copied {
-    copied: u64,
-    end: u64,
-    next: Seq,
+/// How far a file holds whole records, one after the other, and what is behind them.
+enum Whole {
+    /// Nothing, or zeroes.
+    To { end: u64, next: Seq },
+    /// What is no record, nor before one.
+    ThenTorn { end: u64, next: Seq },
+    /// What is no record, before one that is.
+    ThenDamage { end: u64 },
 }
 
-/// Goes on where the copy ends, if that is how this file begins.
-fn copy_file(segment: &Arc<Segment>, target: &Path, may_be_torn: bool) -> Result<Copied, Error> {
+fn whole_end(segment: &Arc<Segment>) -> Result<Whole, Error> {
     let (mut walk, mut next) = (Walk::new(Arc::clone(segment), 0), segment.first_seq);
     loop {
-        let at = walk.at();
+        let end = walk.at();
         match walk.step()? {
             Step::Record(_, record) => next = record.header.next_seq(),
-            Step::Damaged if !may_be_torn => return Err(damaged(segment, at)),
-            Step::Damaged | Step::End => break,
+            Step::End => return Ok(Whole::To { end, next }),
+            Step::Damaged => {
+                let length = usize::try_from(segment.len().saturating_sub(end)).unwrap_or(usize::MAX);
+                let rest = segment.read(end, length).map_err(failed("read the log"))?;
+                let is_damage = holds_record(&rest.into(), next);
+                return Ok(if is_damage { Whole::ThenDamage { end } } else { Whole::ThenTorn { end, next } });
+            }
         }
     }
-    let end = walk.at();
-    let begun = match OpenOptions::new().read(true).write(true).open(target) {
-        Ok(begun) => begun,
-        Err(error) if error.kind() == ErrorKind::NotFound => return copy_new(segment, target, end, next),
+}
+
+/// Whether there is a record now.
+fn is_another_now(segment: &Arc<Segment>, at: u64) -> Result<bool, Error> {
+    Ok(matches!(Walk::new(Arc::clone(segment), at).step()?, Step::Record(..)))
+}
+
+/// Goes on where the copy's last whole record ends. How much was copied.
+fn copy_file(segment: &Segment, target: &Path, end: u64) -> Result<u64, Error> {
+    let begun = match Segment::open(target.to_owned(), segment.first_seq, segment.generation) {
+        Ok(begun) => Arc::new(begun),
+        Err(error) if error.kind() == ErrorKind::NotFound => return copy_new(segment, target, end),
         Err(error) => return Err(Error::io("write the backup", error)),
     };
-    let there = begun.metadata().map_err(failed("write the backup"))?.len();
-    if there > end {
-        return Err(other_log(target, &format!("it has {there} bytes, and the log only {end} of them")));
+    if begun.len() == end {
+        return Ok(0);
     }
-    for_each_part(segment, 0, there, |at, bytes| {
-        let mut before = vec![0; bytes.len()];
-        begun.read_exact_at(&mut before, at).map_err(failed("read the backup"))?;
-        if before == bytes { Ok(()) } else { Err(other_log(target, &format!("the log differs behind byte {at}"))) }
-    })?;
-    write(segment, &begun, there, end)?;
-    Ok(Copied { copied: end - there, end, next })
+    let from = match whole_end(&begun)? {
+        Whole::To { end, .. } | Whole::ThenTorn { end, .. } => end,
+        Whole::ThenDamage { end } => return Err(damaged(&begun, end)),
+    };
+    begun.file().set_len(from).map_err(failed("write the backup"))?;
+    write(segment, begun.file(), from, end)?;
+    Ok(end.saturating_sub(from))
 }
 
 /// Under another name until it is whole: a file of a newer generation takes the place of what it was rewritten from.
-fn copy_new(segment: &Segment, target: &Path, end: u64, next: Seq) -> Result<Copied, Error> {
+fn copy_new(segment: &Segment, target: &Path, end: u64) -> Result<u64, Error> {
     let draft = target.with_extension("tmp");
     let file = File::create(&draft).map_err(failed("write the backup"))?;
     write(segment, &file, 0, end)?;
     fs::rename(&draft, target).map_err(failed("write the backup"))?;
-    Ok(Copied { copied: end, end, next })
+    Ok(end)
 }
 
 fn write(segment: &Segment, file: &File, from: u64, end: u64) -> Result<(), Error> {
-    for_each_part(segment, from, end, |at, bytes| file.write_all_at(bytes, at).map_err(failed("write the backup")))?;
-    file.sync_all().map_err(failed("write the backup"))
-}
-
-fn for_each_part(
-    segment: &Segment,
-    from: u64,
-    end: u64,
-    mut act: impl FnMut(u64, &[u8]) -> Result<(), Error>,
-) -> Result<(), Error> {
     let mut at = from;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(BUFFER_BYTES);
         let bytes = segment.read(at, length).map_err(failed("read the log"))?;
-        act(at, &bytes)?;
+        file.write_all_at(&bytes, at).map_err(failed("write the backup"))?;
         at += bytes.len() as u64;
+    }
+    file.sync_all().map_err(failed("write the backup"))
+}
+
+/// What an earlier run left half may be of a file that has been rewritten since, and hold what must be forgotten.
+fn forget_drafts(to: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(to).map_err(failed("list the backup"))? {
+        let path = entry.map_err(failed("list the backup"))?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(&path).map_err(failed("remove a draft of the backup"))?;
+        }
     }
     Ok(())
 }

@@ -43,14 +43,18 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
         }
     }
     shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;
-    let mut streams = look(shared)?;
+    let streams = look(shared)?;
+    note_others(shared, ours, &streams);
     if shared.config.audit && finish_trees(shared, ours, &streams)? {
-        streams = look(shared)?;
+        note_others(shared, ours, &look(shared)?);
     }
+    Ok(())
+}
+
+fn note_others(shared: &Shared, ours: Option<(StreamId, i64)>, streams: &[PodStream]) {
     let others = streams.iter().filter(|stream| ours.is_none_or(|(own, _)| own != stream.stream));
     *shared.others.lock() =
         others.map(|other| (other.stream, other.head.unwrap_or_else(|| Tree::new().head()))).collect();
-    Ok(())
 }
 
 /// Writes down what is missing of the trees of streams that nobody owns; whether any was.

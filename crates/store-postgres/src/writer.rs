@@ -107,14 +107,14 @@ impl Writer {
                 return Err(Error::Closed("there is no stream to commit to".into()));
             };
             shared.metrics.commit_round_trips.inc();
+            // Until it is answered: a try whose answer was lost may still be on its way.
+            lease.known = false;
             let error = match columns.send(shared, session, lease, batch, token) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let failure = unavailable("commit", &error);
             let code = error.code().map(|code| code.code().to_owned());
-            // Nothing was done; but an earlier try whose answer was lost may still be on its way.
-            lease.known = false;
             if code.as_deref() == Some("23514") && parts_made < PARTS_TRIES && shared.make_parts(&columns.created)? {
                 parts_made += 1;
                 continue;

@@ -204,7 +204,9 @@ impl Model for Version {
             Property::always("what is missing can still come", |version, state: &State| {
                 let on_its_way = !state.bus.is_empty() || !state.unsaid.is_empty() || !state.requests.is_empty();
                 let waits = state.pods.iter().any(|pod| pod.waits.is_some());
-                state.delivered == state.log.len() || on_its_way || waits || *version != Self::NeverLooks
+                let mut actions = Vec::new();
+                version.actions(state, &mut actions);
+                state.delivered == state.log.len() || on_its_way || waits || actions.contains(&Action::Look)
             }),
             Property::sometimes("a request of a lost lease comes too late", |_, state: &State| {
                 state.fence > 1 && state.requests.iter().any(|request| request.fence < state.fence)

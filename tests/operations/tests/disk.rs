@@ -3,7 +3,7 @@
 use towpath_operations::*;
 
 /// The most the key can ask for, and more than the disk has that the tests run on.
-const FULL: &str = "[store]\nfree_bytes_min = 1_099_511_627_776";
+const FULL: &str = "[store]\nfree_bytes_min = 1_152_921_504_606_846_976";
 /// Larger than what the log has in reserve for as many events as may still be taken.
 const CONTENT_BYTES: usize = 200_000;
 const TAKEN_MAX: usize = 20;

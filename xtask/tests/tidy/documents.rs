@@ -51,6 +51,36 @@ fn paths_in_documents_exist() {
     assert_none("paths that do not exist", &offences);
 }
 
+/// A promise whose test is gone is proved by nothing.
+#[test]
+fn tests_that_prove_promises_exist() {
+    let table = section("ARCHITECTURE.md", "## Promises");
+    let code = table.iter().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_name = |code: &&str| {
+        code.contains('_') && code.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit())
+    };
+    let names: BTreeSet<&str> = code.filter(is_name).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let is_missing = |name: &&&str| {
+        let found = std::process::Command::new("git")
+            .args([
+                "grep",
+                "--untracked",
+                "--quiet",
+                "--fixed-strings",
+                &format!("fn {name}("),
+                "--",
+                "crates",
+                "tests",
+            ])
+            .current_dir(root())
+            .status();
+        !found.unwrap().success()
+    };
+    let missing: Vec<String> = names.iter().filter(is_missing).map(|name| (*name).to_owned()).collect();
+    assert_none("tests that the promises name and that do not exist", &missing);
+}
+
 /// The numbers in the first column of the table.
 fn documented_nips() -> BTreeSet<u16> {
     let table = read("docs/nips.md");

@@ -175,3 +175,14 @@ fn requests_to_vanish_name_this_relay() {
     let ignoring = Policy { vanish: false, ..policy() };
     check(&event(62, &[], ""), &Principal::anonymous(), &ignoring, Ok(()));
 }
+
+#[test]
+fn a_deletion_names_so_many_targets_and_no_more() {
+    let deletion = |targets: usize| {
+        let ids: Vec<String> = (0..targets).map(|target| format!("{target:064x}")).collect();
+        let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+        event(5, &tags.iter().map(|tag| &tag[..]).collect::<Vec<_>>(), "")
+    };
+    check(&deletion(4_096), &Principal::anonymous(), &policy(), Ok(()));
+    check(&deletion(4_097), &Principal::anonymous(), &policy(), Err(Denial::TooManyTargets { max: 4_096 }));
+}

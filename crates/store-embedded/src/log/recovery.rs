@@ -101,7 +101,7 @@ fn rest_of(segment: &Segment, at: u64) -> Result<Bytes, Error> {
 }
 
 /// Whether a good record of `next_seq` or later is anywhere in `bytes`.
-fn holds_record(bytes: &Bytes, next_seq: Seq) -> bool {
+pub(crate) fn holds_record(bytes: &Bytes, next_seq: Seq) -> bool {
     memchr::memmem::find_iter(bytes, &MAGIC).any(|at| {
         let header = Header::parse(&bytes[at..]).filter(|header| header.first_seq >= next_seq);
         let end = header.and_then(|header| at.checked_add(header.record_bytes())).filter(|end| *end <= bytes.len());

@@ -2,7 +2,8 @@
 
 use towpath_store::{Batch, EventStore, Seq};
 
-use super::fixture::{Folder, accept, everything, note};
+use super::compaction::with_deletions;
+use super::fixture::{Folder, accept, copy, everything, note};
 use crate::{Config, EmbeddedStore, backup, check, restore};
 
 fn restored(from: &std::path::Path) -> (tempfile::TempDir, EmbeddedStore) {
@@ -79,6 +80,78 @@ fn a_backup_of_another_log_is_left_as_it_is() {
     std::fs::remove_file(last).unwrap();
     backup(&folder.config.dir, to.path()).expect_err("the backup is ahead");
     assert_eq!(contents(to.path()), before);
+}
+
+/// What the operator does with a disk that came back: the copy of an hour ago goes on, longer than the backup was.
+#[test]
+fn a_backup_that_has_more_than_the_log_that_went_on_from_an_older_copy_is_left_as_it_is() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = folder.open();
+    (0..300).for_each(|n| drop(accept(&store, &note(1, n))));
+    let older = copy(&folder);
+    (300..600).for_each(|n| drop(accept(&store, &note(1, n))));
+    backup(&folder.config.dir, to.path()).unwrap();
+    let before = contents(to.path());
+    let store = older.open();
+    (0..900).for_each(|n| drop(accept(&store, &note(2, n))));
+    let refusal = backup(&older.config.dir, to.path()).expect_err("another way").to_string();
+    assert!(refusal.contains("the log has another commit at entry 301"), "{refusal}");
+    assert_eq!(contents(to.path()), before);
+}
+
+#[test]
+fn a_backup_goes_on_though_the_log_is_empty_and_though_somebody_looked_into_it() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = folder.open();
+    for _ in 0..2 {
+        assert_eq!(backup(&folder.config.dir, to.path()).unwrap().last, Seq(0));
+    }
+    (0..40).for_each(|n| drop(accept(&store, &note(1, n))));
+    backup(&folder.config.dir, to.path()).unwrap();
+    // Whoever opens it has its file filled with zeroes, and an index made.
+    let looking = Config { segment_bytes: 1 << 20, ..Config::at(to.path()) };
+    assert_eq!(everything(&EmbeddedStore::open(looking).unwrap()).len(), 40);
+    std::fs::write(to.path().join("log/00000000000000000001.0.tmp"), "a draft").unwrap();
+    (40..60).for_each(|n| drop(accept(&store, &note(1, n))));
+    assert_eq!(backup(&folder.config.dir, to.path()).unwrap().last, Seq(60));
+    assert!(contents(to.path()).keys().all(|name| !name.to_string_lossy().ends_with("tmp")));
+    let (_home, again) = restored(to.path());
+    assert_eq!(everything(&again), everything(&store));
+}
+
+#[test]
+fn what_is_erased_goes_from_the_backup_too_and_an_older_copy_does_not_bring_it_back() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = with_deletions(&folder);
+    let older = copy(&folder);
+    backup(&folder.config.dir, to.path()).unwrap();
+    let holds =
+        |text: &str| contents(to.path()).values().any(|file| memchr::memmem::find(file, text.as_bytes()).is_some());
+    assert!(holds("doomed-150"));
+    while store.maintain(20).unwrap() {}
+    for _ in 0..2 {
+        backup(&folder.config.dir, to.path()).unwrap();
+        assert!(!holds("doomed-150"));
+        let (_home, again) = restored(to.path());
+        assert_eq!(everything(&again), everything(&store));
+    }
+    let refusal = backup(&older.config.dir, to.path()).expect_err("an older state").to_string();
+    assert!(refusal.contains("an older state of this file"), "{refusal}");
+    assert!(!holds("doomed-150"));
+}
+
+/// The machine died while the backup was brought up to date: all but the half record is there.
+#[test]
+fn a_backup_that_was_cut_short_is_restored_up_to_its_last_whole_record() {
+    let (folder, to) = (Folder::new(), tempfile::tempdir().unwrap());
+    let store = folder.open();
+    (0..40).for_each(|n| drop(accept(&store, &note(1, n))));
+    backup(&folder.config.dir, to.path()).unwrap();
+    let file = std::fs::read_dir(to.path().join("log")).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+    let (_home, again) = restored(to.path());
+    assert_eq!(everything(&again).len(), 39);
 }
 
 #[test]

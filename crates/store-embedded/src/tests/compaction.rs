@@ -6,7 +6,7 @@ use super::fixture::{Folder, accept, commit, copy, everything, note, write};
 use crate::EmbeddedStore;
 
 /// Two hundred notes, some of which their author then deletes.
-fn with_deletions(folder: &Folder) -> EmbeddedStore {
+pub(super) fn with_deletions(folder: &Folder) -> EmbeddedStore {
     let store = folder.open();
     let doomed: Vec<_> = (0..200).map(|at| write(1, at, 1, &[], &format!("doomed-{at:03}"))).collect();
     for (at, doomed) in (0..).zip(&doomed) {

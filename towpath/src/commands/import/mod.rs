@@ -83,8 +83,8 @@ impl Source {
     pub(super) fn file(path: &Path, resume: bool, config: &Config) -> anyhow::Result<Self> {
         let cannot_read = || format!("cannot read {}", path.display());
         let mut file = File::open(path).with_context(cannot_read)?;
-        let journal =
-            Journal::new(&config.store.data, config.store.url.as_deref(), path, &mut file).with_context(cannot_read)?;
+        let database = config.store.url.as_deref().map(|url| (url, config.postgres.schema.as_deref()));
+        let journal = Journal::new(&config.store.data, database, path, &mut file).with_context(cannot_read)?;
         let start = if resume { journal.position(&mut file)? } else { Position::default() };
         file.seek(SeekFrom::Start(start.byte)).with_context(cannot_read)?;
         let bar = progress::bytes(Some(file.metadata().with_context(cannot_read)?.len()));

@@ -39,9 +39,15 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// `target` is where the events go, where that is not the data folder.
-    pub(super) fn new(data: &Path, target: Option<&str>, path: &Path, input: &mut File) -> io::Result<Self> {
-        let target = target.map(without_credentials).unwrap_or_default().to_owned();
+    /// `target` is the database that the events go to, and its schema, where that is not the data folder.
+    pub(super) fn new(
+        data: &Path,
+        target: Option<(&str, Option<&str>)>,
+        path: &Path,
+        input: &mut File,
+    ) -> io::Result<Self> {
+        let named = |(url, schema): (&str, Option<&str>)| format!("{} {}", place_of(url), schema.unwrap_or_default());
+        let target = target.map(named).unwrap_or_default().trim_end().to_owned();
         let mut head = Vec::new();
         input.take(HEAD_BYTES).read_to_end(&mut head)?;
         let head = String::from_utf8_lossy(&head).into_owned();
@@ -80,10 +86,12 @@ impl Journal {
     }
 }
 
-/// What of a database's URL says where it is.
-fn without_credentials(url: &str) -> &str {
-    let place = url.rsplit_once('@').map_or(url, |(_, place)| place);
-    place.split_once('?').map_or(place, |(place, _)| place)
+/// What of a database's URL says where it is: no credentials.
+fn place_of(url: &str) -> String {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let place = base.rsplit_once('@').map_or(base, |(_, place)| place);
+    let host = query.split('&').find_map(|pair| pair.strip_prefix("host="));
+    host.map_or_else(|| place.to_owned(), |host| format!("{place} at {host}"))
 }
 
 /// Whether a line ends just before `byte`. The last line of a file may go without its newline.
