@@ -161,65 +161,71 @@ fn bounded(inner: &str, bytes_max: u8) -> String {
     )
 }
 
+/// The order in which a scan goes through the events of a key.
+const ORDER: &str = "order by created_at desc, id";
+
 impl ScanStatements {
     fn new(schema: &str) -> Self {
-        let sql = |text: &str, bytes_max: u8| in_schema(&bounded(text, bytes_max), schema);
-        let order = "order by created_at desc, id";
+        let sql = |inner: String, bytes_max: u8| in_schema(&bounded(&inner, bytes_max), schema);
         Self {
-            ids: sql(
-                &format!(
-                    "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
-                 from (select distinct l.created_at, l.event_id from $schema.log l \
-                       where l.event_id = any ($1) and l.record = 1) l \
-                 join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
-                    range("e", 2, 3, 4, 5)
-                ),
-                6,
-            ),
-            terms: sql(
-                &format!(
-                    "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
-                 from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
-                     select t.created_at, t.id from $schema.tags t \
-                     where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {order} limit $6 \
-                 ) x left join lateral ( \
-                     select e.stream, e.seq, e.json from $schema.events e where e.created_at = x.created_at and e.id = x.id \
-                         and ($8::bytea[] is null or e.pubkey = any ($8)) limit 1 \
-                 ) e on true",
-                    range("t", 2, 3, 4, 5)
-                ),
-                9,
-            ),
-            authors: sql(
-                &format!(
-                    "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
-                     select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
-                     where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {order} limit $6 \
-                 ) x",
-                    range("e", 2, 3, 4, 5)
-                ),
-                8,
-            ),
-            kinds: sql(
-                &format!(
-                    "select k.n, x.created_at, x.id, x.stream, x.seq, \
-                     case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
-                 from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
-                     select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.events e \
-                     where e.kind = k.key and {} {order} limit $6 \
-                 ) x",
-                    range("e", 2, 3, 4, 5)
-                ),
-                8,
-            ),
-            time: sql(
-                &format!(
-                    "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
-                 where {} {order} limit $5",
-                    range("e", 1, 2, 3, 4)
-                ),
-                6,
-            ),
+            ids: sql(by_id(), 6),
+            terms: sql(by_term(), 9),
+            authors: sql(by_author(), 8),
+            kinds: sql(by_kind(), 8),
+            time: sql(by_time(), 6),
         }
     }
+}
+
+fn by_id() -> String {
+    format!(
+        "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
+         from (select distinct l.created_at, l.event_id from $schema.log l \
+               where l.event_id = any ($1) and l.record = 1) l \
+         join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
+        range("e", 2, 3, 4, 5)
+    )
+}
+
+fn by_term() -> String {
+    format!(
+        "select k.n, x.created_at, x.id, e.stream, e.seq, e.json \
+         from unnest($1::bigint[]) with ordinality k(key, n) cross join lateral ( \
+             select t.created_at, t.id from $schema.tags t \
+             where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {ORDER} limit $6 \
+         ) x left join lateral ( \
+             select e.stream, e.seq, e.json from $schema.events e where e.created_at = x.created_at and e.id = x.id \
+                 and ($8::bytea[] is null or e.pubkey = any ($8)) limit 1 \
+         ) e on true",
+        range("t", 2, 3, 4, 5)
+    )
+}
+
+fn by_author() -> String {
+    format!(
+        "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
+             select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
+             where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {ORDER} limit $6 \
+         ) x",
+        range("e", 2, 3, 4, 5)
+    )
+}
+
+fn by_kind() -> String {
+    format!(
+        "select k.n, x.created_at, x.id, x.stream, x.seq, \
+             case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
+         from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
+             select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.events e \
+             where e.kind = k.key and {} {ORDER} limit $6 \
+         ) x",
+        range("e", 2, 3, 4, 5)
+    )
+}
+
+fn by_time() -> String {
+    format!(
+        "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e where {} {ORDER} limit $5",
+        range("e", 1, 2, 3, 4)
+    )
 }

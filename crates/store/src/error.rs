@@ -15,12 +15,12 @@ pub enum Error {
     #[error("the data folder is in use by another process")]
     InUse,
     /// The operating system or the engine failed.
-    #[error("{context}: {source}")]
+    #[error("{context}: {cause}")]
     Io {
         /// What was being done.
         context: &'static str,
-        /// What came of it.
-        source: Arc<std::io::Error>,
+        /// What came of it. Its words are in those of this error, so it is not its source.
+        cause: Arc<std::io::Error>,
     },
     /// Whatever keeps the events cannot be reached, or will not do it.
     #[error("{0}")]
@@ -36,7 +36,7 @@ impl Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         match source.kind() {
             StorageFull | QuotaExceeded => Self::Full,
-            _ => Self::Io { context, source: Arc::new(source) },
+            _ => Self::Io { context, cause: Arc::new(source) },
         }
     }
 }
