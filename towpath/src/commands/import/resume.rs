@@ -80,7 +80,7 @@ impl Journal {
         let draft = self.place.with_extension("json.new");
         // With a database there need not be a data folder.
         fs::create_dir_all(self.place.parent().unwrap_or(Path::new(".")))
-            .and_then(|()| Ok(fs::write(&draft, serde_json::to_vec(&progress)?)?))
+            .and_then(|()| fs::write(&draft, serde_json::to_vec(&progress)?))
             .and_then(|()| fs::rename(&draft, &self.place))
             .with_context(|| format!("cannot write {}", self.place.display()))
     }
