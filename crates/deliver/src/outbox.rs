@@ -246,16 +246,13 @@ impl Outbox {
 
     /// Queues a message behind everything queued so far.
     pub fn push_ordered(&self, text: String) {
-        self.queue_ordered(text);
-        self.wake();
-    }
-
-    fn queue_ordered(&self, text: String) {
         let mut queues = self.queues.lock();
         if queues.close.is_none() {
             queues.count_text(&text);
             queues.ordered.push_back(Item::Text(text));
         }
+        drop(queues);
+        self.wake();
     }
 
     /// Queues EOSE or CLOSED behind the events of `subscription`, unless the client ended it. Nobody is told.

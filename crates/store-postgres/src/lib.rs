@@ -128,7 +128,7 @@ impl Shared {
         *self.stopping.lock()
     }
 
-    fn make_parts(&self, created: &[i64]) -> Result<bool, Error> {
+    fn make_parts(&self, created: &[i64]) -> Result<(), Error> {
         upkeep::make_parts(self, created)
     }
 }

@@ -122,8 +122,8 @@ fn keep_parts(shared: &Shared, now: u64) -> Result<(), Error> {
     })
 }
 
-/// Makes the parts that events so dated need, where there are none; whether there are all of them now, whoever made them.
-pub(crate) fn make_parts(shared: &Shared, created: &[i64]) -> Result<bool, Error> {
+/// Makes the parts that events so dated need, where there are none.
+pub(crate) fn make_parts(shared: &Shared, created: &[i64]) -> Result<(), Error> {
     shared.pool.with(|session| {
         let rows = session.query("look at the parts", &shared.sql.parts, &[])?;
         let parts: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(1), row.get(2))).collect();
@@ -134,6 +134,6 @@ pub(crate) fn make_parts(shared: &Shared, created: &[i64]) -> Result<bool, Error
         for month in months {
             session.query("add a part", &shared.sql.add_part, &[&month.name, &month.since, &month.until])?;
         }
-        Ok(true)
+        Ok(())
     })
 }

@@ -115,7 +115,8 @@ impl Writer {
             };
             let failure = unavailable("commit", &error);
             let code = error.code().map(|code| code.code().to_owned());
-            if code.as_deref() == Some("23514") && parts_made < PARTS_TRIES && shared.make_parts(&columns.created)? {
+            if code.as_deref() == Some("23514") && parts_made < PARTS_TRIES {
+                shared.make_parts(&columns.created)?;
                 parts_made += 1;
                 continue;
             }
