@@ -4,9 +4,10 @@
 //! gap, because the queue was full, it reads the missing entries from the log. A slow follower costs latency, never an event.
 //! Batches of other processes come the same way, by the bus, which may lose some: what is lost is found by the same gap.
 //!
-//! But waking a thread costs more than most events do. While the follower has nothing to do, the committer delivers a lone event
-//! itself if few filters have to be looked at for it, a bound that makes it cheaper than the waking. With more, the follower is woken
-//! before the acks leave, and is at work while they do.
+//! But a thread that is woken may wait for a processor, and waking it costs more than most events do. While nothing waits for the
+//! follower, the committer offers a lone event itself, behind its ack, if few enough filters have to be looked at. It sends the first
+//! frame, and the others if they are few; else the sockets are left to the follower. With more filters, or more events, the follower
+//! is woken before the acks leave, and is at work while they do.
 //!
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
 //! the frame. What a socket does not take at once is left to its task.
@@ -32,9 +33,11 @@ const BATCHES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What it reads from the log at once.
 const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
-/// The committer delivers an event itself if so few filters could want it, and it is no longer than this.
-const LOOKS_HERE_MAX: usize = 8;
+/// The committer offers an event itself if so few filters could want it, and it is no longer than this: 0.1 ms at most.
+const LOOKS_HERE_MAX: usize = 256;
 const BYTES_HERE_MAX: usize = 2 * 1024;
+/// It sends to so many sockets itself, behind the first: about what it costs to have the follower do it.
+const SOCKETS_HERE_MAX: usize = 8;
 /// About how much is sent to a socket at once: by the committer, which has better things to do, and by the follower.
 const COMMITTER_BYTES: usize = 2 * 1024;
 const FOLLOWER_BYTES: usize = 64 * 1024;
@@ -83,6 +86,8 @@ struct Shared {
 struct Inbox {
     batches: VecDeque<(Run, Origin)>,
     bytes: usize,
+    /// What waits in these is to be sent. Each is here once at most: see [`Outbox::touch`].
+    sockets: Vec<Arc<Outbox>>,
     /// Something is in the log that is not here.
     missed: bool,
     stopped: bool,
@@ -201,6 +206,7 @@ impl Deliver {
     fn run(&self, log: &Log) {
         while let Some(work) = self.next_work() {
             match work {
+                Work::Send(touched) => send(touched, FOLLOWER_BYTES),
                 Work::Run(run, origin, delivered) => self.run_of(log, delivered, &run, origin),
                 Work::CatchUp(mut delivered) => {
                     self.catch_up(log, &mut delivered);
@@ -214,6 +220,9 @@ impl Deliver {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
+            if !inbox.sockets.is_empty() {
+                return Some(Work::Send(std::mem::take(&mut inbox.sockets)));
+            }
             if let Some((run, origin)) = inbox.batches.pop_front() {
                 let bytes = run.bytes();
                 inbox.bytes -= bytes;
@@ -231,14 +240,14 @@ impl Deliver {
         }
     }
 
-    /// Whether the committer may deliver it itself: a lone event that few filters could want.
+    /// Whether the committer may offer it itself: a lone event that few filters could want.
     fn is_cheap(&self, batch: &Committed) -> bool {
         let [Stored { event, .. }] = &batch.stored[..] else { return false };
         event.json().len() <= BYTES_HERE_MAX
             && self.0.index.try_lock().is_some_and(|index| index.looks(event) <= LOOKS_HERE_MAX)
     }
 
-    /// Delivers a lone event on the committer's thread, if that is cheap and the follower has nothing before it. False if not.
+    /// Offers a lone event on the committer's thread, if that is cheap and the follower has nothing before it. False if not.
     fn deliver_here(&self, batch: &Committed, at: Instant) -> bool {
         let [Stored { stream, seq, event }] = &batch.stored[..] else { return false };
         let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
@@ -246,9 +255,14 @@ impl Deliver {
             return false;
         }
         let mut touched = Vec::new();
-        self.deliver(Some((*stream, *seq)), event, Some(Origin { at, here: true }), &mut touched);
+        let origin = Origin { at, here: true };
+        self.deliver_promptly(Some((*stream, *seq)), event, origin, COMMITTER_BYTES, &mut touched);
         delivered.advance(*stream, batch.cursor.seq(*stream));
         drop(delivered);
+        if touched.len() > SOCKETS_HERE_MAX {
+            self.0.inbox.lock().sockets.append(&mut touched);
+            self.0.arrived.notify_one();
+        }
         send(touched, COMMITTER_BYTES);
         true
     }
@@ -263,14 +277,12 @@ impl Deliver {
         let mut touched = Vec::new();
         let fresh = run.stored.iter().filter(|stored| !delivered.covers(stored.stream, stored.seq));
         for (number, Stored { stream, seq, event }) in (1..).zip(fresh.collect::<Vec<_>>()) {
-            let (place, matching) = (Some((*stream, *seq)), self.matching(event));
-            // The first frame of all does not wait for the others to be queued.
-            let (first, others) = matching.split_at(usize::from(number == 1).min(matching.len()));
-            self.offer(first, place, event, Some(origin), &mut touched);
+            let place = Some((*stream, *seq));
             if number == 1 {
-                send(std::mem::take(&mut touched), FOLLOWER_BYTES);
+                self.deliver_promptly(place, event, origin, FOLLOWER_BYTES, &mut touched);
+            } else {
+                self.deliver(place, event, Some(origin), &mut touched);
             }
-            self.offer(others, place, event, Some(origin), &mut touched);
             delivered.advance(*stream, *seq);
             if number % OFFERED_MAX == 0 {
                 send(std::mem::take(&mut touched), FOLLOWER_BYTES);
@@ -336,6 +348,23 @@ impl Deliver {
     /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
     fn deliver(&self, place: Place, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
         self.offer(&self.matching(event), place, event, origin, touched)
+    }
+
+    /// The same, but the first frame is sent at once: it does not wait for the others to be queued.
+    fn deliver_promptly(
+        &self,
+        place: Place,
+        event: &Event,
+        origin: Origin,
+        bytes_max: usize,
+        touched: &mut Vec<Arc<Outbox>>,
+    ) {
+        let matching = self.matching(event);
+        let (first, others) = matching.split_at(matching.len().min(1));
+        let mut at_once = Vec::new();
+        self.offer(first, place, event, Some(origin), &mut at_once);
+        send(at_once, bytes_max);
+        self.offer(others, place, event, Some(origin), touched);
     }
 
     fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
@@ -412,6 +441,8 @@ pub fn cost_of(filters: &[Filter]) -> usize {
 
 /// What the follower does next. What has to be delivered comes with the right to deliver.
 enum Work<'a> {
+    /// Frames that the committer queued: nothing is held meanwhile.
+    Send(Vec<Arc<Outbox>>),
     Run(Run, Origin, MutexGuard<'a, Cursor>),
     CatchUp(MutexGuard<'a, Cursor>),
 }

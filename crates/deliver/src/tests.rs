@@ -284,7 +284,7 @@ async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_wa
 #[tokio::test]
 async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or_something_is_before_it() {
     let (store, outbox) = (MemoryStore::new(), outbox(1 << 16));
-    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let deliver = Deliver::new(IndexLimits { postings_max: 1_000, connection_postings_max: 1_000 }, Metrics::default());
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
     notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
@@ -295,12 +295,48 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
     };
     deliver.committed(&commit("alone"), SystemClock.instant());
     assert_eq!(sent(&outbox).await, ["EOSE", "s alone"]);
-    let others: Vec<_> = (0..8).map(|n| subscription(&n.to_string(), &[r#"{"kinds":[1]}"#], &outbox)).collect();
+    let others: Vec<_> = (0..256).map(|n| subscription(&n.to_string(), &[r#"{"kinds":[1]}"#], &outbox)).collect();
     others.iter().for_each(|other| deliver.register(other).unwrap());
     deliver.committed(&commit("for many"), SystemClock.instant());
     others.iter().for_each(|other| deliver.unregister(other));
     deliver.committed(&commit("behind it"), SystemClock.instant());
     assert_eq!(sent(&outbox).await, [""; 0], "both wait for the follower, in their order");
+}
+
+/// No follower runs at first, so that what leaves before it does was sent by the committer.
+#[tokio::test]
+async fn the_committer_sends_the_first_of_many_frames_and_leaves_the_others_to_the_follower() {
+    let store = MemoryStore::new();
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let sends = Arc::new(AtomicUsize::new(0));
+    let listeners: Vec<_> = (0..20)
+        .map(|_| {
+            let (outbox, sends) = (outbox(1 << 16), Arc::clone(&sends));
+            outbox.attach(Box::new(move |_| {
+                sends.fetch_add(1, Ordering::SeqCst);
+                true
+            }));
+            let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+            deliver.register(&notes).unwrap();
+            notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+            outbox
+        })
+        .collect();
+    sends.store(0, Ordering::SeqCst);
+    let key = SecretKey::from_bytes([1; 32]).unwrap();
+    for content in ["one", "two"] {
+        let note = key.sign(1, 1, &[], content, &[0; 32]);
+        let committed = store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 1)).unwrap();
+        deliver.committed(&committed, SystemClock.instant());
+    }
+    assert_eq!(sends.load(Ordering::SeqCst), 2, "the first frame of each event");
+    let follower = deliver.follow(Arc::new(store), Arc::new(SystemClock)).unwrap();
+    deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    assert_eq!(sends.load(Ordering::SeqCst), 2 + 19, "one send takes what waits of both");
+    for outbox in listeners {
+        assert_eq!(sent(&outbox).await, ["EOSE", "s one", "s two"]);
+    }
 }
 
 /// A filter over few values, so that random filters and events meet.
