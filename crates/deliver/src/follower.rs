@@ -26,7 +26,7 @@ use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page,
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
 use crate::outbox::{Origin, Outbox};
-use crate::subscription::{Place, Reader, Subscription};
+use crate::subscription::{Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
 const BATCHES_MAX: usize = 256;
@@ -82,9 +82,16 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// When a run was committed, and whether here.
+#[derive(Clone, Copy)]
+struct Commit {
+    at: Instant,
+    here: bool,
+}
+
 #[derive(Default)]
 struct Inbox {
-    batches: VecDeque<(Run, Origin)>,
+    batches: VecDeque<(Run, Commit)>,
     bytes: usize,
     /// What waits in these is to be sent. Each is here once at most: see [`Outbox::touch`].
     sockets: Vec<Arc<Outbox>>,
@@ -123,7 +130,7 @@ impl Deliver {
     /// Takes what another process committed `at`. Never blocks; may come twice, late, out of order or not at all, as long as whatever is
     /// missing is noticed in the end: by a later run of the stream or by [`Deliver::look`].
     pub fn take(&self, run: Run, at: Instant) {
-        self.put(run, Origin { at, here: false });
+        self.put(run, Commit { at, here: false });
     }
 
     /// Has the follower read the log if it is not at `end`; whether it is behind.
@@ -207,7 +214,7 @@ impl Deliver {
         while let Some(work) = self.next_work() {
             match work {
                 Work::Send(touched) => send(touched, FOLLOWER_BYTES),
-                Work::Run(run, origin, delivered) => self.run_of(log, delivered, &run, origin),
+                Work::Run(run, commit, delivered) => self.run_of(log, delivered, &run, commit),
                 Work::CatchUp(mut delivered) => {
                     self.catch_up(log, &mut delivered);
                 }
@@ -223,11 +230,11 @@ impl Deliver {
             if !inbox.sockets.is_empty() {
                 return Some(Work::Send(std::mem::take(&mut inbox.sockets)));
             }
-            if let Some((run, origin)) = inbox.batches.pop_front() {
+            if let Some((run, commit)) = inbox.batches.pop_front() {
                 let bytes = run.bytes();
                 inbox.bytes -= bytes;
                 self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some(Work::Run(run, origin, delivered));
+                return Some(Work::Run(run, commit, delivered));
             }
             if std::mem::take(&mut inbox.missed) {
                 return Some(Work::CatchUp(delivered));
@@ -255,8 +262,8 @@ impl Deliver {
             return false;
         }
         let mut touched = Vec::new();
-        let origin = Origin { at, here: true };
-        self.deliver_promptly(Some((*stream, *seq)), event, origin, COMMITTER_BYTES, &mut touched);
+        let origin = Origin { stream: *stream, seq: *seq, at, here: true };
+        self.deliver_promptly(event, origin, COMMITTER_BYTES, &mut touched);
         delivered.advance(*stream, batch.cursor.seq(*stream));
         drop(delivered);
         if touched.len() > SOCKETS_HERE_MAX {
@@ -267,7 +274,7 @@ impl Deliver {
         true
     }
 
-    fn run_of(&self, log: &Log, mut delivered: MutexGuard<'_, Cursor>, run: &Run, origin: Origin) {
+    fn run_of(&self, log: &Log, mut delivered: MutexGuard<'_, Cursor>, run: &Run, commit: Commit) {
         if run.first > delivered.seq(run.stream).next() {
             self.0.metrics.gaps.inc();
             if !self.catch_up(log, &mut delivered) {
@@ -277,11 +284,11 @@ impl Deliver {
         let mut touched = Vec::new();
         let fresh = run.stored.iter().filter(|stored| !delivered.covers(stored.stream, stored.seq));
         for (number, Stored { stream, seq, event }) in (1..).zip(fresh.collect::<Vec<_>>()) {
-            let place = Some((*stream, *seq));
+            let origin = Origin { stream: *stream, seq: *seq, at: commit.at, here: commit.here };
             if number == 1 {
-                self.deliver_promptly(place, event, origin, FOLLOWER_BYTES, &mut touched);
+                self.deliver_promptly(event, origin, FOLLOWER_BYTES, &mut touched);
             } else {
-                self.deliver(place, event, Some(origin), &mut touched);
+                self.deliver(event, Some(origin), &mut touched);
             }
             delivered.advance(*stream, *seq);
             if number % OFFERED_MAX == 0 {
@@ -316,20 +323,20 @@ impl Deliver {
         let mut touched = Vec::new();
         for entry in entries {
             if let Record::Event { event, .. } = &entry.record {
-                self.deliver(Some((entry.stream, entry.seq)), event, Some(log.origin(&entry)), &mut touched);
+                self.deliver(event, Some(log.origin(&entry)), &mut touched);
             }
             delivered.advance(entry.stream, entry.seq);
         }
         send(touched, FOLLOWER_BYTES);
     }
 
-    fn put(&self, run: Run, origin: Origin) {
+    fn put(&self, run: Run, commit: Commit) {
         let mut inbox = self.0.inbox.lock();
         if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
             let bytes = run.bytes();
             inbox.bytes += bytes;
             self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-            inbox.batches.push_back((run, origin));
+            inbox.batches.push_back((run, commit));
         } else {
             inbox.missed = true;
         }
@@ -346,25 +353,18 @@ impl Deliver {
     }
 
     /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
-    fn deliver(&self, place: Place, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
-        self.offer(&self.matching(event), place, event, origin, touched)
+    fn deliver(&self, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
+        self.offer(&self.matching(event), event, origin, touched)
     }
 
     /// The same, but the first frame is sent at once: it does not wait for the others to be queued.
-    fn deliver_promptly(
-        &self,
-        place: Place,
-        event: &Event,
-        origin: Origin,
-        bytes_max: usize,
-        touched: &mut Vec<Arc<Outbox>>,
-    ) {
+    fn deliver_promptly(&self, event: &Event, origin: Origin, bytes_max: usize, touched: &mut Vec<Arc<Outbox>>) {
         let matching = self.matching(event);
         let (first, others) = matching.split_at(matching.len().min(1));
         let mut at_once = Vec::new();
-        self.offer(first, place, event, Some(origin), &mut at_once);
+        self.offer(first, event, Some(origin), &mut at_once);
         send(at_once, bytes_max);
-        self.offer(others, place, event, Some(origin), touched);
+        self.offer(others, event, Some(origin), touched);
     }
 
     fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
@@ -378,7 +378,6 @@ impl Deliver {
     fn offer(
         &self,
         matching: &[Arc<Subscription>],
-        place: Place,
         event: &Event,
         origin: Option<Origin>,
         touched: &mut Vec<Arc<Outbox>>,
@@ -390,7 +389,7 @@ impl Deliver {
                 continue;
             }
             reached += 1;
-            if !subscription.offer(place, event, origin) {
+            if !subscription.offer(event, origin) {
                 self.too_slow(subscription);
             } else if subscription.outbox().touch() {
                 touched.push(Arc::clone(subscription.outbox()));
@@ -443,7 +442,7 @@ pub fn cost_of(filters: &[Filter]) -> usize {
 enum Work<'a> {
     /// Frames that the committer queued: nothing is held meanwhile.
     Send(Vec<Arc<Outbox>>),
-    Run(Run, Origin, MutexGuard<'a, Cursor>),
+    Run(Run, Commit, MutexGuard<'a, Cursor>),
     CatchUp(MutexGuard<'a, Cursor>),
 }
 
@@ -456,7 +455,7 @@ struct Log {
 impl Log {
     fn origin(&self, entry: &Entry) -> Origin {
         let at = self.clock.instant_at(entry.committed_at_ms.saturating_mul(1000));
-        Origin { at, here: self.store.own_stream() == Some(entry.stream) }
+        Origin { stream: entry.stream, seq: entry.seq, at, here: self.store.own_stream() == Some(entry.stream) }
     }
 }
 
@@ -464,21 +463,21 @@ impl Delivery for Deliver {
     fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
         let mine = !self.is_cheap(batch);
         if mine {
-            self.put(batch.run(), Origin { at, here: true });
+            self.put(batch.run(), Commit { at, here: true });
         }
         mine
     }
 
     fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
         if !handed_over && !self.deliver_here(batch, at) {
-            self.put(batch.run(), Origin { at, here: true });
+            self.put(batch.run(), Commit { at, here: true });
         }
     }
 
     /// On the publisher's own task, which must not be kept: the sockets' tasks send.
     fn ephemeral(&self, event: &Event) -> usize {
         let mut touched = Vec::new();
-        let reached = self.deliver(None, event, None, &mut touched);
+        let reached = self.deliver(event, None, &mut touched);
         wake(&touched);
         reached
     }

@@ -14,6 +14,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use towpath_protocol::Event;
+use towpath_store::{Seq, StreamId};
 
 use crate::metrics::Metrics;
 use crate::subscription::Subscription;
@@ -92,9 +93,13 @@ pub enum Item {
     },
 }
 
-/// When and where a live event was committed.
+/// Where a live event stands in the log, and when and where it was committed.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
+    /// Whose commit it was.
+    pub stream: StreamId,
+    /// Its place there.
+    pub seq: Seq,
     /// By this process's steady clock.
     pub at: Instant,
     /// By this process.
@@ -115,15 +120,6 @@ pub struct Close {
 
 /// Of a connection that ended by itself; nobody reads it.
 const GONE: Close = Close { code: 1006, reason: "" };
-
-/// What [`Outbox::take`] came to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Frames to write.
-    Frames,
-    /// Nothing more will come: write what was taken, then close.
-    Close(Close),
-}
 
 /// Hands about so many bytes of what waits in an outbox to its socket, on the calling thread and without waiting; false if the
 /// socket's writer must be woken instead.
@@ -347,8 +343,8 @@ impl Outbox {
         }
     }
 
-    /// Moves about `bytes_max` bytes of frames into `into`; `None` if there are none and no close is due.
-    pub fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Taken> {
+    /// Moves about `bytes_max` bytes of frames into `into`. Returns the close that is due behind them, once nothing more will come.
+    pub fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Close> {
         let mut queues = self.queues.lock();
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -377,11 +373,7 @@ impl Outbox {
         }
         self.release(&mut queues, freed);
         queues.give_back();
-        let drained = !queues.has_frames();
-        match queues.close.clone() {
-            Some(close) if drained => Some(Taken::Close(close)),
-            _ => (!into.is_empty()).then_some(Taken::Frames),
-        }
+        if queues.has_frames() { None } else { queues.close.clone() }
     }
 
     fn release(&self, queues: &mut Queues, bytes: usize) {

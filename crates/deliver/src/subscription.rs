@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use towpath_policy::{Policy, Principal, may_read};
 use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
 use towpath_runtime::Live;
-use towpath_store::{Cursor, Seq, StreamId};
+use towpath_store::Cursor;
 
 use crate::outbox::{Origin, Outbox};
 
@@ -34,13 +34,10 @@ impl Reader {
     }
 }
 
-/// Where a live event stands in the log; ephemeral events stand nowhere.
-pub(crate) type Place = Option<(StreamId, Seq)>;
-
 #[derive(Debug)]
 struct Held {
-    place: Place,
     event: Event,
+    /// None of an ephemeral event.
     origin: Option<Origin>,
 }
 
@@ -152,13 +149,13 @@ impl Subscription {
 
     /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused. The outbox is
     /// not told.
-    pub(crate) fn offer(self: &Arc<Self>, place: Place, event: &Event, origin: Option<Origin>) -> bool {
+    pub(crate) fn offer(self: &Arc<Self>, event: &Event, origin: Option<Origin>) -> bool {
         let mut phase = self.phase.lock();
         match &mut *phase {
-            Phase::Live { sent } if is_covered(sent, place) => true,
+            Phase::Live { sent } if is_covered(sent, origin) => true,
             Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), origin).is_ok(),
             Phase::Stored { held } => {
-                held.push(Held { place, event: event.clone(), origin });
+                held.push(Held { event: event.clone(), origin });
                 self.outbox.hold(event.json().len())
             }
         }
@@ -173,7 +170,7 @@ impl Subscription {
         }
         self.outbox.queue_word(self, eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
-        let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.place));
+        let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.origin));
         let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.origin).is_ok());
         // Delivery must not wait for a socket.
         drop(phase);
@@ -189,6 +186,6 @@ impl Subscription {
     }
 }
 
-fn is_covered(cursor: &Cursor, place: Place) -> bool {
-    place.is_some_and(|(stream, seq)| cursor.covers(stream, seq))
+fn is_covered(cursor: &Cursor, origin: Option<Origin>) -> bool {
+    origin.is_some_and(|origin| cursor.covers(origin.stream, origin.seq))
 }

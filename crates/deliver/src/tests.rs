@@ -15,7 +15,7 @@ use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::index::LiveIndex;
-use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription, Taken};
+use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription};
 
 const STREAM: StreamId = StreamId(0);
 const ROOMY: IndexLimits = IndexLimits { postings_max: 100, connection_postings_max: 100 };
@@ -53,15 +53,16 @@ async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
     let outbox = outbox(4096);
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     let note = |content| event(1, 1, &[], content);
+    let at = |seq| Some(Origin { stream: STREAM, seq: Seq(seq), at: SystemClock.instant(), here: true });
     for (seq, content) in [(4, "scanned"), (5, "scanned too"), (6, "live")] {
-        assert!(notes.offer(Some((STREAM, Seq(seq))), &note(content), None));
+        assert!(notes.offer(&note(content), at(seq)));
     }
-    assert!(notes.offer(None, &note("ephemeral"), None));
+    assert!(notes.offer(&note("ephemeral"), None));
     assert!(sent(&outbox).await.is_empty(), "nothing before EOSE");
     assert!(notes.go_live(&Cursor::at(STREAM, Seq(5)), relay_message::eose("s", None)));
     // Delivery may come to what the scan has sent long after the scan is done.
-    notes.offer(Some((STREAM, Seq(5))), &note("scanned too"), None);
-    notes.offer(Some((STREAM, Seq(7))), &note("later"), None);
+    notes.offer(&note("scanned too"), at(5));
+    notes.offer(&note("later"), at(7));
     assert_eq!(sent(&outbox).await, [r#"["EOSE","s"]"#, "s live", "s ephemeral", "s later"]);
 }
 
@@ -173,7 +174,7 @@ async fn a_closed_outbox_gives_what_it_has_and_takes_nothing_more() {
     outbox.close(close.clone());
     outbox.push_ordered("too late".into());
     let mut items = Vec::new();
-    assert_eq!(outbox.take(&mut items, usize::MAX), Some(Taken::Close(close)));
+    assert_eq!(outbox.take(&mut items, usize::MAX), Some(close));
     assert!(matches!(&items[..], [Item::Text(text)] if text == "last"));
 }
 
@@ -276,7 +277,7 @@ async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_wa
     outbox.take(&mut items, usize::MAX);
     let origins: Vec<Origin> =
         items.iter().filter_map(|item| if let Item::Event { origin, .. } = item { *origin } else { None }).collect();
-    let [Origin { at, here: true }] = origins[..] else { panic!("{origins:?}") };
+    let [Origin { at, here: true, .. }] = origins[..] else { panic!("{origins:?}") };
     assert_eq!(clock.instant().duration_since(at), Duration::from_secs(3));
 }
 

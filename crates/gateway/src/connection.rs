@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -215,9 +214,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     self.shared.metrics.frames_in.inc();
                     self.link.busy.store(true, Ordering::Relaxed);
                     // In memory of its own while it lasts: it is ten times what a connection needs to wait for a message.
-                    if let ControlFlow::Break(close) = Box::pin(inbound.message(text)).await {
-                        return ReadEnd::Relay(close);
-                    }
+                    Box::pin(inbound.message(text)).await;
                     self.link.busy.store(false, Ordering::Relaxed);
                 }
                 Ok(Some(Item::Ping(body))) => self.link.pong(body),

@@ -29,5 +29,5 @@ mod wire;
 pub use address::{Network, NetworkError, Peer};
 pub use config::{Config, Tls};
 pub use metrics::Metrics;
-pub use relay::{Close, Frame, Inbound, Origin, Outbound, Refused, Relay, Resource, ResourceRequest, SendNow, Taken};
+pub use relay::{Close, Frame, Inbound, Origin, Outbound, Refused, Relay, Resource, ResourceRequest, SendNow};
 pub use server::{Bound, Drained, Error, Gateway, Handle};

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -62,15 +61,16 @@ pub struct Resource {
 pub trait Inbound: Send + 'static {
     /// One whole text message: valid UTF-8, at most `message_bytes_max` bytes. The next one is read after this call
     /// returns, so waiting here is back-pressure on the client. The future may be dropped when the socket dies.
-    fn message(&mut self, text: &str) -> impl Future<Output = ControlFlow<Close>> + Send;
+    fn message(&mut self, text: &str) -> impl Future<Output = ()> + Send;
 }
 
 /// Gives a connection its frames, to its writing task and to whoever calls [`SendNow`]. Dropped when the connection ends.
 pub trait Outbound: Send + Sync + 'static {
     /// Waits until [`Outbound::take`] has something. Cancel-safe.
     fn ready(&self) -> impl Future<Output = ()> + Send;
-    /// Moves frames of up to about `bytes_max` bytes into `into`; `None` if there are none and no close is due. Never blocks.
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Taken>;
+    /// Moves frames of up to about `bytes_max` bytes into `into`. Returns the close that is due behind them, once nothing else will come.
+    /// Never blocks.
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close>;
     /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
     fn attach(&self, wire: Weak<dyn SendNow>);
 }
@@ -80,15 +80,6 @@ pub trait SendNow: Send + Sync {
     /// Takes frames of about `bytes_max` bytes from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks.
     /// False if the writing task must be woken, because it is at work itself or a part is left to it.
     fn send_now(&self, bytes_max: usize) -> bool;
-}
-
-/// How a [`Outbound::take`] ended.
-#[derive(Debug)]
-pub enum Taken {
-    /// There are frames to send.
-    Frames,
-    /// Send what was taken, then close.
-    Close(Close),
 }
 
 /// One text message to the client. What is shared is not copied until it is written into the socket's buffer.

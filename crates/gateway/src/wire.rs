@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::relay::SendNow;
 use crate::server::Shared;
-use crate::{Close, Frame, Outbound, Taken, encode};
+use crate::{Close, Frame, Outbound, encode};
 
 /// About how much is taken from the relay for one write of the task.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -89,16 +89,13 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         if ping {
             encode::ping(&mut sending.unsent);
         }
-        let taken = match &close {
+        let due = match &close {
             Some(Closing { flush: false, .. }) => None,
             // What is queued goes before the close, however much that is.
             Some(_) => self.take(&mut sending, usize::MAX),
             None => self.take(&mut sending, WRITE_BYTES),
         };
-        let close = match taken {
-            Some(Taken::Close(close)) => Some(close),
-            _ => close.map(|closing| closing.close),
-        };
+        let close = due.or(close.map(|closing| closing.close));
         if let Some(close) = &close {
             encode::close(close, &mut sending.unsent);
             sending.closed = true;
@@ -106,17 +103,17 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         close.map(|close| close.code)
     }
 
-    /// Encodes frames of about `bytes_max` bytes.
-    fn take(&self, sending: &mut Sending<W>, bytes_max: usize) -> Option<Taken> {
+    /// Encodes frames of about `bytes_max` bytes. Returns the close that is due behind them.
+    fn take(&self, sending: &mut Sending<W>, bytes_max: usize) -> Option<Close> {
         let Sending { unsent, frames, .. } = sending;
         let before = frames.len();
-        let taken = self.outbound.take(frames, bytes_max);
+        let close = self.outbound.take(frames, bytes_max);
         let payload = |frame: &Frame| frame.payload_len() + encode::HEADER_BYTES_MAX;
         unsent.reserve(frames[before..].iter().map(payload).sum());
         for frame in &frames[before..] {
             encode::message(frame, self.deflate, unsent);
         }
-        taken
+        close
     }
 
     /// Writes all that is encoded. Progress, not completion, is what the timeout is for: a slow line may take long for a large page
@@ -200,7 +197,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
             return true;
         }
         // A close that is due stays due: the task comes to it.
-        if self.take(&mut sending, bytes_max).is_some_and(|taken| matches!(taken, Taken::Close(_))) {
+        if self.take(&mut sending, bytes_max).is_some() {
             self.left_over.notify_one();
         }
         if !sending.send_all() {
@@ -268,9 +265,9 @@ mod tests {
     impl Outbound for &'static Texts {
         async fn ready(&self) {}
 
-        fn take(&self, into: &mut Vec<Frame>, _: usize) -> Option<Taken> {
+        fn take(&self, into: &mut Vec<Frame>, _: usize) -> Option<Close> {
             into.extend(self.0.lock().drain(..).map(Frame::Text));
-            (!into.is_empty()).then_some(Taken::Frames)
+            None
         }
 
         fn attach(&self, _: Weak<dyn SendNow>) {}

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -350,9 +349,9 @@ impl Inbound {
 }
 
 impl towpath_gateway::Inbound for Inbound {
-    async fn message(&mut self, text: &str) -> ControlFlow<Close> {
+    async fn message(&mut self, text: &str) {
         if self.node.open.is_draining() {
-            return ControlFlow::Continue(());
+            return;
         }
         let received = self.node.clock.instant();
         let parsed = wire::client_message(text, &build::message_limits(&self.node.config.get()));
@@ -362,7 +361,6 @@ impl towpath_gateway::Inbound for Inbound {
             Err(refused) => self.refuse(refused).await,
         }
         self.outbox.admit().await;
-        ControlFlow::Continue(())
     }
 }
 
@@ -387,14 +385,11 @@ impl towpath_gateway::Outbound for Outbound {
         self.0.ready().await;
     }
 
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<towpath_gateway::Taken> {
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
         let mut items = Vec::new();
-        let taken = self.0.take(&mut items, bytes_max)?;
+        let close = self.0.take(&mut items, bytes_max);
         into.extend(items.into_iter().map(frame));
-        Some(match taken {
-            towpath_deliver::Taken::Frames => towpath_gateway::Taken::Frames,
-            towpath_deliver::Taken::Close(close) => towpath_gateway::Taken::Close(Close::new(close.code, close.reason)),
-        })
+        close.map(|close| Close::new(close.code, close.reason))
     }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {
@@ -406,7 +401,7 @@ fn frame(item: Item) -> Frame {
     match item {
         Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
         Item::Event { subscription, event, origin } => {
-            let origin = origin.map(|Origin { at, here }| towpath_gateway::Origin { at, here });
+            let origin = origin.map(|Origin { at, here, .. }| towpath_gateway::Origin { at, here });
             Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
         }
     }

@@ -1,8 +1,6 @@
 //! An echo relay behind a real gateway on a free port, and a client that can misbehave.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use towpath_gateway::{
     Close, Config, Drained, Frame, Gateway, Handle, Inbound, Metrics, Origin, Outbound, Peer, Refused, Relay, Resource,
-    ResourceRequest, SendNow, Taken,
+    ResourceRequest, SendNow,
 };
 use towpath_runtime::{Clock, SystemClock};
 
@@ -37,7 +35,7 @@ struct Echoes {
     frames: Mutex<VecDeque<Frame>>,
     arrived: Notify,
     shutdown: Arc<Notify>,
-    closing: AtomicBool,
+    close: Mutex<Option<Close>>,
     wire: OnceLock<Weak<dyn SendNow>>,
 }
 
@@ -73,7 +71,7 @@ impl Relay for Echo {
             frames: Mutex::default(),
             arrived: Notify::new(),
             shutdown: self.shutdown.clone(),
-            closing: AtomicBool::new(false),
+            close: Mutex::default(),
             wire: OnceLock::new(),
         });
         self.unless_refused((EchoIn(echoes.clone()), EchoOut(echoes)))
@@ -103,12 +101,12 @@ impl Relay for Echo {
 }
 
 impl Inbound for EchoIn {
-    async fn message(&mut self, text: &str) -> ControlFlow<Close> {
+    async fn message(&mut self, text: &str) {
         let words: Vec<&str> = text.split(' ').collect();
         match words[..] {
             ["close"] => {
+                *self.0.close.lock() = Some(Close::new(4000, "as you wish"));
                 self.0.push(Frame::Text("last words".into()));
-                return ControlFlow::Break(Close::new(4000, "as you wish"));
             }
             ["flood", count, bytes] => {
                 let text = "x".repeat(bytes.parse().expect("a number"));
@@ -134,7 +132,6 @@ impl Inbound for EchoIn {
                 self.0.push(Frame::Text(text.to_owned()));
             }
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -142,29 +139,28 @@ impl Outbound for EchoOut {
     async fn ready(&self) {
         loop {
             let arrived = self.0.arrived.notified();
-            if !self.0.frames.lock().is_empty() || self.0.closing.load(Ordering::SeqCst) {
+            if !self.0.frames.lock().is_empty() || self.0.close.lock().is_some() {
                 return;
             }
             tokio::select! {
                 () = arrived => {}
-                () = self.0.shutdown.notified() => self.0.closing.store(true, Ordering::SeqCst),
+                () = self.0.shutdown.notified() => {
+                    self.0.close.lock().get_or_insert(Close::new(1012, "the relay restarts"));
+                }
             }
         }
     }
 
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Taken> {
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
         let mut frames = self.0.frames.lock();
-        let (mut bytes, before) = (0, into.len());
+        let mut bytes = 0;
         while bytes < bytes_max
             && let Some(frame) = frames.pop_front()
         {
             bytes += frame.payload_len();
             into.push(frame);
         }
-        if frames.is_empty() && self.0.closing.load(Ordering::SeqCst) {
-            return Some(Taken::Close(Close::new(1012, "the relay restarts")));
-        }
-        (into.len() > before).then_some(Taken::Frames)
+        if frames.is_empty() { self.0.close.lock().clone() } else { None }
     }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {
