@@ -25,7 +25,7 @@ use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page,
 
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
-use crate::outbox::{Origin, Outbox};
+use crate::outbox::{Full, Origin, Outbox};
 use crate::subscription::{Reader, Subscription};
 
 /// Batches, and their bytes, that may wait for the follower before it is sent to the log.
@@ -389,10 +389,16 @@ impl Deliver {
                 continue;
             }
             reached += 1;
-            if !subscription.offer(event, origin) {
+            let outbox = subscription.outbox();
+            let offered = subscription.offer(event, origin).or_else(|Full| {
+                // What fills it may have been queued a moment ago: only who does not take it is too slow.
+                outbox.send_now(usize::MAX);
+                subscription.offer(event, origin)
+            });
+            if offered.is_err() {
                 self.too_slow(subscription);
-            } else if subscription.outbox().touch() {
-                touched.push(Arc::clone(subscription.outbox()));
+            } else if outbox.touch() {
+                touched.push(Arc::clone(outbox));
             }
         }
         reached

@@ -2,8 +2,8 @@
 //!
 //! Two queues. *Urgent* answers (`OK`, `NOTICE`, `AUTH`, `COUNT`) overtake events, so no amount of events can starve them.
 //! *Ordered* frames (`EVENT`, `EOSE`, `CLOSED`) keep the order in which they were queued. Event bytes are bounded per
-//! connection and in total; the number of answers is bounded because the connection stops reading requests
-//! ([`Outbox::admit`]) while too many wait.
+//! connection and in total, from when they are queued until the socket has taken them; the number of answers is bounded because the
+//! connection stops reading requests ([`Outbox::admit`]) while too many wait.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -53,10 +53,14 @@ impl Budget {
     }
 
     fn allows(&self, connection_bytes: usize, more: usize) -> bool {
+        // One event goes through an empty outbox whatever its size, and whatever others hold.
+        if connection_bytes == 0 {
+            return true;
+        }
         let after = connection_bytes + more;
-        // A single event larger than the limit passes through an empty outbox.
-        let fits = connection_bytes == 0 || after <= self.connection_bytes_max;
-        fits && (after <= Self::FAIR_SHARE_BYTES || self.used.load(Ordering::Relaxed) + more <= self.total_bytes_max)
+        let in_total =
+            after <= Self::FAIR_SHARE_BYTES || self.used.load(Ordering::Relaxed) + more <= self.total_bytes_max;
+        after <= self.connection_bytes_max && in_total
     }
 
     fn take(&self, bytes: usize) {
@@ -145,7 +149,9 @@ pub struct Outbox {
 struct Queues {
     urgent: VecDeque<String>,
     ordered: VecDeque<Item>,
+    /// That wait, or were taken and are not [`Outbox::sent`] yet.
     event_bytes: usize,
+    taken_bytes: usize,
     texts: usize,
     text_bytes: usize,
     close: Option<Close>,
@@ -343,7 +349,7 @@ impl Outbox {
         }
     }
 
-    /// Moves about `bytes_max` bytes of frames into `into`. Returns the close that is due behind them, once nothing more will come.
+    /// Moves about `bytes_max` bytes of frames into `into`; [`Outbox::sent`] must follow when they have left. Returns the close that is due behind them, once nothing more will come.
     pub fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Close> {
         let mut queues = self.queues.lock();
         let mut bytes = 0;
@@ -353,7 +359,7 @@ impl Outbox {
             queues.uncount_text(&text);
             into.push(Item::Text(text));
         }
-        let mut freed = 0;
+        let mut dropped = 0;
         while bytes < bytes_max {
             let Some(item) = queues.ordered.pop_front() else { break };
             match &item {
@@ -362,18 +368,30 @@ impl Outbox {
                     queues.uncount_text(text);
                 }
                 Item::Event { subscription, event, .. } => {
-                    freed += event.json().len();
+                    let len = event.json().len();
                     if subscription.is_closed() {
+                        dropped += len;
                         continue;
                     }
-                    bytes += event.json().len();
+                    queues.taken_bytes += len;
+                    bytes += len;
                 }
             }
             into.push(item);
         }
-        self.release(&mut queues, freed);
+        self.release(&mut queues, dropped);
         queues.give_back();
         if queues.has_frames() { None } else { queues.close.clone() }
+    }
+
+    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`.
+    pub fn sent(&self, bytes: usize) {
+        let mut queues = self.queues.lock();
+        let bytes = bytes.min(queues.taken_bytes);
+        if bytes > 0 {
+            queues.taken_bytes -= bytes;
+            self.release(&mut queues, bytes);
+        }
     }
 
     fn release(&self, queues: &mut Queues, bytes: usize) {
@@ -382,11 +400,15 @@ impl Outbox {
         self.room.notify_waiters();
     }
 
-    /// Makes room for a live event that has to wait for its subscription's EOSE; false if the connection holds enough.
-    pub(crate) fn hold(&self, bytes: usize) -> bool {
+    /// Makes room for a live event that has to wait for its subscription's EOSE, unless the connection holds enough.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Full> {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.budget.take(bytes);
-        held <= self.budget.connection_bytes_max / 2
+        if held <= self.budget.connection_bytes_max / 2 {
+            return Ok(());
+        }
+        self.release_held(bytes);
+        Err(Full)
     }
 
     /// Gives back what was held.
@@ -422,7 +444,7 @@ impl Outbox {
         queues.close.get_or_insert(GONE);
         let dropped = std::mem::take(&mut queues.ordered);
         queues.urgent.clear();
-        (queues.texts, queues.text_bytes) = (0, 0);
+        (queues.texts, queues.text_bytes, queues.taken_bytes) = (0, 0, 0);
         let bytes = std::mem::take(&mut queues.event_bytes);
         self.budget.give_back(bytes);
         drop(queues);

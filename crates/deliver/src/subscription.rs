@@ -13,7 +13,7 @@ use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
 use towpath_runtime::Live;
 use towpath_store::Cursor;
 
-use crate::outbox::{Origin, Outbox};
+use crate::outbox::{Full, Origin, Outbox};
 
 /// About how much of an answer is sent by whoever found it. What a socket takes at once, which is most answers, needs no other thread.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -147,16 +147,17 @@ impl Subscription {
         first
     }
 
-    /// Queues a live event that matches; false if there was no room, in which case the subscription must be refused. The outbox is
-    /// not told.
-    pub(crate) fn offer(self: &Arc<Self>, event: &Event, origin: Option<Origin>) -> bool {
+    /// Queues a live event that matches, unless there is no room: then the subscription must be refused, or room be made. The outbox
+    /// is not told.
+    pub(crate) fn offer(self: &Arc<Self>, event: &Event, origin: Option<Origin>) -> Result<(), Full> {
         let mut phase = self.phase.lock();
         match &mut *phase {
-            Phase::Live { sent } if is_covered(sent, origin) => true,
-            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), origin).is_ok(),
+            Phase::Live { sent } if is_covered(sent, origin) => Ok(()),
+            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), origin),
             Phase::Stored { held } => {
+                self.outbox.hold(event.json().len())?;
                 held.push(Held { event: event.clone(), origin });
-                self.outbox.hold(event.json().len())
+                Ok(())
             }
         }
     }

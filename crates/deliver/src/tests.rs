@@ -1,5 +1,7 @@
 //! Delivery as its users see it: what an outbox gives, and when.
 
+mod budgets;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -55,14 +57,14 @@ async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
     let note = |content| event(1, 1, &[], content);
     let at = |seq| Some(Origin { stream: STREAM, seq: Seq(seq), at: SystemClock.instant(), here: true });
     for (seq, content) in [(4, "scanned"), (5, "scanned too"), (6, "live")] {
-        assert!(notes.offer(&note(content), at(seq)));
+        notes.offer(&note(content), at(seq)).unwrap();
     }
-    assert!(notes.offer(&note("ephemeral"), None));
+    notes.offer(&note("ephemeral"), None).unwrap();
     assert!(sent(&outbox).await.is_empty(), "nothing before EOSE");
     assert!(notes.go_live(&Cursor::at(STREAM, Seq(5)), relay_message::eose("s", None)));
     // Delivery may come to what the scan has sent long after the scan is done.
-    notes.offer(&note("scanned too"), at(5));
-    notes.offer(&note("later"), at(7));
+    notes.offer(&note("scanned too"), at(5)).unwrap();
+    notes.offer(&note("later"), at(7)).unwrap();
     assert_eq!(sent(&outbox).await, [r#"["EOSE","s"]"#, "s live", "s ephemeral", "s later"]);
 }
 

@@ -40,6 +40,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const ANY: HeaderValue = HeaderValue::from_static("*");
+/// The asterisk does not stand for this one (Fetch, section 3.3.3).
+const ANY_HEADER: HeaderValue = HeaderValue::from_static("*, Authorization");
 
 type Page = Response<Full<Bytes>>;
 
@@ -139,7 +141,7 @@ impl<R: Relay> Visit<R> {
         let headers = page.headers_mut();
         headers.insert(header::CONNECTION, CLOSE);
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ANY_HEADER);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         page
     }
@@ -171,6 +173,7 @@ impl<R: Relay> Visit<R> {
     async fn resource(&self, request: &Request<Incoming>) -> Page {
         let (uri, headers) = (request.uri(), request.headers());
         let asked = ResourceRequest {
+            method: request.method().to_string(),
             peer: Peer::of(self.socket, self.secure, headers, &self.edge.shared.config.trusted_proxies),
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),

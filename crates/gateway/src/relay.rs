@@ -34,6 +34,8 @@ pub trait Relay: Send + Sync + 'static {
 /// A GET for something that is no page of every relay.
 #[derive(Debug, Clone)]
 pub struct ResourceRequest {
+    /// `GET` or `HEAD`.
+    pub method: String,
     /// Who asks.
     pub peer: Peer,
     /// From the first slash on, not decoded.
@@ -68,9 +70,11 @@ pub trait Inbound: Send + 'static {
 pub trait Outbound: Send + Sync + 'static {
     /// Waits until [`Outbound::take`] has something. Cancel-safe.
     fn ready(&self) -> impl Future<Output = ()> + Send;
-    /// Moves frames of up to about `bytes_max` bytes into `into`. Returns the close that is due behind them, once nothing else will come.
+    /// Moves frames of up to about `bytes_max` bytes into `into`; [`Outbound::sent`] follows when they have left. Returns the close that is due behind them, once nothing else will come.
     /// Never blocks.
     fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close>;
+    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`.
+    fn sent(&self, bytes: usize);
     /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
     fn attach(&self, wire: Weak<dyn SendNow>);
 }

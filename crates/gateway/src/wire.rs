@@ -121,7 +121,8 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
     pub(crate) async fn flush(&self, write_timeout: Duration) -> io::Result<()> {
         while !self.sending.lock().is_sent() {
             let step = poll_fn(|cx| self.sending.lock().poll_write(cx));
-            timeout(write_timeout, step).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let written = timeout(write_timeout, step).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            self.outbound.sent(written);
         }
         let flushed = poll_fn(|cx| Pin::new(&mut self.sending.lock().io).poll_flush(cx));
         timeout(write_timeout, flushed).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -153,6 +154,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
             }
         }
         (*unsent, *sent, *frames) = (Vec::new(), 0, Vec::new());
+        self.outbound.sent(usize::MAX);
     }
 }
 
@@ -161,14 +163,14 @@ impl<W: AsyncWrite + Unpin> Sending<W> {
         self.sent == self.unsent.len()
     }
 
-    /// One write of what is left.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// One write of what is left; how much of it.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { io, unsent, sent, .. } = self;
         match ready!(Pin::new(io).poll_write(cx, &unsent[*sent..]))? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             written => {
                 *sent += written;
-                Poll::Ready(Ok(()))
+                Poll::Ready(Ok(written))
             }
         }
     }
@@ -178,7 +180,7 @@ impl<W: AsyncWrite + Unpin> Sending<W> {
         // The task registers its own waker when it finds what is left here.
         let mut cx = Context::from_waker(Waker::noop());
         while !self.is_sent() {
-            if !matches!(self.poll_write(&mut cx), Poll::Ready(Ok(()))) {
+            if !matches!(self.poll_write(&mut cx), Poll::Ready(Ok(_))) {
                 return false;
             }
         }
@@ -201,6 +203,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
             self.left_over.notify_one();
         }
         if !sending.send_all() {
+            self.outbound.sent(sending.sent);
             self.left_over.notify_one();
             return false;
         }
@@ -269,6 +272,8 @@ mod tests {
             into.extend(self.0.lock().drain(..).map(Frame::Text));
             None
         }
+
+        fn sent(&self, _: usize) {}
 
         fn attach(&self, _: Weak<dyn SendNow>) {}
     }

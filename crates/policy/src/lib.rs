@@ -13,7 +13,7 @@ mod write;
 
 pub use auth::{AuthDenial, HttpAuthDenial, check_auth, check_http_auth};
 pub use kinds::{Effect, KindSpec, Storage, kind_spec};
-pub use read::{all_private, may_read};
+pub use read::{all_private, may_read, names_private};
 pub use relay_url::RelayUrl;
 pub use source::Source;
 pub use write::{DELETION_TARGETS_MAX, DeletionRequest, Denial, Placement, Removal, Write, authorise, plan, screen};

@@ -143,12 +143,15 @@ pub fn screen(event: &Event, principal: &Principal, policy: &Policy, now: u64) -
         return Err(Denial::Unpublishable);
     }
     let vanish = spec.effect == Effect::Vanish && policy.vanish;
-    // Everyone may ask to be forgotten, whatever else they may write (NIP-62).
-    if policy.auth_to_write && !vanish && !principal.is_authenticated() {
-        return Err(Denial::AuthRequired);
-    }
     check_time(event, policy, now)?;
-    check_work(event, policy)?;
+    // Everyone may ask to be forgotten, whatever else they may write (NIP-62).
+    if !vanish {
+        if policy.auth_to_write && !principal.is_authenticated() {
+            return Err(Denial::AuthRequired);
+        }
+        check_age(event, policy, now)?;
+        check_work(event, policy)?;
+    }
     check_protection(event, spec.effect, principal)?;
     if spec.effect == Effect::Delete {
         check_targets(event)?;
@@ -195,14 +198,17 @@ fn check_time(event: &Event, policy: &Policy, now: u64) -> Result<(), Denial> {
     if created_at > now.saturating_add(policy.created_at_ahead_max_s) {
         return Err(Denial::TooFarAhead { max_s: policy.created_at_ahead_max_s });
     }
-    if let Some(max_s) = policy.created_at_behind_max_s
-        && created_at < now.saturating_sub(max_s)
-        && !GIFT_WRAPS.contains(&event.kind())
-    {
-        return Err(Denial::TooOld { max_s });
-    }
     match expiration(event)? {
         Some(at) if at <= now => Err(Denial::Expired),
+        _ => Ok(()),
+    }
+}
+
+fn check_age(event: &Event, policy: &Policy, now: u64) -> Result<(), Denial> {
+    match policy.created_at_behind_max_s {
+        Some(max_s) if event.created_at() < now.saturating_sub(max_s) && !GIFT_WRAPS.contains(&event.kind()) => {
+            Err(Denial::TooOld { max_s })
+        }
         _ => Ok(()),
     }
 }

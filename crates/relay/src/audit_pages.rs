@@ -85,8 +85,10 @@ async fn principal(node: &Node, request: &ResourceRequest) -> Result<Principal, 
     let mut principal = Principal::anonymous();
     let Some(header) = &request.authorization else { return Ok(principal) };
     let refused = |why: &str| Refusal(401, format!("the Authorization header proves no key: {why}"));
-    let event =
-        header.strip_prefix("Nostr ").ok_or_else(|| refused("it is not of the form `Nostr <base64>` (NIP-98)"))?;
+    let event = match header.split_once(' ') {
+        Some((scheme, event)) if scheme.eq_ignore_ascii_case("nostr") => event,
+        _ => return Err(refused("it is not of the form `Nostr <base64>` (NIP-98)")),
+    };
     let event = BASE64_STANDARD.decode(event.trim()).map_err(|_| refused("it is not base64"))?;
     let event = String::from_utf8(event).map_err(|_| refused("it is not text"))?;
     let limits = crate::build::message_limits(&node.config.get());
@@ -96,7 +98,7 @@ async fn principal(node: &Node, request: &ResourceRequest) -> Result<Principal, 
         "" => request.path.clone(),
         query => format!("{}?{query}", request.path),
     };
-    let key = check_http_auth(&event, "GET", &target, &node.policy.get(), node.clock.unix_s());
+    let key = check_http_auth(&event, &request.method, &target, &node.policy.get(), node.clock.unix_s());
     principal.add(key.map_err(|denial| refused(&format!("wrong {denial:?}").to_lowercase()))?);
     Ok(principal)
 }

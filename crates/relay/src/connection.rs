@@ -11,7 +11,7 @@ use towpath_audit::{Action, AuthFailure};
 use towpath_deliver::{Item, Origin, Outbox, Reader, Subscription};
 use towpath_gateway::{Close, Frame, Peer, SendNow};
 use towpath_ingest::{Answer, Answers, Reply, Way};
-use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec};
+use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec, names_private};
 use towpath_protocol::{
     ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, VerifiedEvent, relay_message, wire,
 };
@@ -282,6 +282,9 @@ impl Inbound {
             if filters.iter().all(|filter| all_private(filter, &policy)) {
                 return Err(wording::AUTH_FOR_PRIVATE.into());
             }
+            if filters.iter().any(|filter| names_private(filter, &policy)) {
+                self.answers.send_challenge();
+            }
         }
         Ok(())
     }
@@ -390,6 +393,10 @@ impl towpath_gateway::Outbound for Outbound {
         let close = self.0.take(&mut items, bytes_max);
         into.extend(items.into_iter().map(frame));
         close.map(|close| Close::new(close.code, close.reason))
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.0.sent(bytes);
     }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {

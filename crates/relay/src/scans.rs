@@ -9,6 +9,7 @@ use std::time::Instant;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use towpath_deliver::{Reader, Subscription, cost_of};
+use towpath_policy::names_private;
 use towpath_protocol::{Filter, HyperLogLog, relay_message};
 use towpath_query::{QueryLimits, visible_at, with_limits};
 use towpath_store::{Completeness, Cursor, Error, Progress, Query};
@@ -102,8 +103,9 @@ impl Scans {
             limit_default: config.limits.limit_default.get() as u64,
             limit_max: config.limits.limit_max.get() as u64,
         };
+        let hinted = config.protocol.eose_hints && !may_be_kept_from(node, subscription);
         let Some((completeness, cursor)) = self.stored(node, subscription, limits).await? else { return Ok(()) };
-        let hint = config.protocol.eose_hints.then(|| eose_hint(completeness)).flatten();
+        let hint = hinted.then(|| eose_hint(completeness)).flatten();
         if !subscription.go_live(&cursor, relay_message::eose(subscription.id().as_str(), hint)) {
             node.deliver.too_slow(subscription);
         }
@@ -153,6 +155,13 @@ impl Scans {
         let query = query(node, filters, unlimited, reader);
         node.queries.count(query, hll_offset, &self.turns).await
     }
+}
+
+/// Whether there may be more for this client once it has proven a key. By its filters alone: what is stored says nothing here.
+fn may_be_kept_from(node: &Node, subscription: &Subscription) -> bool {
+    let policy = node.policy.get();
+    !subscription.reader().principal.read().is_authenticated()
+        && subscription.filters().iter().any(|filter| names_private(filter, &policy))
 }
 
 fn eose_hint(completeness: Completeness) -> Option<relay_message::EoseHint> {

@@ -83,6 +83,18 @@ async fn events_that_the_client_may_not_read_are_not_missing() -> Result<()> {
     expect_hint(&mut client, json!({ "limit": 2 }), 2, "finish").await
 }
 
+/// Who asks for private kinds among others is told that there may be more, and can ask again with a key.
+#[tokio::test]
+async fn an_answer_to_nobody_that_names_private_kinds_is_not_called_finished() -> Result<()> {
+    let (_relay, mut client) = relay_with("[auth]\nchallenge_on_connect = false").await?;
+    let wrap = note("sealed").kind(1059).by(&carol()).tag(["p", &bob().pubkey()]).at(moment(9));
+    client.store(&wrap.sign()).await?;
+    let filter = json!({ "kinds": [1, 1059] });
+    assert_eq!(client.req("s", filter.clone()).await?.end, End::Eose(None));
+    client.authenticate(&bob()).await?;
+    expect_hint(&mut client, filter, 1, "finish").await
+}
+
 #[tokio::test]
 async fn the_hint_says_nothing_of_live_events() -> Result<()> {
     let (_relay, mut client) = relay().await?;

@@ -24,6 +24,25 @@ async fn a_reloaded_rule_applies_to_open_connections() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_subscription_older_than_the_rule_that_reading_needs_a_key_gets_nothing_more() -> Result<()> {
+    let mut relay = Relay::empty().await?;
+    let (mut stranger, mut publisher) = (Client::connect(&relay).await?, Client::connect(&relay).await?);
+    stranger.req("s", json!({ "kinds": [1] })).await?;
+    relay.reload("[auth]\nto_read = true").await?;
+    eventually("reading needs authentication", async || {
+        Ok(matches!(publisher.req("x", json!({ "kinds": [2] })).await?.end, End::Closed(_)))
+    })
+    .await?;
+    publisher.store(&note("for members").sign()).await?;
+    publisher.authenticate(&alice()).await?;
+    publisher.store(&note("for members too").sign()).await?;
+    stranger.authenticate(&bob()).await?;
+    publisher.store(&note("for the stranger, who is one of us now").sign()).await?;
+    assert_eq!(stranger.live("s").await?.content, "for the stranger, who is one of us now");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_reloaded_limit_is_announced() -> Result<()> {
     let mut relay = Relay::empty().await?;
     relay.reload("[limits]\nlimit_max = 7\nlimit_default = 5").await?;

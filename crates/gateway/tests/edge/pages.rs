@@ -27,7 +27,7 @@ async fn the_root_is_a_page_or_the_information_document() {
         assert!(answer.ends_with(body), "{accept}: {answer}");
         let answer = answer.to_lowercase();
         assert!(answer.contains("access-control-allow-origin: *"));
-        assert!(answer.contains("access-control-allow-headers: *"));
+        assert!(answer.contains("access-control-allow-headers: *, authorization"));
         assert!(answer.contains("access-control-allow-methods: get"));
     }
 }

@@ -163,6 +163,8 @@ impl Outbound for EchoOut {
         if frames.is_empty() { self.0.close.lock().clone() } else { None }
     }
 
+    fn sent(&self, _: usize) {}
+
     fn attach(&self, wire: Weak<dyn SendNow>) {
         let _ = self.0.wire.set(wire);
     }

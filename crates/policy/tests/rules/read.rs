@@ -1,6 +1,6 @@
 //! Who may read what.
 
-use towpath_policy::{Policy, Principal, all_private, may_read};
+use towpath_policy::{Policy, Principal, all_private, may_read, names_private};
 use towpath_protocol::wire;
 
 use crate::{event, hex, policy, proved};
@@ -39,16 +39,27 @@ fn the_operator_says_which_kinds_are_private() {
 }
 
 #[test]
+fn who_proved_no_key_reads_nothing_where_reading_needs_one() {
+    let closed = Policy { auth_to_read: true, ..policy() };
+    let note = event(1, &[], "");
+    assert!(!may_read(note.event(), &Principal::anonymous(), &closed));
+    assert!(may_read(note.event(), &proved(&[2]), &closed));
+    assert!(may_read(note.event(), &Principal::anonymous(), &policy()));
+}
+
+#[test]
 fn a_filter_is_private_if_all_its_kinds_are() {
-    for (filter, expected) in [
-        (r#"{"kinds":[1059]}"#, true),
-        (r#"{"kinds":[4,1059,21059],"limit":1}"#, true),
-        (r#"{"kinds":[4,1]}"#, false),
-        (r#"{"kinds":[]}"#, false),
-        (r#"{}"#, false),
-        (r##"{"#p":["0000000000000000000000000000000000000000000000000000000000000000"]}"##, false),
+    for (filter, all, any) in [
+        (r#"{"kinds":[1059]}"#, true, true),
+        (r#"{"kinds":[4,1059,21059],"limit":1}"#, true, true),
+        (r#"{"kinds":[4,1]}"#, false, true),
+        (r#"{"kinds":[1]}"#, false, false),
+        (r#"{"kinds":[]}"#, false, false),
+        (r#"{}"#, false, false),
+        (r##"{"#p":["0000000000000000000000000000000000000000000000000000000000000000"]}"##, false, false),
     ] {
-        assert_eq!(all_private(&wire::filter(filter).unwrap(), &policy()), expected, "{filter}");
+        let parsed = wire::filter(filter).unwrap();
+        assert_eq!((all_private(&parsed, &policy()), names_private(&parsed, &policy())), (all, any), "{filter}");
     }
 }
 

@@ -167,8 +167,8 @@ fn requests_to_vanish_name_this_relay() {
     ] {
         check(&event(62, tags, ""), &Principal::anonymous(), &policy(), expected);
     }
-    let closed = Policy { auth_to_write: true, ..policy() };
-    let request = event(62, &[&["relay", "ALL_RELAYS"]], "");
+    let closed = Policy { auth_to_write: true, pow_bits_min: 32, created_at_behind_max_s: Some(60), ..policy() };
+    let request = event_of(1, NOW - 61, 62, &[&["relay", "ALL_RELAYS"]], "");
     check(&request, &Principal::anonymous(), &closed, Ok(()));
     let ignoring = Policy { vanish: false, ..closed };
     check(&request, &Principal::anonymous(), &ignoring, Err(Denial::AuthRequired));

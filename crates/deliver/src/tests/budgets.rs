@@ -1,0 +1,170 @@
+//! What may wait for sockets, and who has to wait or go when it is used up.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use towpath_store::{Cursor, Delivery};
+
+use super::{ROOMY, event, subscription};
+use crate::{Budget, Deliver, Item, Metrics, Outbox, Subscription};
+
+const KIB: usize = 1024;
+
+fn outbox(budget: &Arc<Budget>) -> Arc<Outbox> {
+    Arc::new(Outbox::new(Arc::clone(budget)))
+}
+
+fn budget(connection_bytes_max: usize, total_bytes_max: usize) -> Arc<Budget> {
+    Arc::new(Budget::new(connection_bytes_max, total_bytes_max, 4, Metrics::default()))
+}
+
+fn live(outbox: &Arc<Outbox>) -> Arc<Subscription> {
+    let all = subscription("s", &["{}"], outbox);
+    all.go_live(&Cursor::start(), "EOSE".into());
+    all
+}
+
+/// Offers events of a good KiB until one is refused; returns how many were taken.
+fn fill(subscription: &Arc<Subscription>) -> usize {
+    let big = event(1, 1, &[], &"x".repeat(KIB));
+    (0..1_000).take_while(|_| subscription.offer(&big, None).is_ok()).count()
+}
+
+fn is_ready(future: impl Future<Output = ()>) -> bool {
+    pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
+fn empty(outbox: &Outbox) {
+    outbox.take(&mut Vec::new(), usize::MAX);
+    outbox.sent(usize::MAX);
+}
+
+/// Gives `outbox` a socket that takes everything at once; returns how many events it took.
+fn attach_fast_socket(outbox: &Arc<Outbox>) -> Arc<AtomicUsize> {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let (of, events) = (Arc::downgrade(outbox), Arc::clone(&taken));
+    outbox.attach(Box::new(move |bytes_max| {
+        let outbox = of.upgrade().unwrap();
+        let mut items = Vec::new();
+        outbox.take(&mut items, bytes_max);
+        outbox.sent(usize::MAX);
+        events.fetch_add(items.iter().filter(|item| matches!(item, Item::Event { .. })).count(), Ordering::SeqCst);
+        true
+    }));
+    taken
+}
+
+#[test]
+fn the_total_is_for_those_who_hold_more_than_their_fair_share() {
+    let budget = budget(usize::MAX / 2, 200 * KIB);
+    let (greedy, modest) = (outbox(&budget), outbox(&budget));
+    let (all, some) = (live(&greedy), live(&modest));
+    let taken = fill(&all);
+    assert!((100..200).contains(&taken), "the greedy one fills the total: {taken}");
+    let served = fill(&some);
+    assert!((40..64).contains(&served), "the modest one has its 64 KiB all the same: {served}");
+    empty(&greedy);
+    assert!(some.offer(&event(1, 1, &[], "again"), None).is_ok(), "what is sent makes room for everybody");
+}
+
+#[test]
+fn an_event_larger_than_the_bound_goes_through_an_empty_outbox_alone() {
+    let outbox = outbox(&budget(100, 1 << 20));
+    let all = live(&outbox);
+    let note = event(1, 1, &[], "x");
+    assert!(note.json().len() > 100 && all.offer(&note, None).is_ok());
+    assert!(all.offer(&note, None).is_err());
+}
+
+#[test]
+fn what_a_socket_has_not_taken_yet_counts() {
+    let outbox = outbox(&budget(8 * KIB, 1 << 20));
+    let all = live(&outbox);
+    fill(&all);
+    outbox.take(&mut Vec::new(), usize::MAX);
+    assert_eq!(fill(&all), 0, "it is in the socket's buffer here");
+    outbox.sent(2 * KIB);
+    assert!((1..=2).contains(&fill(&all)), "a part of it has left");
+    outbox.sent(usize::MAX);
+    assert!(fill(&all) > 0);
+}
+
+#[test]
+fn who_takes_events_at_once_is_never_too_slow_however_large_they_are() {
+    let large = event(1, 20_001, &[], &"x".repeat(100 * KIB));
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let one_of_many_filters = outbox(&budget(450 * KIB, usize::MAX / 2));
+    let taken = attach_fast_socket(&one_of_many_filters);
+    for number in 0..9 {
+        let all = subscription(&number.to_string(), &["{}"], &one_of_many_filters);
+        deliver.register(&all).unwrap();
+        all.go_live(&Cursor::start(), "EOSE".into());
+    }
+    assert_eq!(deliver.ephemeral(&large), 9);
+    one_of_many_filters.send_now(usize::MAX);
+    assert_eq!(taken.load(Ordering::SeqCst), 9, "nine times as much as the connection may hold goes through it");
+
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let budget = budget(450 * KIB, 300 * KIB);
+    let many: Vec<_> = (0..20).map(|_| outbox(&budget)).collect();
+    let taken: Vec<_> = many.iter().map(attach_fast_socket).collect();
+    for outbox in &many {
+        deliver.register(&live(outbox)).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(deliver.ephemeral(&large), 20);
+    }
+    many.iter().for_each(|outbox| outbox.send_now(usize::MAX));
+    assert!(taken.iter().all(|taken| taken.load(Ordering::SeqCst) == 2), "more than all may hold goes to all");
+}
+
+#[test]
+fn stored_events_wait_for_half_of_the_connections_room_and_for_the_total() {
+    let budget = budget(8 * KIB, 20 * KIB);
+    let (one, other) = (outbox(&budget), outbox(&budget));
+    let notes = live(&one);
+    let big = event(1, 1, &[], &"x".repeat(KIB));
+    one.queue_stored(&notes, std::iter::repeat_n(big.clone(), 2));
+    assert!(is_ready(one.room_for_stored()), "under half");
+    one.queue_stored(&notes, std::iter::repeat_n(big.clone(), 3));
+    assert!(!is_ready(one.room_for_stored()), "over half");
+    empty(&one);
+    assert!(is_ready(one.room_for_stored()));
+    let theirs = live(&other);
+    other.queue_stored(&theirs, std::iter::repeat_n(big.clone(), 20));
+    assert!(is_ready(one.room_for_stored()), "who holds nothing is served");
+    one.queue_stored(&notes, std::iter::once(big));
+    assert!(!is_ready(one.room_for_stored()), "the total is used up");
+    other.discard();
+    assert!(is_ready(one.room_for_stored()), "a socket that is gone gives back what it held");
+}
+
+#[test]
+fn requests_wait_while_too_many_answers_or_too_large_ones_do() {
+    let outbox = outbox(&budget(1 << 20, 1 << 20));
+    for _ in 0..4 {
+        outbox.push_urgent("OK".into());
+    }
+    assert!(is_ready(outbox.admit()));
+    outbox.push_ordered("CLOSED".into());
+    assert!(!is_ready(outbox.admit()), "five of four");
+    empty(&outbox);
+    assert!(is_ready(outbox.admit()));
+    outbox.push_urgent("x".repeat(4 * 256 + 1));
+    assert!(!is_ready(outbox.admit()), "one of more bytes than four answers");
+    empty(&outbox);
+    assert!(is_ready(outbox.admit()));
+}
+
+#[test]
+fn what_is_held_until_eose_may_take_half_of_the_connections_room() {
+    let outbox = outbox(&budget(32 * KIB, 1 << 20));
+    let stored = subscription("s", &["{}"], &outbox);
+    let held = fill(&stored);
+    assert!((10..16).contains(&held), "{held}");
+    stored.abandon();
+    assert!((10..16).contains(&fill(&subscription("t", &["{}"], &outbox))), "what was held is given back");
+}
