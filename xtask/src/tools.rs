@@ -19,6 +19,7 @@ const SYSTEM: &[(&str, &str)] = &[
     ("redis-server", "redis-server"),
     ("psql", "postgresql-client"),
     ("setpriv", "util-linux"), // ends the servers with the tests
+    ("strace", "strace"),      // sees whether an answer waits for the disk
 ];
 
 /// Debian keeps the server's programs off the path, in a folder for each version.

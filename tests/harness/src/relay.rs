@@ -59,6 +59,7 @@ impl Drop for Process {
 pub struct RelayBuilder {
     config: String,
     environment: Vec<(String, String)>,
+    under: Vec<String>,
 }
 
 impl RelayBuilder {
@@ -71,6 +72,12 @@ impl RelayBuilder {
     /// An environment variable of the relay.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A program and its arguments that runs the relay, as the very process it was started as.
+    pub fn under(mut self, program: &[&str]) -> Self {
+        self.under = program.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -199,7 +206,7 @@ impl Process {
     async fn spawn(&mut self, listen: &str) -> Result<String> {
         self.write_config()?;
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = command()?;
+        let mut command = command_under(&self.builder.under)?;
         command
             .arg("serve")
             .arg("--config")
@@ -246,7 +253,19 @@ async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>) {
 
 /// The relay's binary as a command that ends with the test, and that no `TOWPATH_…` of the tests' own environment configures.
 pub fn command() -> Result<Command> {
-    let mut command = Command::new(binary()?);
+    command_under(&[])
+}
+
+fn command_under(program: &[String]) -> Result<Command> {
+    let binary = binary()?;
+    let mut command = match program {
+        [] => Command::new(binary),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary);
+            command
+        }
+    };
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("TOWPATH_") {
             command.env_remove(name);

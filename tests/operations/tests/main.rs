@@ -10,3 +10,4 @@ mod handover;
 mod observe;
 mod reload;
 mod slow;
+mod sync;
