@@ -11,3 +11,4 @@ mod observe;
 mod reload;
 mod slow;
 mod sync;
+mod tls;
