@@ -79,3 +79,22 @@ async fn an_event_refused_for_want_of_room_is_taken_when_there_is_some() -> Resu
     assert!(ack.accepted && ack.message.is_empty(), "{ack:?}");
     Ok(())
 }
+
+/// What cannot be read is said to be so, and never to be nothing (`FailsClosed`).
+#[tokio::test]
+async fn a_log_that_cannot_be_read_is_an_error_and_not_an_empty_answer() -> Result<()> {
+    let relay = Relay::empty().await?;
+    let mut client = Client::connect(&relay).await?;
+    let notes: Vec<Event> = (0..10).map(|number| note(&number.to_string()).sign()).collect();
+    client.store_all(&notes).await?;
+    for file in std::fs::read_dir(relay.data_dir()?.join("log"))? {
+        std::fs::File::options().write(true).open(file?.path())?.set_len(0)?;
+    }
+    for filter in [json!({ "kinds": [1] }), json!({ "ids": [notes[0].id] }), json!({ "authors": [alice().pubkey()] })] {
+        let answer = client.req("s", filter.clone()).await?;
+        assert!(matches!(&answer.end, End::Closed(reason) if reason.starts_with("error: ")), "{filter}: {answer:?}");
+        let count = client.count("c", filter.clone()).await?;
+        assert!(count.as_ref().is_err_and(|reason| reason.starts_with("error: ")), "{filter}: {count:?}");
+    }
+    Ok(())
+}
