@@ -43,6 +43,8 @@ const COMMITTER_BYTES: usize = 2 * 1024;
 const FOLLOWER_BYTES: usize = 64 * 1024;
 /// Sockets that one thread sends to, one after the other. More are left to their tasks, which share the cores.
 const SOCKETS_MAX: usize = 1_024;
+/// How often one event makes room in one outbox by sending: a connection of many subscriptions must not keep the others waiting.
+const RELIEFS_MAX: usize = 16;
 /// Of a run, so many events are offered before their frames are sent.
 const OFFERED_MAX: usize = 64;
 /// Between two attempts to read a log that cannot be read.
@@ -265,11 +267,12 @@ impl Deliver {
         let origin = Origin { stream: *stream, seq: *seq, at, here: true };
         self.deliver_promptly(event, origin, COMMITTER_BYTES, &mut touched);
         delivered.advance(*stream, batch.cursor.seq(*stream));
-        drop(delivered);
+        // With the right to deliver: whoever has it next does not begin something long before these are sent.
         if touched.len() > SOCKETS_HERE_MAX {
             self.0.inbox.lock().sockets.append(&mut touched);
             self.0.arrived.notify_one();
         }
+        drop(delivered);
         send(touched, COMMITTER_BYTES);
         true
     }
@@ -383,7 +386,7 @@ impl Deliver {
         touched: &mut Vec<Arc<Outbox>>,
     ) -> usize {
         let mut reached = 0;
-        let mut readers = Readers::default();
+        let (mut readers, mut relieved) = (Readers::default(), HashMap::default());
         for subscription in matching {
             if !readers.may_read(subscription.reader(), event) {
                 continue;
@@ -392,7 +395,11 @@ impl Deliver {
             let outbox = subscription.outbox();
             let offered = subscription.offer(event, origin).or_else(|Full| {
                 // What fills it may have been queued a moment ago: only who does not take it is too slow.
-                outbox.send_now(usize::MAX);
+                let times: &mut usize = relieved.entry(Arc::as_ptr(outbox)).or_default();
+                *times += 1;
+                if *times <= RELIEFS_MAX {
+                    outbox.send_now(FOLLOWER_BYTES.max(event.json().len()));
+                }
                 subscription.offer(event, origin)
             });
             if offered.is_err() {

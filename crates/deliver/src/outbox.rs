@@ -395,8 +395,10 @@ impl Outbox {
     }
 
     fn release(&self, queues: &mut Queues, bytes: usize) {
-        queues.event_bytes -= bytes;
-        self.budget.give_back(bytes);
+        if bytes > 0 {
+            queues.event_bytes -= bytes;
+            self.budget.give_back(bytes);
+        }
         self.room.notify_waiters();
     }
 

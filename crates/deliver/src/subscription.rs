@@ -172,7 +172,15 @@ impl Subscription {
         self.outbox.queue_word(self, eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
         let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.origin));
-        let fits = waiting.all(|held| self.outbox.queue_live(self, held.event, held.origin).is_ok());
+        let fits = waiting.all(|Held { event, origin }| {
+            let queued = self.outbox.queue_live(self, event.clone(), origin);
+            // The scan's last events may not have been sent yet.
+            let queued = queued.or_else(|Full| {
+                self.outbox.send_now(ANSWER_BYTES.max(event.json().len()));
+                self.outbox.queue_live(self, event, origin)
+            });
+            queued.is_ok()
+        });
         // Delivery must not wait for a socket.
         drop(phase);
         self.outbox.send_now(ANSWER_BYTES);

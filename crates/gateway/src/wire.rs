@@ -6,9 +6,9 @@
 //! Invariants: bytes leave in the order they were encoded, whoever encoded them; nothing waits under the lock; an idle connection
 //! holds no buffer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -177,14 +177,15 @@ impl<W: AsyncWrite + Unpin> Sending<W> {
 
     /// Whether the socket has taken everything, without waiting.
     fn send_all(&mut self) -> bool {
-        // The task registers its own waker when it finds what is left here.
-        let mut cx = Context::from_waker(Waker::noop());
-        while !self.is_sent() {
-            if !matches!(self.poll_write(&mut cx), Poll::Ready(Ok(_))) {
-                return false;
+        let all = poll_fn(|cx| {
+            while !self.is_sent() {
+                ready!(self.poll_write(cx))?;
             }
-        }
-        matches!(Pin::new(&mut self.io).poll_flush(&mut cx), Poll::Ready(Ok(())))
+            Pin::new(&mut self.io).poll_flush(cx)
+        });
+        // The socket's own task registers its waker when it finds what is left here. A task that sends for many is not cut short.
+        let all = pin!(tokio::task::unconstrained(all));
+        matches!(all.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
     }
 }
 

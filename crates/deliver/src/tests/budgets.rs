@@ -122,6 +122,18 @@ fn who_takes_events_at_once_is_never_too_slow_however_large_they_are() {
 }
 
 #[test]
+fn an_answer_that_is_read_makes_room_for_what_was_held_for_its_end() {
+    let outbox = outbox(&budget(8 * KIB, 1 << 20));
+    let taken = attach_fast_socket(&outbox);
+    let stored = subscription("s", &["{}"], &outbox);
+    let big = event(1, 1, &[], &"x".repeat(KIB));
+    outbox.queue_stored(&stored, std::iter::repeat_n(big.clone(), 6));
+    stored.offer(&big, None).unwrap();
+    assert!(stored.go_live(&Cursor::start(), "EOSE".into()));
+    assert_eq!(taken.load(Ordering::SeqCst), 7);
+}
+
+#[test]
 fn stored_events_wait_for_half_of_the_connections_room_and_for_the_total() {
     let budget = budget(8 * KIB, 20 * KIB);
     let (one, other) = (outbox(&budget), outbox(&budget));

@@ -104,7 +104,8 @@ pub(super) const SECTION: Section = Section {
         setting!(
             queues.outbox_total_bytes_max, Bytes<1_048_576, 1_099_511_627_776>, "outbox_total_bytes_max", Restart,
             "Bytes that wait to be sent to all clients together.",
-            "256 MiB: an event that waits for many is counted for each, though it is kept once.",
+            "256 MiB: an event that waits for many is counted for each. When all is used, whoever has nothing \
+             waiting is still sent one event at a time, and whoever holds less than 64 KiB what fits that.",
         ),
         setting!(
             queues.verify_parallel,
