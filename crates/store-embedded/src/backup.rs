@@ -15,9 +15,9 @@
 mod kinship;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ use towpath_store::{Error, Seq};
 use crate::log::reader::{Step, Walk, damaged, missing};
 use crate::log::recovery::holds_record;
 use crate::log::segment::{Segment, parse_file_name};
+use crate::open::create_dir;
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// A file that goes while it is about to be copied was rewritten: then the list is out of date.
@@ -71,7 +72,7 @@ pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<BackupReport, Error> {
-    fs::create_dir_all(to).map_err(failed("make the backup folder"))?;
+    create_dir(to).map_err(failed("make the backup folder"))?;
     for _ in 0..LISTINGS_MAX {
         if let Some(report) = copy_listed(from, to)? {
             return Ok(report);
@@ -103,7 +104,7 @@ fn list(dir: &Path) -> io::Result<Listing> {
 
 /// A file of a listing; `None` if it has gone since.
 fn open(first: Seq, (generation, path): &(u32, PathBuf)) -> Result<Option<Arc<Segment>>, Error> {
-    match Segment::open(path.clone(), first, *generation) {
+    match Segment::open_to_read(path.clone(), first, *generation) {
         Ok(segment) => Ok(Some(Arc::new(segment))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read the log", error)),
@@ -161,7 +162,7 @@ fn whole_end(segment: &Arc<Segment>) -> Result<Whole, Error> {
             Step::End => return Ok(Whole::To { end, next }),
             Step::Damaged => {
                 let length = usize::try_from(segment.len().saturating_sub(end)).unwrap_or(usize::MAX);
-                let rest = segment.read(end, length).map_err(failed("read the log"))?;
+                let rest = segment.read_at_most(end, length).map_err(failed("read the log"))?;
                 let is_damage = holds_record(&rest.into(), next);
                 return Ok(if is_damage { Whole::ThenDamage { end } } else { Whole::ThenTorn { end, next } });
             }
@@ -196,7 +197,9 @@ fn copy_file(segment: &Segment, target: &Path, end: u64) -> Result<u64, Error> {
 /// Under another name until it is whole: a file of a newer generation takes the place of what it was rewritten from.
 fn copy_new(segment: &Segment, target: &Path, end: u64) -> Result<u64, Error> {
     let draft = target.with_extension("tmp");
-    let file = File::create(&draft).map_err(failed("write the backup"))?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&draft).map_err(failed("write the backup"))?;
     write(segment, &file, 0, end)?;
     fs::rename(&draft, target).map_err(failed("write the backup"))?;
     Ok(end)
@@ -235,4 +238,39 @@ fn forget_old(files: &BTreeMap<Seq, (u32, PathBuf)>, to: &Path) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{Folder, accept, note};
+
+    /// The log's only file, as a backup opens it.
+    fn source(folder: &Folder) -> Arc<Segment> {
+        let (first, file) = list(&folder.config.log_dir()).unwrap().pop_first().unwrap();
+        open(first, &file).unwrap().unwrap()
+    }
+
+    /// Once, no log was copied that could not have been written to.
+    #[test]
+    fn what_is_copied_is_only_opened_to_be_read() {
+        let folder = Folder::new();
+        drop(folder.open());
+        source(&folder).file().write_at(b"x", 0).unwrap_err();
+    }
+
+    /// Once, a backup failed when the relay went on to the next file meanwhile.
+    #[test]
+    fn a_file_that_loses_its_zeroes_while_it_is_read_ends_there() {
+        let folder = Folder::new();
+        let store = folder.open();
+        (0..3).for_each(|at| drop(accept(&store, &note(1, at))));
+        drop(store);
+        let source = source(&folder);
+        let Whole::To { end, next } = whole_end(&source).unwrap() else { panic!("zeroes behind the records") };
+        Segment::open(source.path.clone(), source.first_seq, source.generation).unwrap().truncate(end).unwrap();
+        assert!(source.len() > end, "as it was when it was opened");
+        let again = whole_end(&source).unwrap();
+        assert!(matches!(again, Whole::To { end: e, next: n } if (e, n) == (end, next)));
+    }
 }

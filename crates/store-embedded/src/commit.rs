@@ -20,6 +20,7 @@ use towpath_store::{Batch, Committed, Cursor, Error, Seq, Stored};
 use crate::Shared;
 use crate::audit::leaf_of;
 use crate::decide::Decider;
+use crate::disk::Room;
 use crate::log::append::Appender;
 use crate::log::record::{Body, Encoder, Extent, Header, Lasting, LogEntry, Record, STREAM};
 use crate::overlay::Overlay;
@@ -51,7 +52,7 @@ impl Shared {
         let txn = self.index.read()?;
         let files = self.log.files();
         let first_seq = writer.appender.next_seq();
-        let mut decider = Decider::new(&self.index, &files, &txn, &pending, first_seq, batch.writes.len());
+        let mut decider = Decider::new(&self.index, &files, &txn, &pending, first_seq, batch);
         let mut outcomes = Vec::with_capacity(batch.writes.len());
         let mut entries = Vec::with_capacity(batch.writes.len() + batch.acts.len());
         for write in &batch.writes {
@@ -61,7 +62,7 @@ impl Shared {
         drop((txn, pending));
         let stored = stored(first_seq, &entries);
         entries.extend(acts(batch, Seq(first_seq.0 + entries.len() as u64)));
-        let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay)?;
+        let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay, Room::Free)?;
         let cursor = Cursor::at(STREAM, last);
         Ok(Committed {
             stream: STREAM,
@@ -73,7 +74,7 @@ impl Shared {
         })
     }
 
-    /// Records that the events at `removed` expired.
+    /// Records that the events at `removed` expired: the first step to giving back their room, so it may take from the reserve.
     pub(crate) fn expire(
         &self,
         writer: &mut Writer,
@@ -82,7 +83,7 @@ impl Shared {
         now: u64,
     ) -> Result<(), Error> {
         let entry = LogEntry { body: Body::Expired, removed, lasting: Lasting::None };
-        self.append(writer, vec![entry], now.saturating_mul(1000), overlay).map(drop)
+        self.append(writer, vec![entry], now.saturating_mul(1000), overlay, Room::Reserve).map(drop)
     }
 
     /// Makes `entries` durable and visible. Returns the last sequence number.
@@ -92,6 +93,7 @@ impl Shared {
         entries: Vec<LogEntry>,
         committed_at_ms: u64,
         overlay: Overlay,
+        room: Room,
     ) -> Result<Seq, Error> {
         let first_seq = writer.appender.next_seq();
         if entries.is_empty() {
@@ -105,7 +107,7 @@ impl Shared {
         let bytes = bytes.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
         let header = Header::parse(&bytes).ok_or_else(|| Error::Corrupt("a record just made cannot be read".into()))?;
         let segment = Arc::clone(writer.appender.segment());
-        let at = writer.appender.append(&self.log, &bytes, header.next_seq())?;
+        let at = writer.appender.append(&self.log, &bytes, header.next_seq(), room)?;
         let last = Seq(header.next_seq().0 - 1);
         (*self.head.lock(), writer.tree) = (head_of(tree.as_ref()), tree);
         let record = Record { header, entries, extents };

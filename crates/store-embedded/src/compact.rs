@@ -8,7 +8,13 @@
 //! drop      the old file
 //! ```
 //! Nothing here delays a commit: only dropping the old file takes the writer's lock, for as long as it takes to forget a name.
+//!
+//! A rewrite may take all of the disk's reserve, which is kept for what makes room, but is not begun if what is still needed of the file
+//! would not fit. A file that is written to is closed first, and the next one has to leave the reserve alone.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use towpath_audit::LeafState;
@@ -21,7 +27,7 @@ use crate::index::apply::Logged;
 use crate::index::keys::be64;
 use crate::index::tables::Waste;
 use crate::index::{failed, malformed};
-use crate::log::reader::Walk;
+use crate::log::reader::{Walk, damaged};
 use crate::log::record::{Body, Encoder, LogEntry, Record};
 use crate::log::segment::{Segment, file_name};
 
@@ -29,40 +35,57 @@ const RECORDS_REPOINTED_AT_ONCE: usize = 500;
 /// Written before a sync, so that no sync of a commit has to wait for much of ours.
 const BYTES_UNSYNCED_MAX: u64 = 4 << 20;
 
+/// Files that could not be compacted, by their first entry, and why. Until the others have had their turn; for good if they are damaged.
+pub(crate) type PassedOver = BTreeMap<Seq, Error>;
+
 impl Shared {
     /// Compacts one file, if one is due. True if so.
-    pub(crate) fn compact_one(&self, now: u64) -> Result<bool, Error> {
-        let Some(segment) = self.due(now)? else { return Ok(false) };
-        self.close_if_open(&segment)?;
+    pub(crate) fn compact_one(&self, passed_over: &mut PassedOver, now: u64) -> Result<bool, Error> {
+        let mut begun = self.log.files().outdated().into_iter();
+        let (first_seq, done) = if let Some(old) = begun.find(|old| !passed_over.contains_key(&old.first_seq)) {
+            (old.first_seq, self.finish_compaction(&old))
+        } else if let Some(segment) = self.due(passed_over, now)? {
+            (segment.first_seq, self.compact(&segment, now))
+        } else {
+            passed_over.retain(|_, why| matches!(why, Error::Corrupt(_)));
+            return Ok(false);
+        };
+        if let Err(why) = &done {
+            passed_over.insert(first_seq, why.clone());
+        }
+        done.map(|()| true)
+    }
+
+    fn compact(&self, segment: &Arc<Segment>, now: u64) -> Result<(), Error> {
+        self.close_if_open(segment)?;
         // What is not indexed yet would look removed.
         self.pending.wait_until_applied(self.last())?;
         let txn = self.index.read()?;
         let counted = self.index.waste_of(&txn, segment.first_seq)?;
-        let rewritten = self.rewrite(&segment, &txn)?;
+        let needed = segment.len().saturating_sub(counted.dead_bytes);
+        self.log.disk.check_free(&self.log.dir, needed).map_err(|e| Error::io("rewrite a log file", e))?;
+        let rewritten = self.rewrite(segment, &txn)?;
         drop(txn);
         self.log.change_files(|files| files.insert(Arc::clone(&rewritten)));
         self.repoint(&rewritten)?;
         self.subtract_waste(segment.first_seq, counted, now)?;
-        self.drop_file(&segment)?;
-        Ok(true)
+        self.drop_file(segment)
     }
 
-    /// Ends compactions that a crash cut short: whatever has a newer generation goes.
+    /// Ends compactions that were cut short: whatever has a newer generation goes.
     pub(crate) fn finish_compactions(&self) -> Result<(), Error> {
-        for old in self.log.files().outdated() {
-            let files = self.log.files();
-            let new = files.holding(old.first_seq).ok_or_else(|| malformed("waste"))?;
-            let dead_bytes = self.repoint(new)?;
-            // Why these were removed is not known here; that they must go is the safe guess.
-            let waste = Waste { dead_bytes, erase_bytes: dead_bytes, erase_since_ms: 0 };
-            self.set_waste(new.first_seq, |_| waste)?;
-            self.drop_file(&old)?;
-        }
-        Ok(())
+        self.log.files().outdated().iter().try_for_each(|old| self.finish_compaction(old))
+    }
+
+    /// Whether what it left out is off the count already is not known here. If not, the file is merely due again.
+    fn finish_compaction(&self, old: &Segment) -> Result<(), Error> {
+        let files = self.log.files();
+        self.repoint(files.holding(old.first_seq).ok_or_else(|| malformed("waste"))?)?;
+        self.drop_file(old)
     }
 
     /// A file with enough waste, or with any that has waited long enough.
-    fn due(&self, now: u64) -> Result<Option<Arc<Segment>>, Error> {
+    fn due(&self, passed_over: &PassedOver, now: u64) -> Result<Option<Arc<Segment>>, Error> {
         let context = "read the index";
         let files = self.log.files();
         let open = self.writer.lock().appender.segment().first_seq;
@@ -73,6 +96,9 @@ impl Shared {
             let Some(segment) = files.holding(Seq(first_seq)).filter(|segment| segment.first_seq.0 == first_seq) else {
                 continue;
             };
+            if passed_over.contains_key(&segment.first_seq) {
+                continue;
+            }
             let erase_at_ms = waste.erase_since_ms.saturating_add(self.config.erase_after_s.saturating_mul(1000));
             let must_erase = waste.erase_bytes > 0 && now.saturating_mul(1000) >= erase_at_ms;
             let percent = waste.dead_bytes.saturating_mul(100) / segment.len().max(1);
@@ -84,15 +110,32 @@ impl Shared {
         Ok(None)
     }
 
-    /// The next generation of `segment`, durable and in place.
+    /// The next generation of `segment`, durable and in place. A draft that comes to nothing is removed.
     fn rewrite(&self, segment: &Arc<Segment>, txn: &Snapshot<'_>) -> Result<Arc<Segment>, Error> {
+        let draft = self.log.dir.join(format!("{}.tmp", file_name(segment.first_seq, segment.generation + 1)));
+        let rewritten = self.rewrite_by_way_of(draft.clone(), segment, txn);
+        if rewritten.is_err() {
+            // Its bytes may be what the disk is full of. If it cannot go now, the next start removes it.
+            let _ = std::fs::remove_file(draft);
+        }
+        rewritten
+    }
+
+    fn rewrite_by_way_of(
+        &self,
+        draft: PathBuf,
+        segment: &Arc<Segment>,
+        txn: &Snapshot<'_>,
+    ) -> Result<Arc<Segment>, Error> {
         let failed = |e| Error::io("rewrite a log file", e);
-        let generation = segment.generation + 1;
-        let draft = self.log.dir.join(format!("{}.tmp", file_name(segment.first_seq, generation)));
-        let new = Segment::create(draft, segment.first_seq, generation).map_err(failed)?;
+        let new = Segment::create(draft, segment.first_seq, segment.generation + 1).map_err(failed)?;
         let (mut end, mut synced, mut buffer) = (0, 0, Vec::new());
-        let mut walk = Walk::new(Arc::clone(segment), 0);
-        while let Some((_, record)) = walk.next()? {
+        let (mut walk, mut next_seq) = (Walk::new(Arc::clone(segment), 0), segment.first_seq);
+        while let Some((at, record)) = walk.next()? {
+            if record.header.first_seq != next_seq {
+                return Err(damaged(segment, u64::from(at)));
+            }
+            next_seq = record.header.next_seq();
             let bytes = self.without_dead(record, txn, buffer)?;
             new.append(&bytes, end, &self.log.disk).map_err(failed)?;
             end += bytes.len() as u64;
@@ -101,6 +144,10 @@ impl Shared {
                 synced = end;
             }
             buffer = bytes;
+        }
+        // A block that the disk lost may read as zeroes, which look like the end; what is behind it must not go.
+        if self.log.files().after(segment.first_seq).is_none_or(|next| next.first_seq != next_seq) {
+            return Err(damaged(segment, walk.at()));
         }
         new.close(end).map_err(failed)?;
         self.log.disk.sync(new.file()).map_err(failed)?;
@@ -142,36 +189,29 @@ impl Shared {
         Ok(Some(leaf))
     }
 
-    /// Moves the positions of all live events in `new` there. Returns the bytes of events in it that are not live.
-    fn repoint(&self, new: &Arc<Segment>) -> Result<u64, Error> {
+    /// Moves the positions of all live events in `new` there.
+    fn repoint(&self, new: &Arc<Segment>) -> Result<(), Error> {
         let mut walk = Walk::new(Arc::clone(new), 0);
-        let mut dead_bytes = 0;
         loop {
             let _marker = self.dirty_marker()?;
             let mut txn = self.index.write()?;
             for _ in 0..RECORDS_REPOINTED_AT_ONCE {
-                let Some((at, record)) = walk.next()? else {
-                    self.index.commit(txn)?;
-                    return Ok(dead_bytes);
-                };
-                dead_bytes += self.repoint_record(&mut txn, Logged { segment: new, at, record: &record })?;
+                let Some((at, record)) = walk.next()? else { return self.index.commit(txn) };
+                self.repoint_record(&mut txn, Logged { segment: new, at, record: &record })?;
             }
             self.index.commit(txn)?;
         }
     }
 
-    fn repoint_record(&self, txn: &mut heed::RwTxn<'_>, logged: Logged<'_>) -> Result<u64, Error> {
-        let mut dead_bytes = 0;
+    fn repoint_record(&self, txn: &mut heed::RwTxn<'_>, logged: Logged<'_>) -> Result<(), Error> {
         for (seq, entry, extent) in logged.record.numbered() {
             let Some(filed) = entry.body.filed() else { continue };
             if self.index.position(txn, seq)?.is_some() {
                 let position = logged.position(filed, extent);
                 self.index.put(self.index.events, txn, &seq.0.to_be_bytes(), &position.to_bytes())?;
-            } else {
-                dead_bytes += u64::from(extent.len);
             }
         }
-        Ok(dead_bytes)
+        Ok(())
     }
 
     /// Takes what a rewrite left out off the count. What was removed while it ran is still in the new file.
@@ -193,14 +233,15 @@ impl Shared {
 
     fn drop_file(&self, old: &Segment) -> Result<(), Error> {
         let failed = |e| Error::io("remove a rewritten log file", e);
-        {
-            // A commit being decided has looked up positions and files as one.
-            let _no_commit = self.writer.lock();
-            self.log.change_files(|files| files.remove(old));
-        }
         // The new positions must be on disk before the old file is off it only if the index outlives a power failure, and it does
         // not unless it is checkpointed, which is later.
-        std::fs::remove_file(&old.path).map_err(failed)?;
-        self.log.disk.sync_dir(&self.log.dir).map_err(failed)
+        match std::fs::remove_file(&old.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => self.log.disk.sync_dir(&self.log.dir).map_err(failed)?,
+        }
+        // Only now, so that what could not be removed is tried again. A commit being decided has looked up positions and files as one.
+        let _no_commit = self.writer.lock();
+        self.log.change_files(|files| files.remove(old));
+        Ok(())
     }
 }

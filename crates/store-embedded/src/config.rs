@@ -13,9 +13,10 @@ pub struct Config {
     pub index_bytes_max: usize,
     /// Commits wait for the disk. Without it, a power failure loses what the operating system had not written yet.
     pub sync: bool,
-    /// Commits are refused when the disk has less than this left.
+    /// The log leaves this much of the disk free: with less, commits are refused when the next file is needed.
     pub free_bytes_min: u64,
-    /// Bytes of deleted, vanished and expired events are gone from disk so many seconds after the deletion.
+    /// Bytes of deleted, vanished and expired events are gone from disk so many seconds after the deletion; those of a version that had
+    /// been replaced before it was deleted, once `dead_percent_max` says so.
     pub erase_after_s: u64,
     /// A closed log file is rewritten once this share of it, in percent, is no longer needed.
     pub dead_percent_max: u8,

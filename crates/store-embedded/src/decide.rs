@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use towpath_policy::{DeletionRequest, KIND_GIFT_WRAP, Placement, Removal, Write};
 use towpath_protocol::{Event, EventId, PublicKey};
-use towpath_store::{Error, Outcome, Seq, leaves, rules};
+use towpath_store::{Batch, Error, Outcome, Seq, leaves, rules};
 
 use crate::index::keys::{Hint, Moment, Prefix, address_key};
 use crate::index::tables::Version;
@@ -26,6 +26,7 @@ pub(crate) struct Decider<'a> {
     pending: &'a [Arc<Overlay>],
     /// This batch so far.
     batch: Overlay,
+    committed_at_ms: u64,
     next_seq: Seq,
 }
 
@@ -49,9 +50,10 @@ impl<'a> Decider<'a> {
         txn: &'a Snapshot<'a>,
         pending: &'a [Arc<Overlay>],
         next_seq: Seq,
-        writes: usize,
+        batch: &Batch,
     ) -> Self {
-        Self { index, files, txn, pending, batch: Overlay::for_events(writes), next_seq }
+        let (effects, committed_at_ms) = (Overlay::for_events(batch.writes.len()), batch.committed_at_ms);
+        Self { index, files, txn, pending, batch: effects, committed_at_ms, next_seq }
     }
 
     /// The batch's effects.
@@ -78,7 +80,8 @@ impl<'a> Decider<'a> {
                 return Ok(Outcome::Deleted);
             }
             if let Some(old) = self.version(&key)? {
-                if !rules::supersedes((event.created_at(), event.id()), (old.created_at, old.id)) {
+                let supersedes = rules::supersedes((event.created_at(), event.id()), (old.created_at, old.id));
+                if !supersedes && !self.is_over(&old)? {
                     return Ok(Outcome::Superseded);
                 }
                 self.batch.remove(old.id, Some(key));
@@ -87,11 +90,11 @@ impl<'a> Decider<'a> {
         }
         let seq = self.next_seq;
         self.next_seq = seq.next();
-        self.batch.add(Placed { seq, event: event.clone(), address });
+        let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
+        self.batch.add(Placed { seq, event: event.clone(), address, expires_at });
         let lasting = self.remove(write, &mut removed)?;
         removed.sort_unstable();
         removed.dedup();
-        let expires_at = write.expires_at().filter(|at| *at != u64::MAX);
         let (action, source) = (leaves::action_of(write, !removed.is_empty()), write.source());
         let filed = Filed { event: event.clone(), filing: filing(write), expires_at, action, source };
         log.push(LogEntry { body: Body::Event(filed), removed, lasting });
@@ -239,6 +242,14 @@ impl<'a> Decider<'a> {
             Some(version) => Ok(*version),
             None => self.index.version(self.txn, address),
         }
+    }
+
+    fn is_over(&self, version: &Version) -> Result<bool, Error> {
+        let expires_at = match self.overlays().find_map(|overlay| overlay.events.get(&version.id)) {
+            Some(placed) => placed.as_ref().and_then(|placed| placed.expires_at),
+            None => self.index.position(self.txn, version.seq)?.and_then(|position| position.expires_at),
+        };
+        Ok(rules::is_over(expires_at, self.committed_at_ms))
     }
 
     fn is_deleted(&self, id: &EventId, by: &PublicKey) -> Result<bool, Error> {

@@ -5,6 +5,23 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use towpath_store::Error;
+
+/// How much of a disk a write may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// All but the configured reserve.
+    Free,
+    /// The reserve as well: for what makes room.
+    Reserve,
+}
+
+/// What is left for us of the disk that `dir` is on.
+pub fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let fs = rustix::fs::statvfs(dir)?;
+    Ok(fs.f_bavail.saturating_mul(fs.f_frsize))
+}
+
 /// Writes and syncs files as configured.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -39,16 +56,39 @@ impl Disk {
 
     /// The same for names: creation, renaming and removal of files in `dir`.
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        if self.sync { File::open(dir)?.sync_all() } else { Ok(()) }
+        if self.sync { self.sync_names(dir) } else { Ok(()) }
+    }
+
+    /// The same, whatever is configured.
+    pub(crate) fn sync_names(&self, dir: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_sync_names()?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// Syncs the files of the index, which know how, whatever is configured.
+    pub(crate) fn sync_index(&self, sync: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+        #[cfg(test)]
+        self.faults.before_sync().map_err(|e| Error::io("sync the index", e))?;
+        sync()
+    }
+
+    pub(crate) fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_removal(dir)?;
+        std::fs::remove_dir_all(dir)
     }
 
     /// Fails with `StorageFull` if less than the configured reserve is left.
     pub(crate) fn check_room(&self, dir: &Path) -> io::Result<()> {
+        self.check_free(dir, self.free_bytes_min)
+    }
+
+    /// The same with less than `bytes_min`.
+    pub(crate) fn check_free(&self, dir: &Path, bytes_min: u64) -> io::Result<()> {
         #[cfg(test)]
         self.faults.check_room()?;
-        let fs = rustix::fs::statvfs(dir)?;
-        let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-        if free < self.free_bytes_min { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if free_bytes(dir)? < bytes_min { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 }
 
@@ -59,6 +99,7 @@ pub(crate) mod faults {
     use std::fs::File;
     use std::io;
     use std::os::unix::fs::FileExt;
+    use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use parking_lot::{Condvar, Mutex};
@@ -73,6 +114,10 @@ pub(crate) mod faults {
         /// Zeroing after a short write fails as well.
         pub(crate) no_undo: AtomicBool,
         pub(crate) sync: AtomicBool,
+        /// A folder is not synced, though the names in it are changed.
+        pub(crate) sync_names: AtomicBool,
+        /// The removal of the index is cut short when the leaves' hashes and, if it is still there, the marker are left of it.
+        pub(crate) removal: AtomicBool,
         stalled: Mutex<bool>,
         moved_on: Condvar,
     }
@@ -99,6 +144,19 @@ pub(crate) mod faults {
         pub(super) fn before_sync(&self) -> io::Result<()> {
             self.moved_on.wait_while(&mut self.stalled.lock(), |stalled| *stalled);
             if self.sync.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+        }
+
+        pub(super) fn before_sync_names(&self) -> io::Result<()> {
+            if self.sync_names.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
+        }
+
+        pub(super) fn before_removal(&self, index: &Path) -> io::Result<()> {
+            if !self.removal.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            std::fs::remove_file(index.join("data.mdb"))?;
+            std::fs::remove_file(index.join("tree/1"))?;
+            Err(io::Error::other("injected"))
         }
 
         pub(super) fn check_room(&self) -> io::Result<()> {

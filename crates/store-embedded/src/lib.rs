@@ -48,6 +48,7 @@ use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Qu
 pub use backup::{BackupReport, backup, restore};
 pub use check::{CheckReport, Problem, check};
 pub use config::Config;
+pub use disk::free_bytes;
 pub use index::rebuild::Progress;
 
 use audit::TreeFiles;

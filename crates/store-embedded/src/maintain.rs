@@ -4,6 +4,7 @@ use parking_lot::MutexGuard;
 use towpath_store::{Error, Seq, Stats};
 
 use crate::Shared;
+use crate::compact::PassedOver;
 use crate::index::keys::{address_key, be64};
 use crate::index::marker::Marker;
 use crate::index::tables::Waste;
@@ -19,6 +20,7 @@ pub(crate) struct Upkeep {
     /// The last entry when upkeep last saw the log grow, and when that was.
     seen: Seq,
     seen_at: u64,
+    passed_over: PassedOver,
 }
 
 impl Shared {
@@ -26,15 +28,26 @@ impl Shared {
     pub(crate) fn maintain(&self, now: u64) -> Result<bool, Error> {
         let mut upkeep = self.upkeep.lock();
         self.pending.wait_until_applied(self.last())?;
-        if self.expire_some(now)? || self.compact_one(now)? {
-            return Ok(true);
+        let expired = self.expire_some(now);
+        if matches!(expired, Ok(true)) {
+            return expired;
         }
+        // Whatever failed: this may make the room that was wanting, and what is broken must not keep the rest from being done.
+        let compacted = self.compact_one(&mut upkeep.passed_over, now);
+        let checkpointed = match compacted {
+            Ok(true) => Ok(()),
+            _ => self.checkpoint_if_idle(&mut upkeep, now),
+        };
+        expired.and(compacted).and_then(|more| checkpointed.map(|()| more))
+    }
+
+    fn checkpoint_if_idle(&self, upkeep: &mut Upkeep, now: u64) -> Result<(), Error> {
         if upkeep.seen != self.last() {
             (upkeep.seen, upkeep.seen_at) = (self.last(), now);
         } else if now.saturating_sub(upkeep.seen_at) >= self.config.checkpoint_idle_s {
             self.checkpoint()?;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// Removes events that have expired. True if there may be more.
@@ -76,15 +89,22 @@ impl Shared {
         if !marker.is_dirty() {
             return Ok(());
         }
-        self.tree_files.sync()?;
-        self.index.sync()?;
-        marker.set_clean(self.pending.applied().0).map_err(|e| Error::io("mark the index", e))
+        let failed = |e| Error::io("mark the index", e);
+        // What cannot be written is kept and comes again.
+        self.tree_files.flush()?;
+        let synced = self.log.disk.sync_index(|| self.tree_files.sync().and_then(|()| self.index.sync()));
+        if let Err(error) = synced {
+            tracing::error!(%error, "the index may not be whole on disk: the next start makes it anew");
+            marker.distrust(&self.log.disk).map_err(failed)?;
+            return Err(error);
+        }
+        marker.set_clean(self.pending.applied().0, &self.log.disk).map_err(failed)
     }
 
     /// To be held while writing to the index.
     pub(crate) fn dirty_marker(&self) -> Result<MutexGuard<'_, Marker>, Error> {
         let mut marker = self.marker.lock();
-        marker.set_dirty().map_err(|e| Error::io("mark the index", e))?;
+        marker.set_dirty(&self.log.disk).map_err(|e| Error::io("mark the index", e))?;
         Ok(marker)
     }
 

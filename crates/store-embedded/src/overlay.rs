@@ -28,6 +28,7 @@ pub(crate) struct Placed {
     pub(crate) seq: Seq,
     pub(crate) event: Event,
     pub(crate) address: Option<AddressKey>,
+    pub(crate) expires_at: Option<u64>,
 }
 
 impl Overlay {

@@ -50,7 +50,8 @@ use towpath_protocol::EventId;
 /// 3. Every write MUST get its own [`Outcome`], decided as if the writes before it in the batch had been committed.
 /// 4. Accepted events MUST take consecutive sequence numbers in batch order; the first ever is 1; none is reused.
 /// 5. What a commit accepts MUST be in every scan opened after it returned.
-/// 6. Replacement, deletion and vanishing MUST follow [`rules`], in any order of arrival.
+/// 6. Replacement, deletion and vanishing MUST follow [`rules`], in any order of arrival. A version that is over by the time of a commit
+///    ([`rules::is_over`]) supersedes nothing in it, and goes as if replaced.
 ///
 /// *Scan.*
 /// 7. A scan MUST return every event that matches, is visible, is covered by the query's cursor and has not been removed by the

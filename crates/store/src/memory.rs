@@ -243,7 +243,7 @@ impl State {
     }
 
     fn apply(&mut self, write: &Write, committed_at_ms: u64) -> Outcome {
-        if let Some(refusal) = self.refusal(write) {
+        if let Some(refusal) = self.refusal(write, committed_at_ms) {
             return refusal;
         }
         let mut removed = self.doomed(write);
@@ -259,7 +259,7 @@ impl State {
         Outcome::Accepted(self.insert(write, removed, committed_at_ms))
     }
 
-    fn refusal(&self, write: &Write) -> Option<Outcome> {
+    fn refusal(&self, write: &Write, committed_at_ms: u64) -> Option<Outcome> {
         let event = write.event();
         let owners = rules::owners(event);
         if self.by_id.contains_key(&event.id()) {
@@ -277,9 +277,9 @@ impl State {
         if self.deleted_addresses.get(address).is_some_and(|up_to| event.created_at() <= *up_to) {
             return Some(Outcome::Deleted);
         }
-        let current = &self.get(*self.by_address.get(address)?)?.event;
+        let Live { event: current, expires_at, .. } = self.get(*self.by_address.get(address)?)?;
         let supersedes = rules::supersedes((event.created_at(), event.id()), (current.created_at(), current.id()));
-        (!supersedes).then_some(Outcome::Superseded)
+        (!supersedes && !rules::is_over(*expires_at, committed_at_ms)).then_some(Outcome::Superseded)
     }
 
     /// What goes when `write` is accepted.

@@ -1,4 +1,4 @@
-//! The rules of replacement and deletion, pure, shared by every store (NIP-01, 09, 59, 62).
+//! The rules of replacement and deletion, pure, shared by every store (NIP-01, 09, 40, 59, 62).
 
 use towpath_policy::{KIND_DELETION, KIND_GIFT_WRAP, KIND_VANISH};
 use towpath_protocol::{Event, EventId, PublicKey};
@@ -6,6 +6,11 @@ use towpath_protocol::{Event, EventId, PublicKey};
 /// Whether a version dated `(created_at, id)` replaces one dated `old`: the later one, on a tie the one with the lower id.
 pub fn supersedes(new: (u64, EventId), old: (u64, EventId)) -> bool {
     new.0 > old.0 || (new.0 == old.0 && new.1 < old.1)
+}
+
+/// Whether an event that expires at `expires_at` (NIP-40) is over by the commit at `committed_at_ms`, though upkeep may not have come to it.
+pub fn is_over(expires_at: Option<u64>, committed_at_ms: u64) -> bool {
+    expires_at.is_some_and(|at| at <= committed_at_ms / 1000)
 }
 
 /// The keys whose deletion requests and requests to vanish reach `event`: its author and, for a gift wrap, its recipients.

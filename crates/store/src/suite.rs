@@ -70,7 +70,8 @@ macro_rules! store_suite {
             log: the_log_is_read_in_order_without_a_gap, a_page_has_at_least_one_entry, the_log_ends_at_the_snapshot,
                 an_entry_names_what_it_removed, removed_events_leave_their_entries, an_entry_carries_its_time,
                 followers_go_on_where_they_were;
-            expiry: expired_events_are_removed_by_upkeep, an_entry_names_what_expired, upkeep_without_cause_changes_nothing;
+            expiry: expired_events_are_removed_by_upkeep, an_entry_names_what_expired, upkeep_without_cause_changes_nothing,
+                a_version_that_is_over_supersedes_nothing, a_version_may_be_over_within_a_batch;
             durability: reopening_keeps_events_and_positions, reopening_keeps_refusals, reopening_keeps_expirations,
                 reopening_keeps_the_log;
             audit: every_entry_has_its_leaf, leaves_name_what_went_and_where, a_leaf_outlives_its_event,

@@ -64,8 +64,8 @@ fn is_alike(ours: &Header, kept: &Header, is_same_file: bool) -> bool {
 
 fn ends_alike(source: &Segment, target: &Segment) -> Result<bool, Error> {
     let from = target.len().saturating_sub(TAIL_BYTES);
-    let read =
-        |segment: &Segment| segment.read(from, TAIL_BYTES.min(segment.len()) as usize).map_err(failed("read the log"));
+    let length = TAIL_BYTES.min(target.len()) as usize;
+    let read = |segment: &Segment| segment.read_at_most(from, length).map_err(failed("read the log"));
     Ok(read(source)? == read(target)?)
 }
 

@@ -58,7 +58,7 @@ impl Index {
                 run.flush(self, txn)?;
             }
             for removed in &entry.removed {
-                self.remove(txn, files, *removed, must_erase(entry).then_some(committed_at_ms))?;
+                self.remove(txn, files, *removed, must_erase(entry), committed_at_ms)?;
             }
             self.remember(txn, seq, &entry.lasting)?;
             if let Lasting::Vanished { who, .. } = &entry.lasting {
@@ -82,14 +82,15 @@ impl Index {
         Ok(())
     }
 
-    /// Removes an event, if it is still there. `erase_since_ms` says that its bytes must go as well.
-    fn remove(&self, txn: &mut RwTxn<'_>, files: &Files, seq: Seq, erase_since_ms: Option<u64>) -> Result<(), Error> {
+    /// Removes an event, if it is still there, whose bytes must go as well if `erase`, or if it was to expire.
+    fn remove(&self, txn: &mut RwTxn<'_>, files: &Files, seq: Seq, erase: bool, at_ms: u64) -> Result<(), Error> {
         let Some(position) = self.position(txn, seq)? else { return Ok(()) };
         let segment = files.holding_in(seq, position.generation).ok_or_else(|| malformed("events"))?;
         let event = read_event(segment, seq, position)?;
         self.forget(txn, seq, &event, position)?;
         self.bury(txn, &event.pubkey(), seq)?;
-        self.add_waste(txn, segment.first_seq, u64::from(position.extent.len), erase_since_ms)
+        let erase = erase || position.expires_at.is_some();
+        self.add_waste(txn, segment.first_seq, u64::from(position.extent.len), erase.then_some(at_ms))
     }
 
     fn forget(&self, txn: &mut RwTxn<'_>, seq: Seq, event: &Event, position: Position) -> Result<(), Error> {

@@ -5,14 +5,27 @@
 //! of the machine, are whole; others are rebuilt.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+use crate::disk::Disk;
 
 /// The marker file. Whoever writes to the index holds it meanwhile, so that a checkpoint is of a state between writes.
 #[derive(Debug)]
 pub(crate) struct Marker {
     dir: PathBuf,
-    dirty: bool,
+    /// `None` before the first change, and after one that failed and may have come about all the same.
+    says: Option<Says>,
+    /// Pages of the index may never reach the disk.
+    distrusted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Dirty,
+    Clean,
+    /// There is none.
+    Nothing,
 }
 
 /// What it says.
@@ -26,7 +39,7 @@ pub(crate) enum Trust {
 
 impl Marker {
     pub(crate) fn new(index_dir: &Path) -> Self {
-        Self { dir: index_dir.to_owned(), dirty: false }
+        Self { dir: index_dir.to_owned(), says: None, distrusted: false }
     }
 
     pub(crate) fn trust(&self) -> Trust {
@@ -38,23 +51,43 @@ impl Marker {
         }
     }
 
+    /// Whether a checkpoint is of any use.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty
+        self.says != Some(if self.distrusted { Says::Nothing } else { Says::Clean })
     }
 
     /// Before an unsynced write.
-    pub(crate) fn set_dirty(&mut self) -> io::Result<()> {
-        if !self.dirty {
-            self.write(&format!("dirty {}\n", boot_id().unwrap_or_default()))?;
-            self.dirty = true;
+    pub(crate) fn set_dirty(&mut self, disk: &Disk) -> io::Result<()> {
+        match self.says {
+            _ if self.distrusted => self.remove(disk),
+            Some(Says::Dirty) => Ok(()),
+            _ => self.write(Says::Dirty, &format!("dirty {}\n", boot_id().unwrap_or_default()), disk),
         }
-        Ok(())
     }
 
     /// After a sync with no write since.
-    pub(crate) fn set_clean(&mut self, applied: u64) -> io::Result<()> {
-        self.write(&format!("clean {applied}\n"))?;
-        self.dirty = false;
+    pub(crate) fn set_clean(&mut self, applied: u64, disk: &Disk) -> io::Result<()> {
+        if self.distrusted { self.remove(disk) } else { self.write(Says::Clean, &format!("clean {applied}\n"), disk) }
+    }
+
+    /// After a sync that failed: what the operating system keeps of pages it could not write is unknown, and a second sync may lie. So
+    /// nothing is marked any more, and the next start makes the index anew.
+    pub(crate) fn distrust(&mut self, disk: &Disk) -> io::Result<()> {
+        self.distrusted = true;
+        self.remove(disk)
+    }
+
+    /// Before the files themselves are removed: of a part of them nothing must be said.
+    pub(crate) fn remove(&mut self, disk: &Disk) -> io::Result<()> {
+        if self.says == Some(Says::Nothing) {
+            return Ok(());
+        }
+        self.says = None;
+        match std::fs::remove_file(self.path()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => disk.sync_names(&self.dir)?,
+        }
+        self.says = Some(Says::Nothing);
         Ok(())
     }
 
@@ -62,13 +95,17 @@ impl Marker {
         self.dir.join("state")
     }
 
-    fn write(&self, text: &str) -> io::Result<()> {
+    fn write(&mut self, says: Says, text: &str, disk: &Disk) -> io::Result<()> {
+        // From here on until all of it has succeeded.
+        self.says = None;
         let draft = self.dir.join("state.tmp");
         let mut file = File::create(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(draft, self.path())?;
-        File::open(&self.dir)?.sync_all()
+        disk.sync_names(&self.dir)?;
+        self.says = Some(says);
+        Ok(())
     }
 }
 

@@ -101,9 +101,10 @@ pub(crate) fn rebuild(
             }
             match (&entry.body, removals.get(seq)) {
                 (Body::Event(filed), None) => run.add(index, &mut txn, seq, filed, logged, extent)?,
-                (Body::Event(filed), Some(erase_since_ms)) => {
+                (Body::Event(filed), Some(removal)) => {
                     index.bury(&mut txn, &filed.event.pubkey(), seq)?;
-                    waste.add_removal(extent, erase_since_ms);
+                    let erase = removal.erase || filed.expires_at.is_some();
+                    waste.add_removal(extent, erase.then_some(removal.at_ms));
                 }
                 (Body::Erased(LeafState::Whole(Leaf { actor: Some(actor), .. })), _) => {
                     index.bury(&mut txn, actor, seq)?;
@@ -129,9 +130,16 @@ pub(crate) fn rebuild(
     index.commit(txn)
 }
 
-/// Which entries the log says were removed, and of those whose bytes must go, since when.
+/// Which entries the log says were removed.
 #[derive(Debug, Default)]
-pub(crate) struct Removals(Vec<(Seq, Option<u64>)>);
+pub(crate) struct Removals(Vec<(Seq, Removal)>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Removal {
+    at_ms: u64,
+    /// Whether the bytes must go as well, whatever they are.
+    erase: bool,
+}
 
 impl Removals {
     fn of(files: &Arc<Files>, read_up_to: &mut dyn FnMut(u64) -> Result<(), Error>) -> Result<Self, Error> {
@@ -160,15 +168,15 @@ impl Removals {
 
     fn take(&mut self, record: &Record) {
         for (_, entry, _) in record.numbered() {
-            let erase_since_ms = must_erase(entry).then_some(record.header.committed_at_ms);
-            self.0.extend(entry.removed.iter().map(|seq| (*seq, erase_since_ms)));
+            let removal = Removal { at_ms: record.header.committed_at_ms, erase: must_erase(entry) };
+            self.0.extend(entry.removed.iter().map(|seq| (*seq, removal)));
         }
     }
 
     /// `None` if `seq` was not removed.
-    fn get(&self, seq: Seq) -> Option<Option<u64>> {
+    fn get(&self, seq: Seq) -> Option<Removal> {
         let found = self.0.binary_search_by_key(&seq, |(removed, _)| *removed).ok()?;
-        self.0.get(found).map(|(_, erase_since_ms)| *erase_since_ms)
+        self.0.get(found).map(|(_, removal)| *removal)
     }
 
     pub(crate) fn contain(&self, seq: Seq) -> bool {

@@ -7,6 +7,7 @@ use towpath_store::{Error, Seq};
 
 use super::Log;
 use super::segment::{FILL_STEP_BYTES, Segment};
+use crate::disk::Room;
 
 /// The open end of the log. One owner at a time.
 #[derive(Debug)]
@@ -41,12 +42,12 @@ impl Appender {
     }
 
     /// Appends a whole record and waits until it is durable. Returns where it starts.
-    pub(crate) fn append(&mut self, log: &Log, record: &[u8], next_seq: Seq) -> Result<u32, Error> {
+    pub(crate) fn append(&mut self, log: &Log, record: &[u8], next_seq: Seq, room: Room) -> Result<u32, Error> {
         self.check_open()?;
         let end = self.end + record.len() as u64;
         let at = u32::try_from(self.end).ok().filter(|_| u32::try_from(end).is_ok());
         let at = at.ok_or_else(|| Error::io("append to the log", std::io::ErrorKind::FileTooLarge.into()))?;
-        self.make_room(log, end)?;
+        self.make_room(log, end, room)?;
         if let Err(error) = log.disk.write(self.segment.file(), record, self.end) {
             self.undo(log, record.len());
             return Err(Error::io("write to the log", error));
@@ -62,12 +63,16 @@ impl Appender {
     }
 
     /// Seldom has anything to do: only while the next file is not ready in time.
-    fn make_room(&self, log: &Log, end: u64) -> Result<(), Error> {
+    fn make_room(&self, log: &Log, end: u64, room: Room) -> Result<(), Error> {
         if self.segment.len() >= end {
             return Ok(());
         }
-        let ahead = end.next_multiple_of(FILL_STEP_BYTES);
-        match self.segment.fill_to(ahead, &log.disk, &log.dir) {
+        let ahead = match room {
+            Room::Free => end.next_multiple_of(FILL_STEP_BYTES),
+            // What is ahead would be for the commits that follow, which must leave the reserve alone.
+            Room::Reserve => end,
+        };
+        match self.segment.fill_to(ahead, &log.disk, &log.dir, room) {
             Err(error) if self.segment.len() < end => Err(Error::io("extend the log", error)),
             _ => Ok(()),
         }
@@ -119,7 +124,7 @@ pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
 fn fill(log: &Log, segment: &Segment) -> std::io::Result<()> {
     while segment.len() < log.segment_bytes {
         let end = (segment.len() + FILL_STEP_BYTES).min(log.segment_bytes);
-        segment.fill_to(end, &log.disk, &log.dir)?;
+        segment.fill_to(end, &log.disk, &log.dir, Room::Free)?;
         // A step at a time: commits share the disk.
         log.disk.sync(segment.file())?;
     }

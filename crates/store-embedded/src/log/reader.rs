@@ -43,14 +43,14 @@ impl Walk {
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
         let failed = |e| Error::io("read the log", e);
         let room = usize::try_from(self.segment.len().saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let head = self.segment.read(self.at, room.min(HEADER_BYTES)).map_err(failed)?;
+        let head = self.segment.read_at_most(self.at, room.min(HEADER_BYTES)).map_err(failed)?;
         if head.iter().all(|b| *b == 0) {
             return Ok(Step::End);
         }
         let Some(header) = Header::parse(&head).filter(|header| header.record_bytes() <= room) else {
             return Ok(Step::Damaged);
         };
-        let bytes = Bytes::from(self.segment.read(self.at, header.record_bytes()).map_err(failed)?);
+        let bytes = Bytes::from(self.segment.read_at_most(self.at, header.record_bytes()).map_err(failed)?);
         let (Some(record), Ok(at)) = (Record::parse(&bytes), u32::try_from(self.at)) else {
             return Ok(Step::Damaged);
         };

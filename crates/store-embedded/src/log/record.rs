@@ -11,8 +11,10 @@
 //! The root is that of the audit tree with the record's leaves, or zeroes if none is kept. The content is an event's JSON, or of an
 //! entry without an event its leaf, of which only the hash may be left.
 //!
-//! Integers are little-endian. The checksum covers the whole record but itself. The magic holds bytes that no UTF-8 text does, so
-//! nothing inside an event can be mistaken for the start of a record.
+//! Integers are little-endian. The checksum covers the whole record but itself. The magic holds bytes that no UTF-8 text does, and
+//! what clients choose freely stands here as text: events in JSON, lasting effects in hex. So nothing that they send can be mistaken for
+//! a record: of a header, an expiry holds but the first bytes, and behind it come text or places in the log. Records of version 2, which
+//! are read, have lasting effects as they are.
 //!
 //! A record holds decisions, not intentions: which entries each one removed, and what it means for events yet to come. Folding
 //! the log into an index therefore decides nothing, and stays exact after events have been erased.
@@ -28,7 +30,8 @@ pub(crate) const STREAM: StreamId = StreamId(0);
 
 pub(crate) const HEADER_BYTES: usize = 72;
 pub(crate) const MAGIC: [u8; 4] = [0xF5, b'T', b'P', 0xFF];
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
+const VERSION_MIN: u16 = 2;
 const NO_ROOT: [u8; 32] = [0; 32];
 const CRC_AT: std::ops::Range<usize> = 12..16;
 const ENTRY_BYTES: usize = 20;
@@ -40,6 +43,8 @@ const ACT: u8 = 4;
 const FILING: u8 = 3;
 const HAS_EXPIRY: u8 = 4;
 const LEAF_IS_ERASED: u8 = 8;
+/// The type of a lasting effect is so much higher where it stands in hex.
+const IN_HEX: u8 = 2;
 
 /// SHA-256 of an address; see `index::keys`.
 pub(crate) type AddressKey = [u8; 32];
@@ -146,7 +151,8 @@ impl Header {
     /// `None` if these bytes do not start a record of a version this code reads.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes.get(..HEADER_BYTES)?);
-        let good = fields.take(4)? == MAGIC && fields.take(2)? == VERSION.to_le_bytes() && fields.take(2)? == [0, 0];
+        let (magic, version, zero) = (fields.take(4)?, fields.u16()?, fields.u16()?);
+        let good = magic == MAGIC && is_read(version) && zero == 0;
         let header = Self {
             payload_bytes: fields.u32()?,
             crc: fields.u32()?,
@@ -162,9 +168,8 @@ impl Header {
     /// The version of the record that starts here, if this code does not read it. Zero is what a torn write leaves.
     pub(crate) fn other_version(bytes: &[u8]) -> Option<u16> {
         let mut fields = Fields(bytes);
-        let magic = fields.take(4)?;
-        let version = fields.array().map(u16::from_le_bytes)?;
-        (magic == MAGIC && version != VERSION && version != 0).then_some(version)
+        let (magic, version) = (fields.take(4)?, fields.u16()?);
+        (magic == MAGIC && !is_read(version) && version != 0).then_some(version)
     }
 
     pub(crate) fn record_bytes(&self) -> usize {
@@ -175,6 +180,10 @@ impl Header {
     pub(crate) fn next_seq(&self) -> Seq {
         Seq(self.first_seq.0.saturating_add(u64::from(self.entries)))
     }
+}
+
+fn is_read(version: u16) -> bool {
+    (VERSION_MIN..=VERSION).contains(&version)
 }
 
 /// Puts a record together.
@@ -306,16 +315,16 @@ impl Lasting {
     fn tag(&self) -> u8 {
         match self {
             Self::None => 0,
-            Self::Deleted { .. } => 1,
-            Self::Vanished { .. } => 2,
+            Self::Deleted { .. } => 1 + IN_HEX,
+            Self::Vanished { .. } => 2 + IN_HEX,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::None => 0,
-            Self::Deleted { ids, addresses, .. } => 32 + 8 + 4 + 32 * (ids.len() + addresses.len()),
-            Self::Vanished { .. } => 32 + 8,
+            Self::Deleted { ids, addresses, .. } => 2 * (32 + 8 + 4 + 32 * (ids.len() + addresses.len())),
+            Self::Vanished { .. } => 2 * (32 + 8),
         }
     }
 
@@ -323,20 +332,27 @@ impl Lasting {
         match self {
             Self::None => {}
             Self::Deleted { by, created_at, ids, addresses } => {
-                out.extend_from_slice(by.as_bytes());
-                out.extend_from_slice(&created_at.to_le_bytes());
-                out.extend_from_slice(&length(ids.len()));
-                out.extend(ids.iter().flat_map(EventId::as_bytes));
-                out.extend(addresses.iter().flatten());
+                push_hex(out, by.as_bytes());
+                push_hex(out, &created_at.to_le_bytes());
+                push_hex(out, &length(ids.len()));
+                ids.iter().for_each(|id| push_hex(out, id.as_bytes()));
+                addresses.iter().for_each(|address| push_hex(out, address));
             }
             Self::Vanished { who, until } => {
-                out.extend_from_slice(who.as_bytes());
-                out.extend_from_slice(&until.to_le_bytes());
+                push_hex(out, who.as_bytes());
+                push_hex(out, &until.to_le_bytes());
             }
         }
     }
 
     fn parse(tag: u8, bytes: &[u8]) -> Option<Self> {
+        if tag > IN_HEX {
+            return Self::parse_plain(tag - IN_HEX, &from_hex(bytes)?);
+        }
+        Self::parse_plain(tag, bytes)
+    }
+
+    fn parse_plain(tag: u8, bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         match tag {
             0 => Some(Self::None),
@@ -363,6 +379,18 @@ fn length(n: usize) -> [u8; 4] {
     u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes()
 }
 
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]));
+}
+
+fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let (pairs, rest) = text.as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
+}
+
 /// Bytes being taken from the front.
 struct Fields<'a>(&'a [u8]);
 
@@ -379,6 +407,10 @@ impl<'a> Fields<'a> {
 
     fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -441,6 +473,29 @@ mod tests {
         assert_eq!(record.extents, extents);
         let json = &bytes[extents[0].offset as usize..][..extents[0].len as usize];
         assert_eq!(json, note(1, 7).event().json());
+    }
+
+    /// Once, lasting effects stood in a record as they are.
+    #[test]
+    fn records_of_the_version_before_are_read() {
+        for entry in entries() {
+            let mut encoder = Encoder::start(Vec::new(), Seq(40), 12_345, None);
+            encoder.push(&entry);
+            let new = encoder.finish().unwrap();
+            let expiry = entry.body.filed().and_then(|filed| filed.expires_at).map_or(0, |_| 8);
+            let from = HEADER_BYTES + ENTRY_BYTES + expiry + 8 * entry.removed.len();
+            let to = from + entry.lasting.bytes();
+            let plain = from_hex(&new[from..to]).unwrap();
+            let mut old = [&new[..from], &plain[..], &new[to..]].concat();
+            let payload = length(old.len() - HEADER_BYTES);
+            old[4] = 2;
+            old[8..12].copy_from_slice(&payload);
+            old[HEADER_BYTES + 2] = old[HEADER_BYTES + 2].saturating_sub(IN_HEX);
+            old[HEADER_BYTES + 12..HEADER_BYTES + 16].copy_from_slice(&length(plain.len()));
+            let crc = checksum(&old);
+            old[CRC_AT].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Record::parse(&Bytes::from(old)).unwrap().entries, [entry]);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::reader::{Step, Walk, damaged, missing};
 use super::record::{Header, MAGIC, Record};
 use super::segment::{Segment, parse_file_name};
 use super::{Files, Log};
-use crate::disk::Disk;
+use crate::disk::{Disk, Room};
 
 /// Opens the log in `dir`, creating it if there is none.
 pub(crate) fn recover(dir: &Path, disk: Disk, segment_bytes: u64) -> Result<(Log, Appender), Error> {
@@ -51,12 +51,15 @@ fn list(dir: &Path) -> std::io::Result<Files> {
 fn start(log: &Log) -> Result<Appender, Error> {
     let failed = |e| Error::io("start the log", e);
     let first = Arc::new(prepare_segment(log)?.renamed(&log.dir, Seq(1)).map_err(failed)?);
-    log.disk.sync_dir(&log.dir).map_err(failed)?;
-    if let Some(parent) = log.dir.parent() {
-        log.disk.sync_dir(parent).map_err(failed)?;
-    }
+    sync_names(log).map_err(failed)?;
     log.change_files(|files| files.insert(Arc::clone(&first)));
     Ok(Appender::new(first, 0, Seq(1)))
+}
+
+/// The files' names and the folder's.
+fn sync_names(log: &Log) -> std::io::Result<()> {
+    log.disk.sync_dir(&log.dir)?;
+    log.dir.parent().map_or(Ok(()), |parent| log.disk.sync_dir(parent))
 }
 
 fn recover_end(log: &Log, last: Arc<Segment>) -> Result<Appender, Error> {
@@ -89,7 +92,10 @@ fn recover_end(log: &Log, last: Arc<Segment>) -> Result<Appender, Error> {
         last.truncate(end).map_err(failed)?;
         last.file().sync_all().map_err(failed)?;
     }
-    if let Err(error) = last.fill_to(log.segment_bytes, &log.disk, &log.dir).and_then(|()| log.disk.sync(last.file())) {
+    // A process that was killed need not have waited for the disk, and what it left counts as committed from here on.
+    log.disk.sync(last.file()).and_then(|()| sync_names(log)).map_err(|e| Error::io("sync the log", e))?;
+    let filled = last.fill_to(log.segment_bytes, &log.disk, &log.dir, Room::Free);
+    if let Err(error) = filled.and_then(|()| log.disk.sync(last.file())) {
         tracing::warn!(%error, "the log could not be extended ahead of need");
     }
     Ok(Appender::new(last, end, next_seq))

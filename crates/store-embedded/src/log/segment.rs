@@ -6,14 +6,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use towpath_store::Seq;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Room};
 
 /// How much is zeroed between two looks at the free space and two syncs.
 pub(crate) const FILL_STEP_BYTES: u64 = 4 << 20;
@@ -55,12 +55,21 @@ impl Segment {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { first_seq, generation, path, file, filled: AtomicU64::new(0), filling: Mutex::new(Filling::Open) })
     }
 
     pub(crate) fn open(path: PathBuf, first_seq: Seq, generation: u32) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Self::open_with(OpenOptions::new().read(true).write(true), path, first_seq, generation)
+    }
+
+    /// Of a log that is somebody else's, or on a disk that takes no writes.
+    pub(crate) fn open_to_read(path: PathBuf, first_seq: Seq, generation: u32) -> io::Result<Self> {
+        Self::open_with(OpenOptions::new().read(true), path, first_seq, generation)
+    }
+
+    fn open_with(options: &OpenOptions, path: PathBuf, first_seq: Seq, generation: u32) -> io::Result<Self> {
+        let file = options.open(&path)?;
         let filled = AtomicU64::new(file.metadata()?.len());
         Ok(Self { first_seq, generation, path, file, filled, filling: Mutex::new(Filling::Open) })
     }
@@ -88,6 +97,14 @@ impl Segment {
         Ok(bytes)
     }
 
+    /// The same, or less where the file ends before: who writes to it may have cut its zeroes off.
+    pub(crate) fn read_at_most(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let read = self.read_up_to(at, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     /// Fills `buffer`, or the beginning of it if the file ends before. Returns how much.
     pub(crate) fn read_up_to(&self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut read = 0;
@@ -103,10 +120,12 @@ impl Segment {
     }
 
     /// Zeroes the file up to `end`. It never touches what is filled already, so it may run beside appends.
-    pub(crate) fn fill_to(&self, end: u64, disk: &Disk, dir: &Path) -> io::Result<()> {
+    pub(crate) fn fill_to(&self, end: u64, disk: &Disk, dir: &Path, room: Room) -> io::Result<()> {
         let filling = self.filling.lock();
         while *filling == Filling::Open && self.len() < end {
-            disk.check_room(dir)?;
+            if room == Room::Free {
+                disk.check_room(dir)?;
+            }
             let at = self.len();
             let step_end = (at + FILL_STEP_BYTES).min(end);
             for chunk_at in (at..step_end).step_by(CHUNK.len()) {

@@ -1,5 +1,7 @@
 //! Backups: taken while the store is in use, gone on with, and restored to what was committed.
 
+use std::os::unix::fs::PermissionsExt;
+
 use towpath_store::{Batch, EventStore, Seq};
 
 use super::compaction::with_deletions;
@@ -188,4 +190,23 @@ fn nothing_is_restored_over_a_store_or_from_nothing() {
     assert!(restore(to.path(), &folder.config.dir).is_err());
     let empty = tempfile::tempdir().unwrap();
     assert!(restore(empty.path(), &empty.path().join("data")).is_err());
+}
+
+/// Every user of the machine could read what was in the log and in its backup, private messages included.
+#[test]
+fn a_data_folder_and_its_backup_are_for_their_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let (data, to) = (home.path().join("data"), home.path().join("backup"));
+    let config = Config { segment_bytes: 1 << 20, index_bytes_max: 1 << 30, free_bytes_min: 0, ..Config::at(&data) };
+    let store = EmbeddedStore::open(config).unwrap();
+    accept(&store, &note(1, 1));
+    backup(&data, &to).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for folder in [data, to] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for file in std::fs::read_dir(folder.join("log")).unwrap() {
+            let file = file.unwrap().path();
+            assert_eq!(mode(&file), 0o600, "{}", file.display());
+        }
+    }
 }

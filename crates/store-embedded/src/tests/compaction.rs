@@ -1,9 +1,13 @@
 //! What must go is gone from disk; everything else stays where it was.
 
-use towpath_store::{Cursor, Entry, EventStore, Outcome, Page};
+use std::sync::atomic::Ordering;
 
+use towpath_store::{Cursor, Entry, Error, EventStore, Outcome, Page};
+
+use super::crash::{change, records};
 use super::fixture::{Folder, accept, commit, copy, everything, note, write};
 use crate::EmbeddedStore;
+use crate::log::record::HEADER_BYTES;
 
 /// Two hundred notes, some of which their author then deletes.
 pub(super) fn with_deletions(folder: &Folder) -> EmbeddedStore {
@@ -20,7 +24,7 @@ pub(super) fn with_deletions(folder: &Folder) -> EmbeddedStore {
     store
 }
 
-fn on_disk(folder: &Folder, text: &str) -> bool {
+pub(super) fn on_disk(folder: &Folder, text: &str) -> bool {
     let holds = |file| memchr::memmem::find(&std::fs::read(file).unwrap(), text.as_bytes()).is_some();
     folder.log_files().into_iter().any(holds)
 }
@@ -53,6 +57,99 @@ fn deleted_events_are_gone_from_disk_in_time() {
     let store = folder.open();
     assert_eq!(everything(&store), events);
     assert_eq!(commit(&store, vec![write(1, 7, 1, &[], "doomed-007")]).outcomes, [Outcome::Deleted]);
+}
+
+/// Once, only the version that was there when its time came counted as one that had to go.
+#[test]
+fn a_version_that_was_to_expire_is_gone_from_disk_although_another_replaced_it() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &write(1, 1, 0, &[&["expiration", "2000"]], "not for ever"));
+    accept(&store, &write(1, 2, 0, &[], "for ever"));
+    (0..20).for_each(|at| drop(accept(&store, &note(2, at))));
+    while store.maintain(5).unwrap() {}
+    assert!(on_disk(&folder, "not for ever"));
+    store.stats().unwrap();
+    let rebuilt = copy(&folder);
+    std::fs::remove_dir_all(rebuilt.config.index_dir()).unwrap();
+    for (folder, store) in [(&folder, store), (&rebuilt, rebuilt.open())] {
+        while store.maintain(20).unwrap() {}
+        assert!(!on_disk(folder, "not for ever") && on_disk(folder, "for ever"));
+    }
+}
+
+/// Once, the block was taken for the end of the file, and what lay behind it was lost; and a damaged file kept all others from being
+/// rewritten, and the index from being checkpointed.
+#[test]
+fn a_file_with_a_block_of_zeroes_stays_and_the_others_are_rewritten() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    store.stats().unwrap();
+    let (events, files) = (everything(&store), folder.log_files());
+    assert!(files.len() > 1, "several files");
+    let record = records(&files[0])[10].clone();
+    change(&files[0], |bytes| bytes[record.start..record.start + HEADER_BYTES].fill(0));
+    let failure = store.maintain(20).unwrap_err();
+    assert!(failure.to_string().ends_with(&format!("is damaged at byte {}", record.start)), "{failure}");
+    while store.maintain(20).unwrap() {}
+    assert!(files[0].exists() && !files[1].exists());
+    assert_eq!(everything(&store), events);
+    store.maintain(25).unwrap();
+    assert!(folder.marker().unwrap().starts_with("clean "));
+}
+
+/// Of a draft it would keep the room that was wanting.
+#[test]
+fn a_rewrite_without_room_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    store.stats().unwrap();
+    let (events, files) = (everything(&store), folder.log_files());
+    let faults = &store.shared().log.disk.faults;
+    for fault in [&faults.full, &faults.short_write] {
+        fault.store(true, Ordering::SeqCst);
+        for _ in 0..2 * files.len() {
+            assert!(matches!(store.maintain(20), Err(Error::Full) | Ok(false)));
+        }
+        fault.store(false, Ordering::SeqCst);
+        assert!(folder.log_files().starts_with(&files));
+        let entries = std::fs::read_dir(folder.config.log_dir()).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert!(names.iter().all(|name| !name.to_string_lossy().ends_with(".seg.tmp")), "{names:?}");
+    }
+    for _ in 0..2 {
+        while store.maintain(20).unwrap() {}
+    }
+    assert!(!on_disk(&folder, "doomed-150"));
+    assert_eq!(everything(&store), events);
+    drop(store);
+    assert!(folder.check().problems.is_empty());
+}
+
+/// Once, only the newest was ever removed: the first, with all that was to be erased, stayed until a restart.
+#[test]
+fn a_compaction_that_fails_half_way_is_gone_on_with() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    let (events, files) = (everything(&store), folder.log_files());
+    // A checkpoint, so that the index has to be marked before it is changed.
+    for now in [1, 6] {
+        assert!(!store.maintain(now).unwrap());
+    }
+    let faults = &store.shared().log.disk.faults;
+    faults.sync_names.store(true, Ordering::SeqCst);
+    let failure = store.maintain(20).unwrap_err();
+    assert!(failure.to_string().starts_with("mark the index"), "{failure}");
+    assert_eq!(folder.log_files().len(), files.len() + 1, "two generations of a file");
+    assert_eq!(everything(&store), events);
+    faults.sync_names.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        while store.maintain(20).unwrap() {}
+    }
+    assert!((0..200).all(|at| !on_disk(&folder, &format!("doomed-{at:03}"))));
+    assert_eq!(everything(&store), events);
+    drop(store);
+    assert!(folder.check().problems.is_empty());
 }
 
 #[test]

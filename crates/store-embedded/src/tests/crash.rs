@@ -2,17 +2,22 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use towpath_policy::Write;
+use towpath_protocol::EventId;
 use towpath_store::{Error, EventStore, Outcome, Seq};
 
 use super::fixture::{Folder, accept, commit, copy, copy_dir, everything, note, write};
 use crate::disk::Disk;
-use crate::log::record::{HEADER_BYTES, Header};
+use crate::disk::faults::Faults;
+use crate::log::record::{HEADER_BYTES, Header, MAGIC, Record, VERSION};
 use crate::log::recovery::recover;
+use crate::open::open_on;
 use crate::{EmbeddedStore, Problem};
 
 /// The first and last byte of each record of a log file.
-fn records(file: &Path) -> Vec<std::ops::Range<usize>> {
+pub(super) fn records(file: &Path) -> Vec<std::ops::Range<usize>> {
     let bytes = std::fs::read(file).unwrap();
     let mut at = 0;
     let mut found = Vec::new();
@@ -23,7 +28,7 @@ fn records(file: &Path) -> Vec<std::ops::Range<usize>> {
     found
 }
 
-fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn change(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(file).unwrap();
     change(&mut bytes);
     std::fs::write(file, bytes).unwrap();
@@ -38,6 +43,10 @@ fn corruption(folder: &Folder) -> String {
 
 /// A folder with three commits, and one with a fourth that the index does not know of.
 fn three_and_four() -> (Folder, Folder) {
+    three_and(&write(1, 4, 1, &[&["t", "x"]], "the last"))
+}
+
+fn three_and(fourth: &Write) -> (Folder, Folder) {
     let three = Folder::new();
     let store = three.open();
     for at in 1..=3 {
@@ -46,7 +55,7 @@ fn three_and_four() -> (Folder, Folder) {
     drop(store);
     let four = copy(&three);
     let store = four.open();
-    accept(&store, &write(1, 4, 1, &[&["t", "x"]], "the last"));
+    accept(&store, fourth);
     drop(store);
     std::fs::remove_dir_all(four.config.index_dir()).unwrap();
     copy_dir(&three.config.index_dir(), &four.config.index_dir());
@@ -75,7 +84,33 @@ fn a_killed_process_loses_nothing_it_acknowledged() {
 
 #[test]
 fn a_batch_torn_at_any_byte_is_dropped_whole_and_overwritten() {
-    let (_, four) = three_and_four();
+    is_dropped_torn_at_any_byte(&three_and_four().1);
+}
+
+/// A deletion request whose ids, one behind the other, are a record of nothing that follows on everything.
+fn deletion_that_holds_a_record() -> Write {
+    let mut ids = [0; 3 * 32];
+    ids[..4].copy_from_slice(&MAGIC);
+    ids[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    ids[20..28].fill(0xFF);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&ids[..12]), &ids[16..HEADER_BYTES]);
+    ids[12..16].copy_from_slice(&crc.to_le_bytes());
+    let record = Record::parse(&bytes::Bytes::copy_from_slice(&ids[..HEADER_BYTES])).unwrap();
+    assert_eq!(record.header.first_seq, Seq(u64::MAX));
+    let ids: Vec<String> = ids.as_chunks().0.iter().map(|id| EventId::from_bytes(*id).to_hex()).collect();
+    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(|tag| &tag[..]).collect();
+    write(1, 4, 5, &tags, "")
+}
+
+/// Once, ids stood in the log as they are: a client could have a torn batch taken for damage in the middle of the log, and no start
+/// succeeded.
+#[test]
+fn what_a_client_sent_in_a_torn_batch_is_no_record() {
+    is_dropped_torn_at_any_byte(&three_and(&deletion_that_holds_a_record()).1);
+}
+
+fn is_dropped_torn_at_any_byte(four: &Folder) {
     let file = &four.log_files()[0];
     let last = records(file)[3].clone();
     let bytes = std::fs::read(file).unwrap();
@@ -95,6 +130,24 @@ fn a_batch_torn_at_any_byte_is_dropped_whole_and_overwritten() {
     drop(store);
     assert_eq!(everything(&four.open()).len(), 4);
     assert!(four.check().problems.is_empty());
+}
+
+/// What a process that was killed left of a commit may only be with the operating system. Once, a start took it for durable.
+#[test]
+fn a_log_that_cannot_be_synced_is_not_opened() {
+    let (_, four) = three_and_four();
+    let file = &four.log_files()[0];
+    let end = records(file)[3].end;
+    change(file, |bytes| bytes.truncate(end));
+    let open = |fault: fn(&Faults) -> &AtomicBool| {
+        let disk = Disk::new(true, 0);
+        fault(&disk.faults).store(true, Ordering::SeqCst);
+        recover(&four.config.log_dir(), disk, 64 << 10)
+    };
+    assert!(matches!(open(|faults| &faults.sync), Err(Error::Io { .. })));
+    assert!(matches!(open(|faults| &faults.sync_names), Err(Error::Io { .. })));
+    let (_, appender) = open(|faults| &faults.full).unwrap();
+    assert_eq!(appender.next_seq(), Seq(5), "what is not filled ahead can wait");
 }
 
 #[test]
@@ -219,6 +272,30 @@ fn an_index_that_a_power_failure_may_have_torn_is_rebuilt() {
     drop(store);
     let report = folder.check();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+/// Once, what was left of it was taken for a whole index, whose hashes were missing.
+#[test]
+fn an_old_index_whose_removal_was_cut_short_is_rebuilt() {
+    let folder = Folder::new();
+    let store = folder.open();
+    (0..300).for_each(|at| drop(accept(&store, &note(1, at))));
+    let heads = store.heads();
+    let last = accept(&store, &note(1, 300));
+    drop(store);
+    // An index ahead of the log, which is made anew.
+    let file = folder.log_files().pop().unwrap();
+    let torn = records(&file).pop().unwrap();
+    change(&file, |bytes| bytes[torn.end - 1] ^= 1);
+    let disk = Disk::new(false, 0);
+    disk.faults.removal.store(true, Ordering::SeqCst);
+    let failure = open_on(disk, folder.config.clone(), &mut |_, _| ControlFlow::Continue(())).unwrap_err();
+    assert!(failure.to_string().starts_with("remove the old index"), "{failure}");
+    let store = folder.open();
+    assert_eq!(store.heads(), heads);
+    assert!(store.place_of(&last.id()).unwrap().is_none());
+    drop(store);
+    assert!(folder.check().problems.is_empty());
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Disks that are full or failing.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use towpath_store::{Batch, Error, EventStore, Outcome, Seq};
 
+use super::compaction::{on_disk, with_deletions};
+use super::crash::{change, records};
 use super::fixture::{Folder, accept, commit, everything, note, write};
 use crate::disk::faults::Faults;
 use crate::{Config, EmbeddedStore};
@@ -32,6 +35,62 @@ fn a_full_disk_refuses_commits_until_there_is_room() {
     assert_eq!(try_commit(&store, 2).unwrap(), [Outcome::Accepted(Seq(2))]);
     drop(store);
     assert!(folder.check().problems.is_empty());
+}
+
+/// Once, not even the entry that says what expired could be written, and nothing behind it in upkeep was done.
+#[test]
+fn a_disk_at_its_reserve_lets_events_expire_and_gets_their_room_back() {
+    let mut folder = Folder::new();
+    let store = folder.open();
+    for at in 0..400 {
+        accept(&store, &write(1, at, 1, &[&["expiration", "50"]], &format!("doomed-{at:03}")));
+    }
+    drop(store);
+    let files = folder.log_files();
+    assert!(files.len() > 1, "several files");
+    // Nothing is zeroed ahead, and no disk has as much to spare as this.
+    let last = &files[files.len() - 1];
+    let end = records(last).pop().unwrap().end;
+    change(last, |bytes| bytes.truncate(end));
+    folder.config.free_bytes_min = u64::MAX;
+    let store = folder.open();
+    let refused = || matches!(store.commit(Batch::of(vec![note(1, 1)], 1)), Err(Error::Full));
+    assert!(refused());
+    while store.maintain(50).unwrap() {}
+    assert!(everything(&store).is_empty());
+    assert!(!on_disk(&folder, "doomed-000"));
+    assert!(refused(), "the reserve is not for commits");
+    drop(store);
+    assert!(folder.check().problems.is_empty());
+}
+
+/// As long as the log takes no entries, for one.
+#[test]
+fn what_cannot_expire_keeps_upkeep_from_nothing_else() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    accept(&store, &write(3, 1, 1, &[&["expiration", "20"]], ""));
+    let oldest = folder.log_files().remove(0);
+    fault(&store, |faults| &faults.sync, true);
+    assert!(store.commit(Batch::of(vec![note(1, 2)], 1)).is_err());
+    fault(&store, |faults| &faults.sync, false);
+    for now in 20..60 {
+        let closed = store.maintain(now);
+        assert!(matches!(closed, Err(Error::Closed(_))), "{closed:?}");
+    }
+    assert!(!oldest.exists());
+    assert!(folder.marker().unwrap().starts_with("clean "));
+}
+
+/// It said that the disk is full, though it was not, and named no setting.
+#[test]
+fn a_log_that_is_not_begun_for_want_of_room_says_which_setting_asks_for_it() {
+    let mut folder = Folder::new();
+    folder.config.free_bytes_min = u64::MAX;
+    let refused = EmbeddedStore::open(folder.config.clone()).unwrap_err().to_string();
+    assert!(refused.contains("store.free_bytes_min"), "{refused}");
+    folder.config.free_bytes_min = 0;
+    accept(&folder.open(), &note(1, 1));
 }
 
 #[test]
@@ -82,6 +141,51 @@ fn a_failed_sync_closes_the_store_because_a_second_one_may_lie() {
     assert_eq!(everything(&store).len(), 1);
     drop(store);
     assert_eq!(everything(&folder.open()).len(), 1);
+}
+
+/// Once, the index was taken for marked dirty when it was marked clean.
+#[test]
+fn an_index_that_may_have_been_marked_clean_is_marked_before_it_is_written_to() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &note(1, 1));
+    assert!(!store.maintain(100).unwrap());
+    fault(&store, |faults| &faults.sync_names, true);
+    assert!(matches!(store.maintain(105), Err(Error::Io { .. })));
+    assert_eq!(folder.marker().unwrap(), "clean 1\n");
+    fault(&store, |faults| &faults.sync_names, false);
+    accept(&store, &note(1, 2));
+    store.stats().unwrap();
+    assert!(folder.marker().unwrap().starts_with("dirty "));
+    assert!(!store.maintain(110).unwrap());
+    store.maintain(115).unwrap();
+    assert_eq!(folder.marker().unwrap(), "clean 2\n");
+}
+
+/// Once, the index was marked clean by the next checkpoint, whose sync no longer had the pages that were lost.
+#[test]
+fn an_index_that_could_not_be_synced_is_made_anew_at_the_next_start() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &note(1, 1));
+    assert!(!store.maintain(100).unwrap());
+    fault(&store, |faults| &faults.sync, true);
+    assert!(matches!(store.maintain(105), Err(Error::Io { .. })));
+    fault(&store, |faults| &faults.sync, false);
+    assert_eq!(folder.marker(), None);
+    store.maintain(110).unwrap();
+    accept(&store, &note(1, 2));
+    store.stats().unwrap();
+    drop(store);
+    assert_eq!(folder.marker(), None);
+    let mut told = 0;
+    let store = EmbeddedStore::open_reporting(folder.config.clone(), &mut |_, _| {
+        told += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(everything(&store.unwrap()).len(), 2);
+    assert!(told > 0, "it is made anew");
+    assert_eq!(folder.marker().unwrap(), "clean 2\n");
 }
 
 #[test]

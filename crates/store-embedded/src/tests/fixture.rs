@@ -114,6 +114,11 @@ impl Folder {
         files
     }
 
+    /// What is said of the index, if anything.
+    pub(crate) fn marker(&self) -> Option<String> {
+        std::fs::read_to_string(self.config.index_dir().join("state")).ok()
+    }
+
     /// Verifies everything; the store must be closed.
     pub(crate) fn check(&self) -> CheckReport {
         check(self.config.clone(), &mut |_, _| {}).unwrap()

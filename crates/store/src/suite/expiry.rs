@@ -3,7 +3,7 @@
 use towpath_policy::Write;
 
 use super::Fixture;
-use super::world::{NOTE, PROFILE, Who, Who::*, World};
+use super::world::{ARTICLE, NOTE, PROFILE, Who, Who::*, World};
 use crate::{Outcome, Record, Seq};
 
 fn until(who: Who, kind: u16, expires_at: u64) -> Write {
@@ -20,6 +20,35 @@ pub fn expired_events_are_removed_by_upkeep<F: Fixture>() {
     world.maintain(200);
     world.holds(&[&later, &never]);
     assert!(world.accepts(&Alice.profile(50, "an older version finds its address free")));
+}
+
+/// Although upkeep has not come to it: whoever is told that a newer version is stored must be able to read one. It goes as if replaced.
+pub fn a_version_that_is_over_supersedes_nothing<F: Fixture>() {
+    let (newest, older) = (until(Alice, PROFILE, 200), Alice.profile(50, "older"));
+    let world = World::<F>::with(&[&newest]);
+    assert_eq!(world.commit_at(199_999, &[&older]).outcomes, [Outcome::Superseded]);
+    world.holds(&[&newest]);
+    assert_eq!(world.commit_at(200_000, &[&older]).outcomes, [Outcome::Accepted(Seq(2))]);
+    world.holds(&[&older]);
+    let log = world.log();
+    assert_eq!(log[1].record.removed(), [(log[0].stream, Seq(1))]);
+    world.maintain(300);
+    world.holds(&[&older]);
+    assert_eq!(world.log().len(), log.len(), "nothing was left to expire");
+    assert_eq!(world.commit_at(300_000, &[&Alice.profile(49, "oldest")]).outcomes, [Outcome::Superseded]);
+}
+
+/// Just committed, or in the very batch.
+pub fn a_version_may_be_over_within_a_batch<F: Fixture>() {
+    let (newest, older) = (until(Alice, PROFILE, 200), Alice.profile(50, "older"));
+    let article = Alice.event(100, ARTICLE, &[&["d", "x"], &["expiration", "200"]], "");
+    let (older_article, oldest) = (Alice.article(50, "x", "older"), Alice.article(49, "x", "oldest"));
+    let world = World::<F>::with(&[&newest]);
+    let outcomes = world.commit_at(200_000, &[&article, &older, &older_article, &oldest]).outcomes;
+    let accepted = [2, 3, 4].map(|seq| Outcome::Accepted(Seq(seq)));
+    assert_eq!((&outcomes[..3], outcomes[3]), (&accepted[..], Outcome::Superseded));
+    assert!(world.has(&older) && world.has(&older_article));
+    assert!(!world.has(&newest) && !world.has(&article));
 }
 
 /// In an entry of its own, so that followers learn of it.

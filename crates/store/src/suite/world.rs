@@ -133,8 +133,13 @@ impl<F: Fixture> World<F> {
     }
 
     pub(super) fn commit(&self, writes: &[&Write]) -> Committed {
+        self.commit_at(1_000, writes)
+    }
+
+    /// At a time in milliseconds.
+    pub(super) fn commit_at(&self, committed_at_ms: u64, writes: &[&Write]) -> Committed {
         let writes: Vec<Write> = writes.iter().map(|write| (*write).clone()).collect();
-        self.store().commit(Batch::of(writes, 1_000)).expect("the commit succeeds")
+        self.store().commit(Batch::of(writes, committed_at_ms)).expect("the commit succeeds")
     }
 
     pub(super) fn publish(&self, write: &Write) -> Outcome {
