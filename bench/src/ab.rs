@@ -65,7 +65,7 @@ pub(crate) struct JudgeOptions {
     /// One artifact of two relays; or two artifacts, for the first's A against the second's B. A run's folder will do.
     #[arg(required = true, num_args = 1..=2)]
     artifacts: Vec<PathBuf>,
-    /// Other limits than those that ship with the programme.
+    /// Other limits than those that the session was judged by; of two, the second.
     #[arg(long)]
     guardrail: Option<PathBuf>,
 }
@@ -94,9 +94,9 @@ pub(crate) fn run(options: &Options) -> Result<Verdict> {
 
 /// Judges what earlier sessions left behind.
 pub(crate) fn judge(options: &JudgeOptions) -> Result<Verdict> {
-    let guardrail = Guardrail::load(options.guardrail.as_deref())?;
     let artifacts: Vec<_> = options.artifacts.iter().map(|path| read(path)).collect::<Result<_>>()?;
     let (a, b) = verdict::sides(&artifacts)?;
+    let guardrail = Guardrail::of(b.artifact, options.guardrail.as_deref())?;
     let judgement = verdict::judge(a, b, &guardrail)?;
     print!("{}", judgement.table());
     Ok(judgement.verdict)
@@ -157,20 +157,29 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     /// Asks both relays who they are, which also finds out at once that one does not start.
     fn open(options: &'a Options) -> Result<Self> {
-        let Options { a, b, rounds, setting, .. } = options;
+        let Options { a, b, rounds, data, setting, .. } = options;
         ensure!(a.name != b.name, "A and B need different names");
         setting.method.check()?;
+        for protocol in &options.protocol.0 {
+            let topology = protocol.topology(&[a, b]);
+            for relay in [a, b] {
+                relay.can_run(topology).with_context(|| {
+                    format!("{protocol} needs two pods of each relay; name the other loads with --protocol")
+                })?;
+            }
+        }
         let now = SystemTime::now();
         let folder =
             options.out.clone().unwrap_or_else(|| Path::new("target/bench").join(format!("{}-ab", stamp(now))));
         let arms = [(a, &options.commit_a), (b, &options.commit_b)];
-        let arms = arms.map(|(contender, commit)| introduce(contender, commit.clone(), &options.data));
+        let arms = arms.map(|(contender, commit)| introduce(contender, commit.clone(), data));
         let artifact = Artifact {
             schema: SCHEMA,
             programme: env!("CARGO_PKG_VERSION").into(),
             unix_time: now.duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs(),
-            machine: machine::describe()?,
+            machine: machine::describe(Some(data))?,
             setting: settings(setting, &options.protocol, *rounds)?,
+            guardrail: Some(Guardrail::text(options.guardrail.as_deref())?),
             arms: arms.into_iter().collect::<Result<_>>()?,
             floors: Vec::new(),
             runs: Vec::new(),
@@ -233,9 +242,9 @@ impl<'a> Session<'a> {
 
     /// On a relay of its own with fresh data, which does not wait for the notes to be signed.
     fn load(&self, round: usize, contender: &Contender, protocol: Protocol) -> Result<Outcome> {
-        let Options { data, rounds, setting, .. } = self.options;
+        let Options { a, b, data, rounds, setting, .. } = self.options;
         let load = Load::prepare(protocol, setting, &format!("{round} {} {protocol}", contender.name))?;
-        let arm = contender.start(data, protocol.topology())?;
+        let arm = contender.start(data, protocol.topology(&[a, b]))?;
         let heading = Heading {
             protocol: &protocol.to_string(),
             arm: &contender.name,

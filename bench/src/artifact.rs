@@ -2,6 +2,7 @@
 //! figure is measured nor what is good.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +25,9 @@ pub(crate) struct Artifact {
     pub(crate) unix_time: u64,
     pub(crate) machine: Machine,
     pub(crate) setting: BTreeMap<String, Value>,
+    /// By what limits one arm was judged against the other, as they were written; `None` where that was not the purpose.
+    #[serde(default)]
+    pub(crate) guardrail: Option<String>,
     pub(crate) arms: Vec<Arm>,
     /// By round.
     pub(crate) floors: Vec<Floors>,
@@ -32,8 +36,8 @@ pub(crate) struct Artifact {
 }
 
 impl Artifact {
-    /// Of nothing yet, on this machine, at this moment.
-    pub(crate) fn begin(setting: &impl Serialize) -> Result<Self> {
+    /// Of nothing yet, on this machine, at this moment. Relays that were started for it have their folders in `data`.
+    pub(crate) fn begin(setting: &impl Serialize, data: Option<&Path>) -> Result<Self> {
         let Value::Object(setting) = serde_json::to_value(setting)? else {
             bail!("a setting has names");
         };
@@ -41,12 +45,18 @@ impl Artifact {
             schema: SCHEMA,
             programme: env!("CARGO_PKG_VERSION").to_owned(),
             unix_time: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs(),
-            machine: machine::describe()?,
+            machine: machine::describe(data)?,
             setting: setting.into_iter().collect(),
+            guardrail: None,
             arms: Vec::new(),
             floors: Vec::new(),
             runs: Vec::new(),
         })
+    }
+
+    /// Whether no run failed and no promise was broken in any, whether or not it counts.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_clean))
     }
 }
 
@@ -59,7 +69,7 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// The processor's frequency governor, where the kernel tells.
     pub(crate) governor: Option<String>,
-    /// The type of the filesystem that the programme was started on.
+    /// The type of the filesystem that the relays wrote to, where they were started for it.
     #[serde(default)]
     pub(crate) filesystem: Option<String>,
 }
@@ -125,7 +135,7 @@ pub(crate) struct Outcome {
     /// Whether that is the relay's doing, rather than the generator's: it refused, cut off, kept silent or fell behind.
     #[serde(default)]
     pub(crate) is_voided_by_relay: bool,
-    /// By what was timed: `ack`, `ack-service`, `first-delivery`, `last-delivery`, `query-feed`, …
+    /// By what was timed: `ack`, `ack-service`, `first-delivery`, `first-delivery-service`, `query-feed`, …
     /// Latency counts from the intended instant, except where the name ends in `-service`: from the real one.
     pub(crate) latencies: BTreeMap<String, Distribution>,
     /// Everything that is one number: `events-per-s`, `relay-cpu-us-per-event`, `relay-resident-bytes`, …
@@ -146,9 +156,14 @@ impl Outcome {
         self.figures.get(name).copied()
     }
 
+    /// Whether no promise was broken.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.accounts.as_ref().is_none_or(Accounts::is_clean)
+    }
+
     /// Whether the figures can be used and no promise was broken.
     pub(crate) fn is_good(&self) -> bool {
-        self.void.is_none() && self.accounts.as_ref().is_none_or(Accounts::is_clean)
+        self.void.is_none() && self.is_clean()
     }
 }
 

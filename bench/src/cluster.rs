@@ -17,8 +17,11 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    pub(crate) fn start() -> Result<Self> {
-        Ok(Self { postgres: Postgres::durable()?, redis: Redis::start()? })
+    /// In `folder`, which is on the disk that is measured.
+    pub(crate) fn start(folder: &Path) -> Result<Self> {
+        // Where this programme is root's, they run as nobody and must get through to their own folders.
+        fs::set_permissions(folder, PermissionsExt::from_mode(0o711))?;
+        Ok(Self { postgres: Postgres::durable_in(folder)?, redis: Redis::start_in(folder)? })
     }
 
     /// Makes `command`, which serves, a pod of this cluster; `folder` is all its pods'.

@@ -1,10 +1,11 @@
 //! A comparison: every round measures the floors, then gives every relay fresh data, the same
 //! notes and the same workloads, in turns, so that a slow minute of the machine hits all alike.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::artifact::{Arm, Artifact, Outcome, Run, When};
@@ -45,8 +46,15 @@ struct Workload {
     change: fn(&Setting) -> Setting,
 }
 
+impl Workload {
+    /// With notes that no run before had.
+    fn prepare(&self, setting: &Setting) -> Result<Load> {
+        Load::prepare(self.protocol, &(self.change)(setting), self.name)
+    }
+}
+
 /// In the order in which they are run.
-const WORKLOADS: [Workload; 5] = [
+static WORKLOADS: [Workload; 5] = [
     Workload { name: report::STEADY, protocol: Protocol::Publish, change: Setting::clone },
     Workload { name: report::QUIET, protocol: Protocol::Publish, change: quiet },
     Workload { name: report::FANOUT, protocol: Protocol::SamePod, change: Setting::clone },
@@ -68,13 +76,13 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
         return compare_again(&options.artifacts);
     }
     options.setting.method.check()?;
+    let names: BTreeSet<&str> = options.relays.iter().map(|relay| relay.name.as_str()).collect();
+    ensure!(names.len() == options.relays.len(), "two relays have the same name");
     let session = Instant::now();
-    let mut artifact = Artifact::begin(&options.setting)?;
+    let mut artifact = Artifact::begin(&options.setting, Some(&options.data))?;
     artifact.arms = options.relays.iter().map(|relay| Arm { name: relay.name.clone(), ..Arm::default() }).collect();
     for round in 1..=options.rounds as usize {
-        let load = |Workload { name, protocol, change }: &Workload| {
-            Ok((*name, Load::prepare(*protocol, &change(&options.setting), name)?))
-        };
+        let load = |workload: &'static Workload| Ok((workload, workload.prepare(&options.setting)?));
         let loads = WORKLOADS.iter().map(load).collect::<Result<Vec<_>>>()?;
         artifact.floors.push(floors::measure(&loads[0].1.notes, &options.data, options.setting.rate)?);
         for number in order(options.relays.len(), round) {
@@ -84,7 +92,7 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
     }
     print!("{}", report::markdown(&artifact)?);
     options.output.write(&artifact)?;
-    Ok(is_clean(&artifact))
+    Ok(artifact.is_clean())
 }
 
 fn compare_again(paths: &[PathBuf]) -> Result<bool> {
@@ -92,14 +100,9 @@ fn compare_again(paths: &[PathBuf]) -> Result<bool> {
     for path in paths {
         let artifact = page::artifact(path)?;
         println!("# {}\n\n{}", path.display(), report::markdown(&artifact)?);
-        are_clean &= is_clean(&artifact);
+        are_clean &= artifact.is_clean();
     }
     Ok(are_clean)
-}
-
-fn is_clean(artifact: &Artifact) -> bool {
-    let is_clean = |outcome: &Outcome| outcome.accounts.as_ref().is_some_and(|accounts| accounts.is_clean());
-    artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(is_clean))
 }
 
 /// Every other round backwards, so that none always follows the same one.
@@ -118,14 +121,17 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Every workload. A run that is void is repeated on a relay started anew, because the notes must be new to it; what it lost
-    /// stays in the accounts. One that failed is not: it would be tried until it goes well.
-    fn take(&self, loads: &[(&str, Load)], arm: &mut Arm, runs: &mut Vec<Run>) {
+    /// Every workload. A run that is void is repeated on a relay started anew, and with other notes, because they must be new also to
+    /// one that somebody else started; what it lost stays in the accounts. One that failed is not: it would be tried until it goes
+    /// well.
+    fn take(&self, loads: &[(&Workload, Load)], arm: &mut Arm, runs: &mut Vec<Run>) {
         let mut running = None;
-        for (name, load) in loads {
-            for _ in 0..ATTEMPTS {
+        for (workload, load) in loads {
+            let name = workload.name;
+            for attempt in 0..ATTEMPTS {
                 let began = Instant::now();
-                let result = self.run(&mut running, name, load);
+                let again = (attempt > 0).then(|| workload.prepare(&self.options.setting)).transpose();
+                let result = again.and_then(|again| self.run(&mut running, arm, name, again.as_ref().unwrap_or(load)));
                 let when = When::since(self.session, began);
                 let is_void = result.as_ref().is_ok_and(|outcome| outcome.void.is_some());
                 let is_sound = result.as_ref().is_ok_and(|outcome| outcome.void.is_none());
@@ -138,15 +144,17 @@ impl Turn<'_> {
                 }
             }
         }
-        if let Some(running) = &running {
-            *arm = self.contender.describe(running);
-        }
     }
 
-    fn run(&self, running: &mut Option<RunningArm>, name: &str, load: &Load) -> Result<Outcome> {
+    /// A relay is described when it starts: no run that it spoils can keep that from the record.
+    fn run(&self, running: &mut Option<RunningArm>, described: &mut Arm, name: &str, load: &Load) -> Result<Outcome> {
         let arm = match running {
             Some(running) => running,
-            None => running.insert(self.contender.start(&self.options.data, Topology::Alone)?),
+            None => {
+                let started = self.contender.start(&self.options.data, Topology::Alone)?;
+                *described = self.contender.describe(&started);
+                running.insert(started)
+            }
         };
         let heading = Heading {
             protocol: name,
@@ -160,7 +168,50 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::stand_in::{Vice, keeper};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn two_relays_of_one_name_are_refused_before_anything_is_measured() {
+        let words = ["compare", "--relay", "x=ws://127.0.0.1:1", "--relay", "x=ws://127.0.0.1:2"];
+        let refusal = compare(&Cli::parse_from(words).options).expect_err("one name");
+        assert!(refusal.to_string().contains("same name"), "{refusal}");
+    }
+
+    /// A turn with one workload; the relay spoils the runs with its first so many events, of twenty each.
+    fn turn(spoilt: usize) -> (Arm, Vec<Run>) {
+        let relay = format!("x={}", keeper(Vice::Complains(spoilt)));
+        let words = "--rate 20 --seconds 1 --warm-up-seconds 0 --lag-max-us 4000000000";
+        let words = ["compare", "--relay", &relay].into_iter().chain(words.split(' '));
+        let Cli { options } = Cli::parse_from(words);
+        let loads = [(&WORKLOADS[0], WORKLOADS[0].prepare(&options.setting).expect("signed"))];
+        let turn = Turn { options: &options, session: Instant::now(), round: 1, contender: &options.relays[0] };
+        let (mut arm, mut runs) = (Arm::default(), Vec::new());
+        turn.take(&loads, &mut arm, &mut runs);
+        (arm, runs)
+    }
+
+    #[test]
+    fn a_void_run_is_repeated_with_notes_that_the_relay_does_not_know() {
+        let (_, runs) = turn(1);
+        let voids: Vec<_> = runs.iter().map(|run| run.outcome.as_ref().map(|outcome| &outcome.void)).collect();
+        assert!(matches!(voids[..], [Some(Some(_)), Some(None)]), "{voids:?}");
+    }
+
+    #[test]
+    fn a_relay_whose_runs_are_all_void_is_described() {
+        let (arm, runs) = turn(usize::MAX);
+        assert_eq!((runs.len(), arm.name.as_str()), (ATTEMPTS, "x"));
+        assert!(arm.command.starts_with("ws://"), "{arm:?}");
+    }
 
     #[test]
     fn relays_take_turns_forwards_and_backwards() {

@@ -26,6 +26,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+use crate::measure::of_family;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Ask a mix of questions over stored events, cold and warm.
@@ -71,10 +73,12 @@ fn named<const N: usize>(figures: [(&str, Option<f64>); N]) -> BTreeMap<String, 
     figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
-/// Bytes a process had read from disks, page faults included.
+/// Bytes a process and all that descend from it had read from disks, page faults included.
 fn read_bytes(pid: u32) -> Option<u64> {
-    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-    io.lines().find_map(|line| line.strip_prefix("read_bytes: "))?.parse().ok()
+    of_family(pid, |pid| {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("read_bytes: "))?.parse().ok()
+    })
 }
 
 #[cfg(test)]

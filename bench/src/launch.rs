@@ -6,14 +6,14 @@ mod again;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
 
 use crate::artifact::Arm;
+use crate::caretaker::{Folder, Group};
 use crate::client::{Connection, Target};
 use crate::cluster::Servers;
 use crate::counters;
@@ -22,6 +22,8 @@ const START_MAX: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// For a relay's information document.
 const DOCUMENT_MAX: Duration = Duration::from_secs(10);
+/// A name is part of a note's content, in front of its number, and the shortest content has a hundred bytes.
+const NAME_BYTES_MAX: usize = 50;
 
 /// A relay to compare: a name for the tables, and how to come by it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +64,10 @@ impl Contender {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let (name, command) = text.split_once('=').unwrap_or((text, text));
         ensure!(!name.is_empty() && !command.is_empty(), "a relay is given as NAME=COMMAND or NAME=ADDRESS");
+        ensure!(
+            name.len() <= NAME_BYTES_MAX && !name.contains(|c: char| c == '"' || c == '\\' || c.is_control()),
+            "{name:?} is no name for a relay: at most {NAME_BYTES_MAX} bytes, without quotes and backslashes"
+        );
         let launcher = launcher(name, command).with_context(|| {
             format!(
                 "do not know how to start {name}: it is none of towpath, nostr-rs-relay and rnostr, and has no {{port}}"
@@ -70,8 +76,22 @@ impl Contender {
         Ok(Self { name: name.to_owned(), command: command.to_owned(), launcher })
     }
 
+    /// Whether so much of it can run.
+    pub(crate) fn can_run(&self, topology: Topology) -> Result<()> {
+        match self.launcher {
+            _ if topology == Topology::Alone => {}
+            Launcher::Towpath => {}
+            Launcher::Running => {
+                ensure!(self.command.contains(','), "{} needs a second address for its second pod", self.name);
+            }
+            _ => bail!("{}: give the addresses of two pods that you started", self.name),
+        }
+        Ok(())
+    }
+
     /// Starts the relay on free ports with an empty folder inside `data`; with an address, finds it there.
     pub(crate) fn start(&self, data: &Path, topology: Topology) -> Result<RunningArm> {
+        self.can_run(topology)?;
         let mut arm = RunningArm { name: self.name.clone(), pods: Vec::new(), servers: None, folder: None };
         let pods = match topology {
             Topology::Alone => 1,
@@ -79,19 +99,12 @@ impl Contender {
         };
         if self.launcher == Launcher::Running {
             arm.pods = self.command.split(',').take(pods).map(running).collect::<Result<_>>()?;
-            ensure!(arm.pods.len() == pods, "{} needs a second address for its second pod", self.name);
             return Ok(arm);
         }
+        let path = arm.folder.insert(Folder::new_in(data)?).path().to_owned();
         if topology == Topology::TwoPods {
-            ensure!(
-                self.launcher == Launcher::Towpath,
-                "{}: give the addresses of two pods that you started",
-                self.name
-            );
-            arm.servers = Some(Servers::start().context("a cluster needs PostgreSQL and Redis")?);
+            arm.servers = Some(Servers::start(&path).context("a cluster needs PostgreSQL and Redis")?);
         }
-        let folder = TempDir::new_in(data).with_context(|| format!("cannot write in {}", data.display()))?;
-        let path = arm.folder.insert(folder).path().to_owned();
         for number in 1..=pods {
             let pod = self.start_pod(&path, number, arm.servers.as_ref())?;
             arm.pods.push(pod);
@@ -111,8 +124,8 @@ impl Contender {
         }
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).env("RUST_LOG", "error");
         let target = Target::parse(&format!("ws://127.0.0.1:{port}"), false)?;
-        let process = command.spawn().with_context(|| format!("cannot start {}", self.command))?;
-        let mut pod = Pod { target, pid: Some(process.id()), process: Some(process) };
+        let process = Group::start(&mut command).with_context(|| format!("cannot start {}", self.command))?;
+        let mut pod = Pod { target, pid: Some(process.leader.id()), process: Some(process) };
         pod.await_ready(&log).with_context(|| format!("{} did not come up", self.name))?;
         Ok(pod)
     }
@@ -263,7 +276,8 @@ pub(crate) struct RunningArm {
     pub(crate) pods: Vec<Pod>,
     /// What a cluster's pods share, where we started it.
     pub(crate) servers: Option<Servers>,
-    folder: Option<TempDir>,
+    // It goes when nobody writes there any more.
+    folder: Option<Folder>,
 }
 
 impl RunningArm {
@@ -279,7 +293,7 @@ pub(crate) struct Pod {
     pub(crate) target: Target,
     /// Known of what we started, and of what we were told of.
     pub(crate) pid: Option<u32>,
-    process: Option<Child>,
+    process: Option<Group>,
 }
 
 impl Pod {
@@ -291,7 +305,8 @@ impl Pod {
     fn await_ready(&mut self, log: &Path) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < START_MAX {
-            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            let ended = self.process.as_mut().map(|process| process.leader.try_wait()).transpose()?.flatten();
+            if let Some(status) = ended {
                 bail!("it ended with {status}: {}", last_words(log));
             }
             if Connection::open(&self.target).is_ok() {
@@ -309,18 +324,12 @@ fn last_words(log: &Path) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }
 
-impl Drop for Pod {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::notes::Recipe;
 
     #[test]
     fn a_name_or_a_command_says_how_a_relay_is_started() {
@@ -334,6 +343,17 @@ mod tests {
         assert_eq!(launcher("other=ws://127.0.0.1:7777"), Some(Launcher::Running));
         assert_eq!(launcher("other=/bin/true"), None);
         assert_eq!(launcher("rnostr="), None);
+    }
+
+    #[test]
+    fn a_name_fits_into_every_note_and_leaves_it_sound() {
+        let is_name = |name: &str| Contender::parse(&format!("{name}=ws://127.0.0.1:1")).is_ok();
+        assert!(is_name("towpath-a1b2c3 (new)") && is_name(&"x".repeat(NAME_BYTES_MAX)));
+        let longer = "x".repeat(NAME_BYTES_MAX + 1);
+        assert!(["a\"b", "a\\b", "a\nb", &longer].iter().all(|name| !is_name(name)));
+        let label = format!("300 {} cross-pod", "x".repeat(NAME_BYTES_MAX));
+        let label = Recipe::fresh(1, &label).expect("a clock").label;
+        assert!(format!("{label} 1999999").len() <= 100, "the number is not cut off");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::artifact::Machine;
 
-/// What this machine is.
-pub(crate) fn describe() -> Result<Machine> {
+/// What this machine is, and what relays with their folders in `data` write to; without one, that is not known.
+pub(crate) fn describe(data: Option<&Path>) -> Result<Machine> {
     let read = |path: &str| fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
     let word = |path: &str| read(path).map(|text| text.trim().to_owned());
     Ok(Machine {
@@ -17,7 +17,7 @@ pub(crate) fn describe() -> Result<Machine> {
         memory_bytes: memory_bytes(&read("/proc/meminfo")?).context("/proc/meminfo has no MemTotal")?,
         kernel: format!("{} {}", word("/proc/sys/kernel/ostype")?, word("/proc/sys/kernel/osrelease")?),
         governor: word("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").ok(),
-        filesystem: std::env::current_dir().ok().and_then(|here| filesystem(&read("/proc/mounts").ok()?, &here)),
+        filesystem: data.and_then(|data| filesystem(&read("/proc/mounts").ok()?, &fs::canonicalize(data).ok()?)),
     })
 }
 
@@ -70,8 +70,10 @@ mod tests {
 
     #[test]
     fn this_machine_is_described() {
-        let machine = describe().expect("readable");
+        let machine = describe(Some(Path::new("/proc/self"))).expect("readable");
         assert!(machine.cores > 0 && machine.memory_bytes > 1 << 20 && !machine.processor.is_empty());
         assert!(machine.kernel.starts_with("Linux "), "{}", machine.kernel);
+        assert_eq!(machine.filesystem.as_deref(), Some("proc"), "that of the data, wherever the programme was started");
+        assert_eq!(describe(None).expect("readable").filesystem, None);
     }
 }

@@ -8,6 +8,7 @@
 mod ab;
 mod account;
 mod artifact;
+mod caretaker;
 mod client;
 mod cluster;
 mod compare;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use notes::{Notes, Recipe};
 
@@ -82,6 +84,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    allow_files();
     match execute(Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -89,6 +92,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// As many open files as the system lets this process have. Relays inherit that, so it comes before any is started. Where too little
+/// is to be had, a crowd says so.
+fn allow_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// The exit code: 0 when the figures can be used and no promise was broken, 1 when not, or a verdict's.

@@ -55,6 +55,15 @@ impl Busy {
     }
 }
 
+/// A thread this busy is near what one thread can do: what it measures may be itself.
+const BUSY_MAX: f64 = 0.8;
+
+/// What speaks against the figures of a generator's thread that was busy for such a part of its time, if anything does.
+pub(crate) fn too_busy(does: &str, share: f64) -> Option<String> {
+    let told = || format!("the generator's thread that {does} was busy {:.0} % of the time", share * 100.0);
+    (share > BUSY_MAX).then(told)
+}
+
 /// What the calling thread spent so far.
 pub(crate) fn thread_cpu() -> Duration {
     let spent = clock_gettime(ClockId::ThreadCPUTime);
@@ -113,7 +122,7 @@ impl CpuTimes {
         let (machine, capacity) = machine_cpu()?;
         let of_pod = |pid: Option<u32>| pid.map(|pid| process_cpu(&pid.to_string())).transpose();
         let pods = pods.into_iter().map(of_pod).collect::<Result<_>>()?;
-        Ok(Self { pods, servers: Vec::new(), generator: process_cpu("self")?, machine, capacity })
+        Ok(Self { pods, servers: Vec::new(), generator: own_cpu()?, machine, capacity })
     }
 
     /// With everything we know of a relay.
@@ -154,19 +163,54 @@ fn seconds(ticks: u64) -> f64 {
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
-/// What one process spent so far, in seconds.
-pub(crate) fn process_cpu(pid: &str) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    user_and_system_ticks(&stat).map(seconds).with_context(|| format!("{path} is not as expected"))
+/// A process and all that descend from it: what a wrapper starts and a relay forks is the relay, too. Where the kernel does not tell
+/// children, the process alone.
+pub(crate) fn family(pid: &str) -> Vec<String> {
+    let mut family = vec![pid.to_owned()];
+    let mut asked = 0;
+    while asked < family.len() {
+        let children = children(&family[asked]);
+        family.extend(children);
+        asked += 1;
+    }
+    family
 }
 
-/// Fields 14 and 15, counted from behind the name, which may hold spaces and parentheses.
-fn user_and_system_ticks(stat: &str) -> Option<u64> {
+/// Each thread has a list of its own.
+fn children(pid: &str) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// User and system time, in `/proc/PID/stat`.
+const OWN: usize = 2;
+/// And behind them that of children that have ended.
+const WITH_ENDED_CHILDREN: usize = 4;
+
+/// What a process and all that descend from it spent so far, in seconds.
+pub(crate) fn process_cpu(pid: &str) -> Result<f64> {
+    let own = cpu(pid, WITH_ENDED_CHILDREN)?;
+    // One that ends meanwhile is its parent's ended child from then on.
+    let others = family(pid).into_iter().skip(1).filter_map(|pid| cpu(&pid, WITH_ENDED_CHILDREN).ok());
+    Ok(own + others.sum::<f64>())
+}
+
+/// The generator's, without the relays that it started.
+fn own_cpu() -> Result<f64> {
+    cpu("self", OWN)
+}
+
+fn cpu(pid: &str, times: usize) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    ticks(&stat, times).map(seconds).with_context(|| format!("{path} is not as expected"))
+}
+
+/// So many times from field 14 on, counted from behind the name, which may hold spaces and parentheses.
+fn ticks(stat: &str, times: usize) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    (0..times).map(|_| fields.next()?.parse::<u64>().ok()).sum()
 }
 
 /// Busy time (everything but idling and waiting for disks) and all time, summed over the cores.
@@ -180,7 +224,7 @@ fn machine_cpu() -> Result<(f64, f64)> {
     Ok((seconds(all - idle), seconds(all)))
 }
 
-/// A process's resident memory.
+/// A process's resident memory, with that of all that descend from it; what they share counts for each.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     status_bytes(pid, "VmRSS:")
 }
@@ -192,10 +236,21 @@ pub(crate) fn peak_resident_bytes(pid: u32) -> Option<u64> {
 
 /// So that a peak is that of one run. Of another user's process it stays the peak of its life.
 pub(crate) fn forget_peak(pid: u32) {
-    let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    for pid in family(&pid.to_string()) {
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    }
 }
 
 fn status_bytes(pid: u32, field: &str) -> Option<u64> {
+    of_family(pid, |pid| own_status_bytes(pid, field))
+}
+
+/// The sum over a process and all that descend from it; `None` when it is not known of any.
+pub(crate) fn of_family(pid: u32, of_one: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    family(&pid.to_string()).iter().filter_map(|pid| of_one(pid)).reduce(|sum, one| sum + one)
+}
+
+fn own_status_bytes(pid: &str, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
@@ -223,7 +278,10 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::caretaker::Group;
 
     #[test]
     fn percentiles_are_in_microseconds() {
@@ -250,7 +308,9 @@ mod tests {
     #[test]
     fn a_process_name_cannot_shift_the_fields() {
         let stat = "7 (a b) c) S 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0 1";
-        assert_eq!(user_and_system_ticks(stat), Some(150));
+        assert_eq!((ticks(stat, OWN), ticks(stat, WITH_ENDED_CHILDREN)), (Some(150), Some(150)));
+        assert_eq!(ticks("7 (a) S 1 2 3 4 5 6 7 8 9 10 120 30 5 2 20 0 1", WITH_ENDED_CHILDREN), Some(157));
+        assert_eq!(ticks("7 (a) S 1 2", OWN), None);
     }
 
     #[test]
@@ -259,6 +319,19 @@ mod tests {
         let own = std::process::id();
         let resident = resident_bytes(own).expect("known");
         assert!(resident > 100_000 && peak_resident_bytes(own).is_some_and(|peak| peak > 100_000));
+    }
+
+    /// A shell that waits while its child works.
+    #[test]
+    fn what_a_process_has_others_do_costs_what_it_costs() {
+        let group = Group::start(Command::new("sh").args(["-c", "while :; do :; done & wait"])).expect("a shell");
+        let pid = group.leader.id();
+        let own = || cpu(&pid.to_string(), OWN).expect("it runs");
+        while process_cpu(&pid.to_string()).expect("it runs") < 0.05 + own() {
+            std::thread::yield_now();
+        }
+        let resident = own_status_bytes(&pid.to_string(), "VmRSS:").expect("it runs");
+        assert!(resident_bytes(pid).is_some_and(|all| all > resident));
     }
 
     #[test]

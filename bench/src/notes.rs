@@ -76,7 +76,9 @@ impl Notes {
                 .map(|start| {
                     let (secp, authors) = (&secp, &authors);
                     let numbers = start..count.min(start + share);
-                    scope.spawn(move || numbers.map(|number| note(secp, authors, recipe, number)).collect::<Vec<_>>())
+                    scope.spawn(move || {
+                        numbers.map(|number| note(secp, authors, recipe, number, 0)).collect::<Vec<_>>()
+                    })
                 })
                 .collect();
             let joined = shares.into_iter().map(|share| share.join().ok());
@@ -104,6 +106,13 @@ impl Notes {
     }
 }
 
+/// A note with a sound id, whose signature is wrong by one bit.
+pub(crate) fn forge(recipe: &Recipe) -> Result<Note> {
+    let secp = Secp256k1::signing_only();
+    let author = keypair(&secp, recipe.seed, 0)?;
+    Ok(note(&secp, &[author], recipe, 0, 1))
+}
+
 fn prefix(id: &Id) -> u64 {
     id.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
@@ -113,7 +122,8 @@ fn keypair(secp: &Secp256k1<SignOnly>, seed: u64, author: usize) -> Result<Keypa
     Keypair::from_seckey_byte_array(secp, secret.into()).context("an author's key is out of range")
 }
 
-fn note(secp: &Secp256k1<SignOnly>, authors: &[Keypair], recipe: &Recipe, number: usize) -> Note {
+/// `flaw` are the bits of the signature's last byte that are wrong.
+fn note(secp: &Secp256k1<SignOnly>, authors: &[Keypair], recipe: &Recipe, number: usize, flaw: u8) -> Note {
     let keypair = &authors[number % authors.len()];
     let author = keypair.x_only_public_key().0.serialize();
     let pubkey = const_hex::encode(author);
@@ -121,7 +131,8 @@ fn note(secp: &Secp256k1<SignOnly>, authors: &[Keypair], recipe: &Recipe, number
     let created_at = recipe.created_at;
     let canonical = format!(r#"[0,"{pubkey}",{created_at},1,[],"{content}"]"#);
     let id: Id = Sha256::digest(canonical).into();
-    let signature = secp.sign_schnorr_no_aux_rand(&id, keypair).to_byte_array();
+    let mut signature = secp.sign_schnorr_no_aux_rand(&id, keypair).to_byte_array();
+    signature[63] ^= flaw;
     let message = format!(
         r#"["EVENT",{{"id":"{}","pubkey":"{pubkey}","created_at":{created_at},"kind":1,"tags":[],"content":"{content}","sig":"{}"}}]"#,
         const_hex::encode(id),
@@ -171,6 +182,7 @@ mod tests {
             assert_eq!(notes.number(&const_hex::encode(note.id)), Some(number));
             crate::floors::verify(&Secp256k1::verification_only(), note).expect("a valid signature");
         }
+        assert!(crate::floors::verify(&Secp256k1::verification_only(), &forge(&recipe("b")).expect("forged")).is_err());
         assert_eq!(notes.number(&"0".repeat(64)), None);
         for content_bytes in [100, 200, 5_000] {
             assert_eq!(content(&Recipe { content_bytes, ..recipe("a") }, 3).len(), content_bytes);

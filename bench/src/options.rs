@@ -15,6 +15,9 @@ use crate::verdict::Guardrail;
 
 const SECOND: Nanos = 1_000_000_000;
 
+/// So long after the warm-up it takes to tell a queue that fills from one that does not.
+pub(crate) const SECONDS_MIN: u32 = 4;
+
 /// What artifacts that do not say were measured with.
 fn usual_content() -> u32 {
     CONTENT_BYTES
@@ -69,6 +72,11 @@ impl Method {
     /// So many events a second for as long as a run publishes.
     pub(crate) fn schedule(&self, rate: u32) -> Schedule {
         Schedule::new(rate, self.seconds)
+    }
+
+    /// Whether nobody could tell if a rate was served.
+    pub(crate) fn is_too_short(&self) -> bool {
+        self.seconds < self.warm_up_seconds + SECONDS_MIN
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -19,7 +19,7 @@ use clap::Args;
 
 use crate::artifact::{Artifact, SCHEMA};
 use crate::folder::{ARTIFACT, artifact_file};
-use crate::verdict::{self, Guardrail};
+use crate::verdict::{self, Excluded, Guardrail};
 use scene::{Scene, Source};
 
 const PAGE: &str = "report.html";
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// Write every chart into this folder, too.
     #[arg(long)]
     svg: Option<PathBuf>,
-    /// Judge by other limits than those that ship with the programme.
+    /// Judge by other limits than the session was judged by.
     #[arg(long)]
     guardrail: Option<PathBuf>,
 }
@@ -47,11 +47,16 @@ pub(crate) fn report(options: &Options) -> Result<()> {
         [path] => artifact_file(path).with_file_name(PAGE),
         _ => PAGE.into(),
     });
-    let guardrail = Guardrail::load(options.guardrail.as_deref())?;
+    let limits = options.guardrail.as_deref();
+    let guardrail = match sources.as_slice() {
+        [Source { artifact, .. }] => Guardrail::of(artifact, limits)?,
+        // Side by side none is judged.
+        _ => Guardrail::load(limits)?,
+    };
     write(&sources, &guardrail, &page)?;
     println!("{}", page.display());
     if let Some(folder) = &options.svg {
-        for file in write_charts(&sources, folder)? {
+        for file in write_charts(&sources, &guardrail, folder)? {
             println!("{}", file.display());
         }
     }
@@ -71,14 +76,21 @@ fn write(sources: &[Source], guardrail: &Guardrail, page: &Path) -> Result<()> {
 
 fn render(sources: &[Source], guardrail: &Guardrail) -> String {
     let judged = judge(sources, guardrail);
-    let excluded = judged.as_ref().and_then(|judged| judged.as_ref().ok()).map_or(&[][..], |judged| &judged.excluded);
-    layout::page(&Scene::of(sources, excluded), &judged)
+    layout::page(&Scene::of(sources, excluded(&judged)), &judged)
 }
 
-/// Of a session that set one arm against another, which is known by the protocols it was to run.
+/// The runs that the judgement found void, if there is one.
+fn excluded(judged: &layout::Judged) -> &[Excluded] {
+    match judged {
+        Some(Ok(judgement)) => &judgement.excluded,
+        _ => &[],
+    }
+}
+
+/// Of a session that set one arm against another.
 fn judge(sources: &[Source], guardrail: &Guardrail) -> layout::Judged {
     let [Source { artifact, .. }] = sources else { return None };
-    if artifact.arms.len() != 2 || !artifact.setting.contains_key("protocols") {
+    if !verdict::is_for_judging(artifact) {
         return None;
     }
     let artifacts = std::slice::from_ref(artifact);
@@ -86,9 +98,9 @@ fn judge(sources: &[Source], guardrail: &Guardrail) -> layout::Judged {
     Some(judged.map_err(|reason| format!("{reason:#}")))
 }
 
-fn write_charts(sources: &[Source], folder: &Path) -> Result<Vec<PathBuf>> {
+fn write_charts(sources: &[Source], guardrail: &Guardrail, folder: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let scene = Scene::of(sources, &[]);
+    let scene = Scene::of(sources, excluded(&judge(sources, guardrail)));
     let figures = scene.protocols.iter().flat_map(|protocol| charts::of_protocol(&scene, protocol));
     let write = |figure: charts::Figure| {
         let file = folder.join(&figure.chart.slug).with_extension("svg");

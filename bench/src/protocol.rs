@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Outcome;
-use crate::launch::{Pod, RunningArm, Topology};
+use crate::launch::{Contender, Pod, RunningArm, Topology};
 use crate::notes::{Notes, Recipe};
 use crate::options::Method;
 use crate::progress::Progress;
@@ -30,11 +30,14 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// What it needs running; all but `CrossPod` also run on whatever there is.
-    pub(crate) fn topology(self) -> Topology {
+    /// What it needs running of each of `relays`. `Mixed` spreads over all pods there are, and there is one where not all of them can
+    /// be a cluster.
+    pub(crate) fn topology(self, relays: &[&Contender]) -> Topology {
+        let are_clusters = || relays.iter().all(|relay| relay.can_run(Topology::TwoPods).is_ok());
         match self {
-            Self::CrossPod | Self::Mixed => Topology::TwoPods,
-            Self::SamePod | Self::Publish | Self::Peak => Topology::Alone,
+            Self::CrossPod => Topology::TwoPods,
+            Self::Mixed if are_clusters() => Topology::TwoPods,
+            Self::Mixed | Self::SamePod | Self::Publish | Self::Peak => Topology::Alone,
         }
     }
 }
@@ -181,6 +184,17 @@ mod tests {
     }
 
     #[test]
+    fn mixed_runs_on_two_pods_only_where_every_relay_has_them() {
+        let relay = |text| Contender::parse(text).expect("known");
+        let (cluster, peer) = (&relay("towpath=towpath"), &relay("rnostr=rnostr"));
+        let two_addresses = &relay("x=ws://127.0.0.1:1,ws://127.0.0.1:2");
+        assert_eq!(Protocol::Mixed.topology(&[cluster, two_addresses]), Topology::TwoPods);
+        assert_eq!(Protocol::Mixed.topology(&[cluster, peer]), Topology::Alone);
+        assert_eq!(Protocol::CrossPod.topology(&[cluster, peer]), Topology::TwoPods, "which is refused");
+        assert_eq!(Protocol::SamePod.topology(&[cluster, two_addresses]), Topology::Alone);
+    }
+
+    #[test]
     fn a_second_pod_is_not_made_up() {
         let refusal = places(Protocol::CrossPod, &arm(1)).map(|_| ()).expect_err("one pod");
         assert!(refusal.to_string().contains("second pod"), "{refusal}");
@@ -206,7 +220,7 @@ mod tests {
     #[test]
     fn an_artifact_keeps_its_setting() {
         let setting = setting(&["--rate", "123", "--seed", "9"]);
-        let kept = Artifact::begin(&setting).expect("an artifact").setting;
+        let kept = Artifact::begin(&setting, None).expect("an artifact").setting;
         let read: Setting =
             serde_json::from_value(serde_json::Value::Object(kept.into_iter().collect())).expect("kept");
         assert_eq!((read.rate, read.method.seed, read.subscribers), (123, 9, setting.subscribers));

@@ -1,11 +1,13 @@
 //! The commands that load one relay, which they start or which runs already: a load by its rate or its depth, the protocols in
 //! turn, and a sweep for the highest rate the relay serves. Knows the order of things, not what a load is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use serde_json::Value;
 
 use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::client::Target;
@@ -13,7 +15,7 @@ use crate::floors;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
 use crate::notes::{AUTHORS, Notes, Recipe};
-use crate::options::{Load, Method, Output};
+use crate::options::{Load, Method, Output, SECONDS_MIN};
 use crate::protocol::{self, Protocol, Setting};
 use crate::report;
 use crate::workload::{self, Pacing, Plan};
@@ -56,7 +58,7 @@ pub(crate) struct FanoutOptions {
 pub(crate) struct RunOptions {
     #[command(flatten)]
     relay: Relay,
-    /// One or more of them, with commas between; cross-pod and mixed start two pods.
+    /// One or more of them, with commas between; cross-pod starts two pods, and mixed does where there can be two.
     #[arg(long, value_enum, value_delimiter = ',', required = true)]
     protocol: Vec<Protocol>,
     #[command(flatten)]
@@ -161,55 +163,121 @@ fn one(
         has_background: false,
         method,
     };
-    let heading = Heading { protocol: "publish", arm: &arm.name, round: (1, 1), seconds: method.seconds };
+    let protocol = known_as(pacing, subscribers, arm.pods.len()).to_string();
+    let heading = Heading { protocol: &protocol, arm: &arm.name, round: (1, 1), seconds: method.seconds };
     let session = Instant::now();
     let outcome = live::watch(heading, arm, |progress| workload::run(&plan, progress))?;
     print!("{}", report::describe(&outcome));
     output.write_json(&outcome)?;
     let is_good = outcome.is_good();
-    let mut artifact = Artifact::begin(method)?;
-    artifact.arms.push(Arm { name: arm.name.clone(), command: load.url.clone(), ..Arm::default() });
-    artifact.runs.push(Run::ended(1, &arm.name, "publish", Ok(outcome), When::since(session, session)));
+    let mut artifact = Artifact::begin(&asked(load, pacing, events, connections, subscribers)?, None)?;
+    artifact.arms.push(describe(arm, &load.url)?);
+    artifact.runs.push(Run::ended(1, &arm.name, &protocol, Ok(outcome), When::since(session, session)));
     output.write_folder(&artifact)?;
     Ok(is_good)
 }
 
+/// The protocol that such a load is.
+fn known_as(pacing: Pacing, subscribers: u32, pods: usize) -> Protocol {
+    match pacing {
+        Pacing::Closed { .. } => Protocol::Peak,
+        Pacing::Open(_) if subscribers == 0 => Protocol::Publish,
+        Pacing::Open(_) if pods > 1 => Protocol::CrossPod,
+        Pacing::Open(_) => Protocol::SamePod,
+    }
+}
+
+/// All that was asked for, by the names that the protocols have for it.
+fn asked(
+    load: &Load,
+    pacing: Pacing,
+    events: usize,
+    connections: u32,
+    subscribers: u32,
+) -> Result<BTreeMap<String, Value>> {
+    let mut asked: BTreeMap<String, Value> = serde_json::from_value(serde_json::to_value(&load.method)?)?;
+    let always: [(&str, Value); 2] = [("connections", connections.into()), ("subscribers", subscribers.into())];
+    let more: Vec<(&str, Value)> = match pacing {
+        Pacing::Closed { in_flight, .. } => vec![("in_flight", in_flight.into()), ("peak_events", events.into())],
+        Pacing::Open(_) if subscribers == 0 => vec![("rate", load.rate.into())],
+        Pacing::Open(_) => vec![("fanout_rate", load.rate.into())],
+    };
+    asked.extend(always.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)));
+    Ok(asked)
+}
+
+/// What is known of a relay that somebody else started.
+fn describe(arm: &RunningArm, url: &str) -> Result<Arm> {
+    let contender = Contender::parse(&format!("relay={url}"))?;
+    Ok(Arm { name: arm.name.clone(), ..contender.describe(arm) })
+}
+
 /// The protocols in turn, each on a relay started for it.
 pub(crate) fn run(options: &RunOptions) -> Result<bool> {
-    let RunOptions { relay: Relay { relay, data }, protocol, setting, output } = options;
+    let RunOptions { relay: Relay { data, .. }, setting, output, .. } = options;
     let session = Instant::now();
-    let mut artifact = Artifact::begin(setting)?;
+    let mut artifact = Artifact::begin(setting, Some(data))?;
     let notes = Notes::sign(&Recipe::fresh(setting.method.seed, "floors")?, AUTHORS)?;
     artifact.floors.push(floors::measure(&notes, data, setting.rate)?);
-    for protocol in protocol {
-        let name = protocol.to_string();
-        let load = protocol::Load::prepare(*protocol, setting, &name)?;
-        let arm = relay.start(data, protocol.topology())?;
-        let heading = Heading { protocol: &name, arm: &relay.name, round: (1, 1), seconds: setting.method.seconds };
-        let began = Instant::now();
-        let outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
-        println!("## {name}\n\n{}", report::describe(&outcome));
-        artifact.arms = vec![relay.describe(&arm)];
-        artifact.runs.push(Run::ended(1, &relay.name, &name, Ok(outcome), When::since(session, began)));
-    }
+    in_turn(options, session, &mut artifact);
     output.write(&artifact)?;
     Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
 }
 
+/// One that fails does not take with it what the others measure.
+fn in_turn(options: &RunOptions, session: Instant, artifact: &mut Artifact) {
+    let name = &options.relay.relay.name;
+    let mut arm = Arm { name: name.clone(), ..Arm::default() };
+    for protocol in &options.protocol {
+        let began = Instant::now();
+        let result = one_protocol(options, *protocol, &mut arm);
+        match &result {
+            Ok(outcome) => println!("## {protocol}\n\n{}", report::describe(outcome)),
+            Err(failure) => println!("## {protocol}\n\nFAILED: {failure:#}\n"),
+        }
+        artifact.runs.push(Run::ended(1, name, &protocol.to_string(), result, When::since(session, began)));
+    }
+    artifact.arms = vec![arm];
+}
+
+fn one_protocol(options: &RunOptions, protocol: Protocol, arm: &mut Arm) -> Result<Outcome> {
+    let RunOptions { relay: Relay { relay, data }, setting, .. } = options;
+    let name = protocol.to_string();
+    let load = protocol::Load::prepare(protocol, setting, &name)?;
+    let running = relay.start(data, protocol.topology(&[relay]))?;
+    *arm = relay.describe(&running);
+    let heading = Heading { protocol: &name, arm: &relay.name, round: (1, 1), seconds: setting.method.seconds };
+    live::watch(heading, &running, |progress| load.run_watched(&running, progress))
+}
+
 /// Doubles the rate until it is not served, then halves what is between; each step on a relay started for it. True when there
-/// is a rate that is served.
+/// is a rate that is served, and no run failed or broke a promise, at whatever rate.
 pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     let SweepOptions { p99_max_ms, setting, output, .. } = options;
-    let session = Instant::now();
-    let mut artifact = Artifact::begin(setting)?;
+    ensure!(
+        !setting.method.is_too_short(),
+        "less than {SECONDS_MIN} s after the warm-up are too short to tell whether a rate is served: raise --seconds"
+    );
+    let mut artifact = Artifact::begin(setting, Some(&options.relay.data))?;
     artifact.setting.insert("p99_max_ms".into(), (*p99_max_ms).into());
+    let found = search(options, &mut artifact);
+    // Whatever ended the search, what it measured is kept.
+    let written = output.write(&artifact);
+    let is_good = found?;
+    written.map(|()| is_good)
+}
+
+fn search(options: &SweepOptions, artifact: &mut Artifact) -> Result<bool> {
+    let SweepOptions { p99_max_ms, setting, .. } = options;
+    let session = Instant::now();
     println!("| rate/s | events/s | ack p50, ms | ack p99, ms | |\n|---|---|---|---|---|");
     let rate_max = RATE_MAX.min(EVENTS_MAX / setting.method.seconds);
     let mut lagged_at: Option<u32> = None;
     let knee = knee(setting.rate.min(rate_max), rate_max, |rate| {
         let is_first = artifact.runs.is_empty();
-        let outcome = step(options, rate, session, &mut artifact)?;
-        let objection = objection(&outcome, *p99_max_ms);
+        let Run { outcome, failure, .. } = step(options, rate, session, artifact)?;
+        let outcome = outcome.unwrap_or_default();
+        let objection = failure.or_else(|| objection(&outcome, *p99_max_ms));
         // Beyond a rate that is served, a generator that lags shows that the cores are full, of whatever. Before there is one,
         // it shows nothing of the relay.
         if has_lagged(&outcome, &setting.method) {
@@ -229,11 +297,11 @@ pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
     if let Some(rate) = lagged_at {
         println!("From {rate} events/s on the generator itself was late: the relay's own limit may be higher.");
     }
-    output.write(&artifact)?;
-    Ok(knee.is_some())
+    Ok(knee.is_some() && artifact.is_clean())
 }
 
-fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Artifact) -> Result<Outcome> {
+/// A run at `rate`, or the last of several, because one that is void is repeated. Each is in the artifact.
+fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Artifact) -> Result<Run> {
     let Relay { relay, data } = &options.relay;
     let setting = Setting { rate, ..options.setting.clone() };
     let mut attempts = 0;
@@ -241,6 +309,7 @@ fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Arti
         attempts += 1;
         let load = protocol::Load::prepare(Protocol::Publish, &setting, "sweep")?;
         let arm = relay.start(data, Topology::Alone)?;
+        artifact.arms = vec![relay.describe(&arm)];
         let protocol = format!("{rate}/s");
         let heading = Heading {
             protocol: &protocol,
@@ -249,13 +318,16 @@ fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Arti
             seconds: setting.method.seconds,
         };
         let began = Instant::now();
-        let mut outcome = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))?;
-        artifact.arms = vec![relay.describe(&arm)];
-        outcome.figures.insert("rate-per-s".into(), rate.into());
+        let mut result = live::watch(heading, &arm, |progress| load.run_watched(&arm, progress));
+        if let Ok(outcome) = &mut result {
+            outcome.figures.insert("rate-per-s".into(), rate.into());
+        }
         let (number, when) = (artifact.runs.len() + 1, When::since(session, began));
-        artifact.runs.push(Run::ended(number, &relay.name, "sweep", Ok(outcome.clone()), when));
-        if outcome.void.is_none() || attempts == ATTEMPTS {
-            return Ok(outcome);
+        let run = Run::ended(number, &relay.name, "sweep", result, when);
+        artifact.runs.push(run.clone());
+        let is_void = run.outcome.as_ref().is_some_and(|outcome| outcome.void.is_some());
+        if !is_void || attempts == ATTEMPTS {
+            return Ok(run);
         }
     }
 }
@@ -306,8 +378,114 @@ fn knee(from: u32, rate_max: u32, mut is_served: impl FnMut(u32) -> Result<bool>
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
+    use clap::Parser;
+
     use super::*;
     use crate::artifact::Distribution;
+    use crate::schedule::Schedule;
+    use crate::stand_in::{self, Play, Vice, keeper};
+
+    #[derive(Parser)]
+    struct ByHand {
+        #[command(flatten)]
+        load: Load,
+    }
+
+    #[derive(Parser)]
+    struct Protocols {
+        #[command(flatten)]
+        options: RunOptions,
+    }
+
+    #[derive(Parser)]
+    struct Sweep {
+        #[command(flatten)]
+        options: SweepOptions,
+    }
+
+    #[test]
+    fn a_load_by_hand_is_recorded_as_what_it_was() {
+        let ByHand { load } = ByHand::parse_from(["bench", "--rate", "300"]);
+        let (open, closed) = (Pacing::Open(Schedule::new(300, 1)), Pacing::Closed { in_flight: 32, duration: 1 });
+        let loads = [(closed, 0, 1), (open, 0, 1), (open, 5, 1), (open, 5, 2)];
+        let names = loads.map(|(pacing, subscribers, pods)| known_as(pacing, subscribers, pods).to_string());
+        assert_eq!(names, ["peak", "publish", "same-pod", "cross-pod"]);
+        let of = |pacing, subscribers| asked(&load, pacing, 900, 4, subscribers).expect("names");
+        let peak = of(closed, 0);
+        assert!(peak["in_flight"] == 32 && peak["peak_events"] == 900 && peak["connections"] == 4);
+        assert!(peak["warm_up_seconds"] == 1 && !peak.contains_key("rate"));
+        assert!(of(open, 0)["rate"] == 300 && of(open, 5)["fanout_rate"] == 300 && of(open, 5)["subscribers"] == 5);
+    }
+
+    /// Nothing but what a relay says of itself.
+    struct Nameplate;
+
+    impl Play for Nameplate {
+        fn turn_away(&mut self, is_metrics: bool) -> Option<String> {
+            let page = if is_metrics {
+                "towpath_store_synced 0\n"
+            } else {
+                r#"{"software":"https://example.org/towpath","version":"9"}"#
+            };
+            Some(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}", page.len()))
+        }
+
+        fn hear(&mut self, _: &TcpStream, _: &[Value]) {}
+    }
+
+    #[test]
+    fn a_relay_that_runs_already_says_what_it_is() {
+        let arm = RunningArm::at([(stand_in::start(Nameplate), None)]);
+        let described = describe(&arm, "ws://127.0.0.1:7777").expect("an address");
+        assert_eq!((described.name.as_str(), described.command.as_str()), ("the relay", "ws://127.0.0.1:7777"));
+        assert_eq!((described.version.as_deref(), described.durability.as_str()), (Some("9"), "unsynced"));
+    }
+
+    #[test]
+    fn a_sweep_whose_steps_are_too_short_to_tell_is_refused() {
+        let Sweep { options } = Sweep::parse_from(["bench", "--relay", "towpath=/bin/false", "--seconds", "4"]);
+        let refusal = sweep(&options).expect_err("one second of it is warm-up");
+        assert!(refusal.to_string().contains("too short to tell"), "{refusal}");
+    }
+
+    /// A sweep from 1/s up on a relay that errs behind its first event.
+    fn swept(vice: Vice) -> (bool, Artifact) {
+        let words = "--rate 1 --seconds 1 --warm-up-seconds 0 --p99-max-ms 600000 --lag-max-us 4000000000";
+        let relay = format!("x={}", keeper(vice));
+        let Sweep { options } = Sweep::parse_from(["bench", "--relay", &relay].into_iter().chain(words.split(' ')));
+        let mut artifact = Artifact::begin(&options.setting, None).expect("begun");
+        (search(&options, &mut artifact).expect("a sweep"), artifact)
+    }
+
+    #[test]
+    fn a_promise_that_is_broken_at_a_rate_that_is_not_served_is_broken() {
+        let (is_good, artifact) = swept(Vice::Loses(1..2));
+        let lost = artifact.runs.iter().filter_map(|run| Some(run.outcome.as_ref()?.accounts.as_ref()?.lost));
+        assert!(!is_good && lost.eq([0, 1]), "one event a second is served, two are not");
+    }
+
+    #[test]
+    fn a_relay_that_fails_beyond_its_knee_does_not_take_the_knee_with_it() {
+        let (is_good, artifact) = swept(Vice::LocksUpAfter(1));
+        let failures: Vec<_> = artifact.runs.iter().map(|run| run.failure.as_deref()).collect();
+        assert!(matches!(failures[..], [None, Some(_)]), "{failures:?}");
+        assert!(!is_good && artifact.arms[0].name == "x");
+    }
+
+    #[test]
+    fn a_protocol_that_fails_does_not_take_with_it_what_another_measured() {
+        let words = "--protocol cross-pod,publish --rate 20 --seconds 1 --warm-up-seconds 0 --lag-max-us 4000000000";
+        let relay = format!("x={}", keeper(Vice::Loses(0..0)));
+        let words = ["bench", "--relay", &relay].into_iter().chain(words.split(' '));
+        let Protocols { options } = Protocols::parse_from(words);
+        let mut artifact = Artifact::begin(&options.setting, None).expect("begun");
+        in_turn(&options, Instant::now(), &mut artifact);
+        let [failed, measured] = &artifact.runs[..] else { panic!("{:?}", artifact.runs) };
+        assert!(failed.failure.as_ref().is_some_and(|failure| failure.contains("second address")));
+        assert!(measured.outcome.as_ref().is_some_and(Outcome::is_good), "{measured:?}");
+    }
 
     /// The rates that a sweep from 1 000 up tries on a relay that serves so many a second.
     fn tried(capacity: u32) -> (Option<u32>, Vec<u32>) {

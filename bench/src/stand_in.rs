@@ -1,14 +1,24 @@
 //! The WebSocket side of a relay of a few lines, for tests. What it answers is its player's business.
 
+mod keeper;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
+use secp256k1::{Secp256k1, VerifyOnly};
 use serde_json::Value;
 
 use crate::client::Target;
+use crate::floors;
 use crate::frame;
+use crate::notes::Note;
+pub(crate) use keeper::{Vice, keeper};
+
+/// Who asks for no WebSocket gets nothing, unless the player has something.
+const NOTHING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const HANDSHAKE: &[u8] = b"Sec-WebSocket-Key";
 
 /// A relay that errs on purpose, or not.
 pub(crate) trait Play: Send + 'static {
@@ -35,6 +45,19 @@ pub(crate) fn start(relay: impl Play) -> Target {
     Target::parse(&format!("ws://{address}"), false).expect("loopback")
 }
 
+/// Whether an event's signature is its author's over its id.
+pub(crate) fn is_signed(event: &Value) -> bool {
+    static SECP: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
+    let mut note = Note { id: [0; 32], author: [0; 32], signature: [0; 64], frame: Box::default() };
+    let decode = |field: &str, bytes: &mut [u8]| {
+        const_hex::decode_to_slice(event[field].as_str().expect("a text"), bytes).expect("hex");
+    };
+    decode("id", &mut note.id);
+    decode("pubkey", &mut note.author);
+    decode("sig", &mut note.signature);
+    floors::verify(&SECP, &note).is_ok()
+}
+
 /// Sends a text. A client that has left is no fault of the relay's.
 pub(crate) fn say(stream: &TcpStream, text: &str) {
     say_all(stream, &[text]);
@@ -57,7 +80,9 @@ fn serve(mut stream: TcpStream, relay: &Mutex<impl Play>) {
         inbox.extend_from_slice(&chunk[..received]);
         if !is_greeted {
             assert!(inbox.ends_with(b"\r\n\r\n"), "the request comes in one piece");
+            let is_handshake = inbox.windows(HANDSHAKE.len()).any(|bytes| bytes == HANDSHAKE);
             let refusal = relay.lock().expect("no thread panicked").turn_away(inbox.starts_with(b"GET /metrics "));
+            let refusal = refusal.or_else(|| (!is_handshake).then(|| NOTHING.to_owned()));
             let answer = refusal.as_deref().unwrap_or(
                 "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
             );

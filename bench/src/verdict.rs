@@ -31,6 +31,8 @@
 //! `sound` says what voids a run, and what makes an artifact damaged, which is an error and no verdict. So that a relay cannot pass
 //! by its good runs alone, the runs that failed and those that the relay itself spoilt are counted for both sides and judged
 //! (`endings`). A percentile of which the generator's own lag is more than half is no figure of the relay's, and is left out.
+//! What is void or left out because of the generator is nobody's fault; but where it is surely more often B's than A's, B may be what
+//! keeps the generator from its work, and nothing passes by the rounds that are left.
 //!
 //! **Two artifacts.** The A arm of one session and the B arm of another have no pairs: rounds are resampled for each arm by
 //! itself, which widens the interval, and what changed between the sessions is part of the difference. The judgement says so.
@@ -231,7 +233,12 @@ fn unlike(a: Side<'_>, b: Side<'_>) -> Option<(String, String)> {
     of(a).zip(of(b)).filter(|(a, b)| a != b && is_known(a) && is_known(b))
 }
 
-/// Why a run of this session will not count, if so.
+/// Whether this session set one arm against another, which is known by the protocols it was to run.
+pub(crate) fn is_for_judging(artifact: &Artifact) -> bool {
+    artifact.arms.len() == 2 && artifact.setting.contains_key("protocols")
+}
+
+/// Why a run of such a session will not count, if so.
 pub(crate) fn objection(artifact: &Artifact, run: &Run) -> Option<String> {
     match sound::void(run, &cells::asked(artifact)) {
         Ok(void) => void.map(|void| void.reason),

@@ -21,7 +21,7 @@ use crate::artifact::Outcome;
 use crate::client::{Pool, Target};
 use crate::counters::Counters;
 use crate::launch::{Pod, RunningArm};
-use crate::measure::{Clock, CpuTimes, forget_peak};
+use crate::measure::{Clock, CpuTimes, forget_peak, peak_resident_bytes};
 use crate::notes::Notes;
 use crate::options::Method;
 use crate::progress::Progress;
@@ -81,11 +81,21 @@ struct Observed {
     listener_busy: Option<f64>,
     background: background::Found,
     samples: Vec<course::Sample>,
-    cpu: CpuTimes,
+    cost: Cost,
     /// Connections that the relay ended.
     cut: usize,
     /// The first refusal or notice, whoever was told it.
     complaint: Option<String>,
+}
+
+/// What the load cost, before anybody asks what became of it.
+struct Cost {
+    /// Since the warm-up ended; of a run that was over before, since its start.
+    cpu: CpuTimes,
+    /// When that was.
+    since: Nanos,
+    /// By pod.
+    peak_resident_bytes: Vec<Option<u64>>,
 }
 
 /// Runs `plan` to its end.
@@ -98,14 +108,15 @@ pub(crate) fn run(plan: &Plan<'_>, progress: &Progress) -> Result<Outcome> {
     let acked = records.iter().filter(|record| record.accepted).count();
     let found = verify::ask_for_all(&plan.publishers_at[0].target, plan.notes, records)
         .with_context(|| format!("{acked} acknowledged events cannot be accounted for"))?;
+    verify::must_refuse_a_forgery(&plan.publishers_at[0].target, plan.method.seed)?;
     let accounts = Accounts::settle(records, &found, observed.deliveries.as_ref());
     let latencies = figures::latencies(plan, &observed)?;
-    let objections = Objections::to(plan, &observed, &accounts, latencies.get("generator-lag"), moved);
+    let objections = Objections::to(plan, &observed, &accounts, &latencies, moved);
     Ok(Outcome {
         is_voided_by_relay: objections.blame_the_relay(),
         void: objections.into_text(),
         latencies,
-        figures: figures::figures(plan, &observed, &accounts),
+        figures: figures::figures(plan, &observed),
         series: course::series(&observed.published, observed.deliveries.as_ref(), &observed.samples)?,
         accounts: Some(accounts),
         complaint: observed.complaint,
@@ -151,22 +162,26 @@ fn observe(plan: &Plan<'_>, progress: &Progress) -> Result<Observed> {
         let background = plan.has_background.then(|| background::Background::prepare(plan)).transpose()?;
         let before = CpuTimes::of(plan.arm)?;
         let start = clock.now() + LEAD;
-        let sampling = scope.spawn(move || course::sample(plan.arm, clock, start, over));
+        let warm_up = plan.method.warm_up();
+        let sampling = scope.spawn(move || course::sample(plan.arm, clock, start, warm_up, over));
         let background = background.map(|background| background.start(scope, clock, start, over));
         let mut publisher = publish::Publisher::new(plan, pool, clock, start, progress);
         publisher.run()?;
         if listening.is_some() {
             wait_for_deliveries(progress, (publisher.acked() * plan.subscribers) as u64, plan.method.drain());
         }
-        let cpu = CpuTimes::of(plan.arm)? - before;
+        let (end, after) = (clock.now(), CpuTimes::of(plan.arm)?);
+        let peak_resident_bytes = plan.arm.pods.iter().map(|pod| pod.pid.and_then(peak_resident_bytes)).collect();
         drop(at_last);
         publisher.linger(LINGER)?;
         drop(listened);
         let published = publisher.finish();
         let heard = listening.map(joined).transpose()?;
         let background = background.map(background::Running::join).transpose()?.unwrap_or_default();
-        let samples = joined(sampling)?;
-        Ok(gather(published, heard, background, samples, cpu))
+        let course::Sampled { samples, warm } = joined(sampling)?;
+        let (since, before) = warm.filter(|(at, _)| *at < end).unwrap_or((start, before));
+        let cost = Cost { cpu: after - before, since, peak_resident_bytes };
+        Ok(gather(published, heard, background, samples, cost))
     })
 }
 
@@ -175,7 +190,7 @@ fn gather(
     heard: Option<fanout::Heard>,
     background: background::Found,
     samples: Vec<course::Sample>,
-    cpu: CpuTimes,
+    cost: Cost,
 ) -> Observed {
     let (deliveries, listener_busy, cut, complaint) = match heard {
         Some(heard) => (Some(heard.deliveries), Some(heard.busy), heard.cut, heard.complaint),
@@ -189,7 +204,7 @@ fn gather(
         deliveries,
         background,
         samples,
-        cpu,
+        cost,
     }
 }
 

@@ -30,11 +30,11 @@ pub(crate) fn run(against: Option<&str>, arguments: &[String]) -> Result<ExitCod
         return measure(bench);
     };
     let (before, now) = (Revision::of(revision)?, Revision::of("HEAD")?);
-    let relay = before.build()?;
+    before.build()?;
     build()?;
     let mut bench = programme();
     bench.args(["ab", "--data", "target", "--commit-a", &before.commit, "--commit-b", &now.describe()?]);
-    bench.args(["--a", &format!("towpath-{}={}", before.short(), relay.display()), "--b", NOW]);
+    bench.args(["--a", &format!("towpath-{}={}", before.short(), before.relay()), "--b", NOW]);
     bench.args(arguments);
     measure(bench)
 }
@@ -67,16 +67,25 @@ impl Revision {
         Ok(format!("{}{}", self.commit, if is_changed { " and changes" } else { "" }))
     }
 
+    /// Where it is built, from the workspace root on.
+    fn folder(&self) -> String {
+        format!("target/bench/build-{}", self.short())
+    }
+
+    /// Its relay, from where the load programme runs: the way there may have spaces, at which a command is split.
+    fn relay(&self) -> String {
+        format!("{}/release/towpath", self.folder())
+    }
+
     /// Builds the relay as it was, in a tree and a build folder that share nothing with this one; the build folder stays, because
     /// the next comparison is likely to be with the same revision.
-    fn build(&self) -> Result<PathBuf> {
-        let folder = root().canonicalize()?.join("target/bench");
-        let tree = Worktree::add(folder.join("worktrees").join(self.short()), &self.commit)?;
-        let target = folder.join(format!("build-{}", self.short()));
+    fn build(&self) -> Result<()> {
+        let root = root().canonicalize()?;
+        let tree = Worktree::add(root.join("target/bench/worktrees").join(self.short()), &self.commit)?;
+        let target = root.join(self.folder());
         let mut build = cargo(&["build", "--release", "--locked", "--package", "towpath"]);
         build.current_dir(&tree.0).env("CARGO_TARGET_DIR", &target);
-        step::run(&format!("build {} for release", self.short()), build)?;
-        Ok(target.join("release/towpath"))
+        step::run(&format!("build {} for release", self.short()), build)
     }
 }
 
@@ -166,6 +175,12 @@ mod tests {
         assert!(head.describe().unwrap().starts_with(&head.commit));
         let refusal = format!("{:#}", Revision::of("--help").err().unwrap());
         assert!(refusal.contains("--help is no revision"), "{refusal}");
+    }
+
+    #[test]
+    fn a_checkout_with_a_space_in_its_path_does_not_split_the_command() {
+        let relay = Revision::of("HEAD").unwrap().relay();
+        assert!(relay.starts_with("target/") && !relay.contains(' '), "{relay}");
     }
 
     #[test]

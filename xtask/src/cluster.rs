@@ -40,9 +40,9 @@ impl Drop for Pod {
 pub(crate) fn run(seconds: u32) -> Result<()> {
     let build = ["build", "--release", "--package", "towpath", "--package", "towpath-bench"];
     step("build for release", cargo(&build))?;
-    let (postgres, redis) = (Postgres::durable()?, Redis::start()?);
     let home = root().join("target/cluster-figures");
     std::fs::create_dir_all(&home)?;
+    let (postgres, redis) = (Postgres::durable_in(&home)?, Redis::start()?);
     let key = home.join("relay.key");
     std::fs::write(&key, "01".repeat(32))?;
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

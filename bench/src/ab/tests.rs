@@ -68,6 +68,7 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     }
     assert!(artifact.floors.len() >= 2 && artifact.setting["rounds"] == 2);
     assert_eq!(artifact.arms[1].commit.as_deref(), Some("abc"));
+    assert_eq!(artifact.guardrail, Guardrail::text(None).ok());
     assert!(artifact.arms[0].software.as_ref().is_some_and(|software| software.contains("towpath")));
     for run in &artifact.runs {
         let outcome = run.outcome.as_ref().unwrap_or_else(|| panic!("{:?}", run.failure));
@@ -100,6 +101,18 @@ fn a_relay_that_does_not_start_ends_the_session_before_anything_is_measured() {
     assert!(failure.contains("towpath-b did not come up"), "{failure}");
     options.b = options.a.clone();
     assert!(Session::open(&options).err().expect("refused").to_string().contains("different names"));
+}
+
+#[test]
+fn a_relay_that_is_no_cluster_ends_the_session_before_it_is_asked_to_be_one() {
+    let data = TempDir::new().expect("a folder");
+    let mut options = options(data.path(), &["--protocol", "all"]);
+    options.b = Contender::parse("rnostr=/bin/false").expect("known");
+    let failure = format!("{:#}", Session::open(&options).err().expect("one pod"));
+    assert!(failure.contains("cross-pod needs two pods") && failure.contains("--protocol"), "{failure}");
+    options.protocol = Protocols::parse("same-pod,mixed,publish,peak").expect("known");
+    let failure = format!("{:#}", Session::open(&options).err().expect("it does not start"));
+    assert!(failure.contains("rnostr did not come up"), "{failure}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::client::{Pool, Target};
 use crate::frame;
-use crate::measure::Clock;
+use crate::measure::{Busy, Clock};
 use crate::message::Message;
 use crate::notes::Id;
 use crate::schedule::{Nanos, Schedule};
@@ -68,6 +68,8 @@ pub(super) struct Asked {
     /// Request and ids, of the sampled ones, in the order they came.
     pub(super) samples: Vec<(usize, Vec<Id>)>,
     pub(super) bytes: u64,
+    /// How much of its time the asking thread was at work.
+    pub(super) busy: f64,
     pub(super) refused: usize,
     /// The first refusal or notice.
     pub(super) complaint: Option<String>,
@@ -110,6 +112,7 @@ struct Asker<'a> {
 
 impl Asker<'_> {
     fn run(mut self) -> Result<Asked> {
+        let busy = Busy::start();
         let mut readable = Vec::new();
         loop {
             let now = self.clock.now();
@@ -120,6 +123,7 @@ impl Asker<'_> {
             let give_up = self.asked.answers.last().map_or(now, |last| last.sent) + PATIENCE;
             let is_answered = self.outstanding.iter().all(|outstanding| *outstanding == 0);
             if wake.is_none() && (is_answered || now >= give_up) || self.pool.open_connections() == 0 {
+                self.asked.busy = busy.share();
                 return Ok(self.asked);
             }
             let timeout = wake.unwrap_or(give_up).min(give_up).saturating_sub(self.clock.now());

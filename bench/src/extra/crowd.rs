@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::client::{Pool, Target};
 use crate::message::Message;
@@ -50,7 +50,7 @@ pub(super) struct Heard {
 
 impl Crowd {
     pub(super) fn gather(target: &Target, size: usize) -> Result<Self> {
-        allow_files(size as u64)?;
+        check_files(size as u64)?;
         let paced = std::iter::repeat_n(target, size).enumerate().map(|(number, target)| {
             if number % WAVE == WAVE - 1 {
                 thread::sleep(PAUSE);
@@ -218,17 +218,14 @@ fn hear_end(pool: &mut Pool, connection: usize, found: &mut Subscribed) -> Resul
     }
 }
 
-/// Raises what this process may have open to what the system allows it, and says when that is too little.
-fn allow_files(connections: u64) -> Result<()> {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+/// Says when the system allows this process fewer open files than it needs.
+fn check_files(connections: u64) -> Result<()> {
+    let allowed = getrlimit(Resource::Nofile).current;
     let needed = connections + OTHER_FILES;
     ensure!(
-        maximum.is_none_or(|maximum| maximum >= needed),
+        allowed.is_none_or(|allowed| allowed >= needed),
         "{connections} connections need {needed} open files, and the system allows {}: raise it (ulimit -n) or take fewer",
-        maximum.unwrap_or_default()
+        allowed.unwrap_or_default()
     );
-    if current.is_some_and(|current| current < needed) {
-        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
-    }
     Ok(())
 }

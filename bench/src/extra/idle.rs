@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -13,10 +13,9 @@ use super::named;
 use super::site::{Bench, Found, Limits, Site};
 use crate::account::Accounts;
 use crate::artifact::Outcome;
-use crate::client::Pool;
+use crate::client::Target;
 use crate::counters::Counters;
 use crate::measure::{CpuTimes, resident_bytes};
-use crate::message::Message;
 use crate::notes::{Notes, Recipe};
 use crate::workload::verify;
 
@@ -24,7 +23,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Memory that moved by less than this part between two looks has settled.
 const SETTLED: f64 = 0.002;
 const SETTLE_LOOKS_MAX: usize = 20;
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 const PATIENCE: Patience = Patience { idle: Duration::from_secs(5), delivery: Duration::from_secs(30) };
 
 #[derive(Args)]
@@ -144,23 +142,8 @@ pub(super) fn settled(pid: Option<u32>) -> Option<u64> {
     Some(last)
 }
 
-fn publish(target: &crate::client::Target, notes: &Notes) -> Result<()> {
-    let mut pool = Pool::open([target])?;
-    pool.connections[0].push(&notes.all[0].frame);
-    pool.flush(0)?;
-    let start = Instant::now();
-    let mut readable = Vec::new();
-    let mut answer = None;
-    while answer.is_none() {
-        ensure!(start.elapsed() < ANSWER_MAX, "the relay did not answer the note that everybody waits for");
-        pool.wait(ANSWER_MAX, &mut readable)?;
-        pool.connections[0].receive(|message| {
-            if let Message::Ok { accepted, reason, .. } = message {
-                answer = Some((accepted, reason.into_owned()));
-            }
-        })?;
-    }
-    let (is_accepted, reason) = answer.context("there was no answer")?;
+fn publish(target: &Target, notes: &Notes) -> Result<()> {
+    let (is_accepted, reason) = verify::publish(target, &notes.all[0]).context("the note that everybody waits for")?;
     ensure!(is_accepted, "the relay refused the note that everybody waits for: {reason}");
     Ok(())
 }

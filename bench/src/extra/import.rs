@@ -16,7 +16,8 @@ use super::site::{Bench, Found, Site, no_rates};
 use super::stored::{Checked, Stored};
 use crate::account::Accounts;
 use crate::artifact::Outcome;
-use crate::measure::{CpuTimes, peak_resident_bytes, process_cpu};
+use crate::caretaker::Group;
+use crate::measure::{CpuTimes, peak_resident_bytes, process_cpu, too_busy};
 use crate::schedule::Nanos;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -56,14 +57,16 @@ pub(super) fn turn(stored: &Stored, site: &mut Site) -> Result<Found> {
     let checked = Checked::of(stored, &asked);
     let accounts = stored.account(&site.arm()?.pods[0].target)?;
     let events = stored.corpus.facts.len() as f64;
+    let ours = cost.objection();
     let outcome = Outcome {
-        void: void(&asked, &checked, &accounts),
-        is_voided_by_relay: true,
+        is_voided_by_relay: ours.is_none(),
+        void: void(&asked, &checked, &accounts).or(ours),
         figures: named([
             ("events-per-s", Some(events / cost.seconds)),
             ("bytes-per-s", Some(stored.corpus.bytes as f64 / cost.seconds)),
             ("relay-cpu-us-per-event", cost.cpu_seconds.map(|seconds| seconds * 1e6 / events)),
             ("relay-peak-resident-bytes", cost.peak_bytes.map(|bytes| bytes as f64)),
+            ("publisher-busy-share", cost.busy),
             ("answers-checked", Some(checked.checked as f64)),
             ("answers-wrong", Some(checked.wrong as f64)),
         ]),
@@ -92,6 +95,14 @@ pub(super) struct Cost {
     pub(super) seconds: f64,
     cpu_seconds: Option<f64>,
     peak_bytes: Option<u64>,
+    /// How much of that time our publishing thread was at work, if it was we who published.
+    busy: Option<f64>,
+}
+
+impl Cost {
+    fn objection(&self) -> Option<String> {
+        too_busy("publishes", self.busy?)
+    }
 }
 
 fn publish(stored: &Stored, site: &mut Site) -> Result<Cost> {
@@ -100,20 +111,19 @@ fn publish(stored: &Stored, site: &mut Site) -> Result<Cost> {
     let loaded = stored.publish(&pod.target)?;
     let cpu = CpuTimes::read([pod.pid])? - before;
     let peak_bytes = pod.pid.and_then(peak_resident_bytes);
-    Ok(Cost { seconds: loaded.seconds, cpu_seconds: cpu.relay(), peak_bytes })
+    Ok(Cost { seconds: loaded.seconds, cpu_seconds: cpu.relay(), peak_bytes, busy: Some(loaded.busy) })
 }
 
 /// Runs a command to its end.
 pub(super) fn watch(mut command: Command) -> Result<Cost> {
     let start = Instant::now();
-    let mut process = command.spawn().context("the import cannot be started")?;
-    let pid = process.id();
+    let mut process = Group::start(&mut command).context("the import cannot be started")?;
+    let pid = process.leader.id();
     let mut peak = None;
     // One that has ended but was not waited for still tells its processor time.
     let has_ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    while waitid(WaitId::Pid(Pid::from_child(&process)), has_ended)?.is_none() {
+    while waitid(WaitId::Pid(Pid::from_child(&process.leader)), has_ended)?.is_none() {
         if start.elapsed() > IMPORT_MAX {
-            process.kill()?;
             bail!("the import took more than {} s", IMPORT_MAX.as_secs());
         }
         peak = peak_resident_bytes(pid).or(peak);
@@ -121,7 +131,19 @@ pub(super) fn watch(mut command: Command) -> Result<Cost> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let cpu_seconds = process_cpu(&pid.to_string())?;
-    let status = process.wait()?;
+    let status = process.leader.wait()?;
     ensure!(status.success(), "the import ended with {status}");
-    Ok(Cost { seconds, cpu_seconds: Some(cpu_seconds), peak_bytes: peak })
+    Ok(Cost { seconds, cpu_seconds: Some(cpu_seconds), peak_bytes: peak, busy: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_published_without_headroom_are_no_figure_of_the_relays() {
+        let objection = |busy| Cost { seconds: 1.0, cpu_seconds: None, peak_bytes: None, busy }.objection();
+        assert!(objection(Some(0.9)).is_some_and(|objection| objection.contains("that publishes was busy 90 %")));
+        assert_eq!((objection(Some(0.7)), objection(None)), (None, None));
+    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::{Pool, Target};
+use crate::measure::Busy;
 use crate::message::Message;
 
 const CONNECTIONS: usize = 8;
@@ -23,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) known: usize,
     pub(super) refused: usize,
     pub(super) seconds: f64,
+    /// How much of them the publishing thread was at work.
+    pub(super) busy: f64,
     /// The first refusal.
     pub(super) complaint: Option<String>,
 }
@@ -35,7 +38,7 @@ pub(super) fn publish(target: &Target, lines: impl BufRead) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     let mut is_at_end = false;
     let mut readable = Vec::new();
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), Busy::start());
     let mut last_heard = start;
     loop {
         for (connection, outstanding) in outstanding.iter_mut().enumerate() {
@@ -55,6 +58,7 @@ pub(super) fn publish(target: &Target, lines: impl BufRead) -> Result<Loaded> {
         }
         if is_at_end && outstanding.iter().all(|outstanding| *outstanding == 0) {
             loaded.seconds = start.elapsed().as_secs_f64();
+            loaded.busy = busy.share();
             return Ok(loaded);
         }
         ensure!(pool.open_connections() == CONNECTIONS, "the relay closed a connection while it was filled");

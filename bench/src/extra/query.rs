@@ -14,7 +14,7 @@ use super::{import, named};
 use crate::artifact::{Distribution, Outcome};
 use crate::counters::Counters;
 use crate::launch::RunningArm;
-use crate::measure::{CpuTimes, resident_bytes};
+use crate::measure::{CpuTimes, resident_bytes, too_busy};
 use crate::schedule::Nanos;
 
 /// Enough of every class, and over before the files are warm.
@@ -105,7 +105,7 @@ fn asked(options: &Options, stored: &Stored, arm: &RunningArm, pace: Pace, warm_
     let asked = ask::ask(&pod.target, options.connections as usize, &stored.requests, pace)?;
     let cpu = CpuTimes::read([pod.pid])? - cpu_before;
     let moved = Counters::read(&arm.pods).moved_since(&counters);
-    let read = reads(pod.pid).zip(read_before).map(|(now, then)| (now - then) as f64);
+    let read = reads(pod.pid).zip(read_before).map(|(now, then)| now.saturating_sub(then) as f64);
     let checked = Checked::of(stored, &asked);
     let answered = asked.answers.iter().filter(|answer| answer.finished.is_some()).count().max(1);
     let counted_from = asked.start + warm_up;
@@ -126,6 +126,7 @@ fn asked(options: &Options, stored: &Stored, arm: &RunningArm, pace: Pace, warm_
             ("bytes-per-query", Some(asked.bytes as f64 / answered as f64)),
             ("relay-cpu-us-per-query", cpu.relay().map(per_query)),
             ("generator-cpu-us-per-query", Some(per_query(cpu.generator))),
+            ("asker-busy-share", Some(asked.busy)),
             ("elsewhere-share", cpu.elsewhere_share()),
             ("relay-resident-bytes", pod.pid.and_then(resident_bytes).map(|bytes| bytes as f64)),
             ("relay-read-bytes", read),
@@ -172,7 +173,24 @@ fn void(
     if !moved.is_empty() {
         return Some(moved.join("; "));
     }
+    // A closed loop has no schedule to be late for.
+    let Some(lag) = lag else { return too_busy("asks", asked.busy) };
     let lag_max = lag_max as f64 / 1e3;
-    lag.filter(|lag| lag.p99 > lag_max)
-        .map(|lag| format!("the generator was {:.0} us late at p99, more than {lag_max:.0} us", lag.p99))
+    (lag.p99 > lag_max).then(|| format!("the generator was {:.0} us late at p99, more than {lag_max:.0} us", lag.p99))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_loop_without_headroom_is_void() {
+        let objection = |busy, lag: Option<&Distribution>| {
+            void(&Asked { busy, ..Asked::default() }, &Checked::default(), &[], lag, 1_000_000)
+        };
+        assert!(objection(0.9, None).is_some_and(|void| void.contains("that asks was busy 90 %")));
+        assert_eq!(objection(0.7, None), None);
+        let lag = Distribution::of([1_000]).expect("bounds");
+        assert_eq!(objection(0.9, lag.as_ref()), None, "late is what an open loop would be");
+    }
 }

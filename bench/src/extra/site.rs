@@ -94,7 +94,7 @@ impl Bench {
         let mut sites = self.sites(limits)?;
         setting.insert("rounds".into(), self.rounds.into());
         setting.insert("method".into(), serde_json::to_value(&self.method)?);
-        let mut artifact = Artifact::begin(&setting)?;
+        let mut artifact = Artifact::begin(&setting, Some(&self.data))?;
         for round in 1..=self.rounds as usize {
             artifact.floors.push(floors(&self.data)?);
             for at in order(sites.len(), round) {

@@ -3,16 +3,16 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use tempfile::NamedTempFile;
+use anyhow::{Result, ensure};
 
 use super::ask::{Asked, Request};
 use super::corpus::{self, Corpus};
 use super::load::{self, Loaded};
 use super::oracle::{Fault, Oracle, Question};
 use crate::account::Accounts;
+use crate::caretaker::Folder;
 use crate::client::Target;
 use crate::notes::Id;
 use crate::workload::verify;
@@ -28,29 +28,32 @@ pub(super) struct Stored {
     pub(super) corpus: Corpus,
     pub(super) questions: Vec<Question>,
     pub(super) requests: Vec<Request>,
-    lines: NamedTempFile,
+    lines: PathBuf,
+    /// What the lines are in.
+    _folder: Folder,
 }
 
 impl Stored {
     /// Signs the events into a file inside `data`, which goes when this is dropped.
     pub(super) fn make(data: &Path, seed: u64, events: usize) -> Result<Self> {
         ensure!(events > 0, "there is nothing to ask for without events");
-        let lines = NamedTempFile::new_in(data).with_context(|| format!("cannot write in {}", data.display()))?;
+        let folder = Folder::new_in(data)?;
+        let lines = folder.path().join("events.jsonl");
         eprintln!("signing {events} events");
         let recipe = corpus::Recipe { seed, events, until: super::midnight()? };
-        let corpus = Corpus::write(&recipe, &mut BufWriter::new(lines.as_file()))?;
+        let corpus = Corpus::write(&recipe, &mut BufWriter::new(File::create(&lines)?))?;
         let questions: Vec<Question> = (0..QUESTIONS).map(|number| Question::draw(&corpus, seed, number)).collect();
         let frame = |(number, question): (usize, &Question)| {
             let is_sampled = number % SAMPLE_EVERY == 0 && number / SAMPLE_EVERY < SAMPLES_MAX;
             Request::new(number, &question.filter(&corpus), is_sampled)
         };
         let requests = questions.iter().enumerate().map(frame).collect();
-        Ok(Self { corpus, questions, requests, lines })
+        Ok(Self { corpus, questions, requests, lines, _folder: folder })
     }
 
     /// The events, one a line.
     pub(super) fn path(&self) -> &Path {
-        self.lines.path()
+        &self.lines
     }
 
     /// What of the events is there, once; none of them replaces another. They count as acknowledged.

@@ -15,7 +15,7 @@ use super::site::{Bench, Found, Limits, Site};
 use super::steady::{Steady, ack_ratio};
 use crate::artifact::{Distribution, Outcome};
 use crate::client::{Connection, Pool, Target};
-use crate::measure::Clock;
+use crate::measure::{Busy, Clock, too_busy};
 use crate::message::Message;
 use crate::schedule::Nanos;
 
@@ -92,6 +92,7 @@ fn herds(options: &Options, crowd: &mut Crowd, target: &Target) -> Result<Herd> 
         let one = herd(&mut crowd.pool, target, options.bench.method.seed + u64::from(number))?;
         all.back.extend(one.back);
         all.refused += one.refused;
+        all.busy = all.busy.max(one.busy);
         all.complaint = all.complaint.or(one.complaint);
     }
     Ok(all)
@@ -108,13 +109,17 @@ pub(super) struct Herd {
     pub(super) back: Vec<Nanos>,
     /// Attempts that came to nothing.
     pub(super) refused: usize,
+    /// How much of its time the thread of all of them was at work.
+    pub(super) busy: f64,
     pub(super) complaint: Option<String>,
 }
 
 impl Herd {
-    fn add_to(self, outcome: &mut Outcome) -> Result<()> {
+    pub(super) fn add_to(self, outcome: &mut Outcome) -> Result<()> {
         outcome.latencies.extend(Distribution::of(self.back)?.map(|back| ("reconnect".to_owned(), back)));
         outcome.figures.insert("refused-connections".into(), self.refused as f64);
+        outcome.figures.insert("herd-busy-share".into(), self.busy);
+        outcome.void = outcome.void.take().or_else(|| too_busy("reconnects", self.busy));
         outcome.complaint = outcome.complaint.take().or(self.complaint);
         Ok(())
     }
@@ -131,7 +136,7 @@ enum Client {
 
 /// Cuts everybody off, has everybody come at once, and waits until everybody is back.
 pub(super) fn herd(pool: &mut Pool, target: &Target, seed: u64) -> Result<Herd> {
-    let clock = Clock::start();
+    let (clock, busy) = (Clock::start(), Busy::start());
     let mut dice = Dice::new(seed, 0);
     let mut clients = vec![Client::Away(0); pool.connections.len()];
     let mut herd = Herd::default();
@@ -168,6 +173,7 @@ pub(super) fn herd(pool: &mut Pool, target: &Target, seed: u64) -> Result<Herd> 
             hear(pool, at, &mut clients[at], &mut herd, &clock)?;
         }
     }
+    herd.busy = busy.share();
     Ok(herd)
 }
 

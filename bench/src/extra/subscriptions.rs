@@ -57,7 +57,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    ensure!(options.filters <= FILTERS_MAX, "{} filters are more than {FILTERS_MAX}", options.filters);
+    ensure!((1..=FILTERS_MAX).contains(&options.filters), "give 1 to {FILTERS_MAX} filters, not {}", options.filters);
     let limits: Limits = vec![
         ("TOWPATH_SERVER_CONNECTIONS_MAX", (options.crowd() + 2_000) as u64),
         ("TOWPATH_LIMITS_SUBSCRIPTIONS_MAX", u64::from(options.subscriptions_per_connection) + 10),

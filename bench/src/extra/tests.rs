@@ -49,6 +49,7 @@ fn right_answers_are_figures_for_every_class_of_question() {
         assert_eq!(outcome.void, None);
         assert!(outcome.figure("answers-checked").is_some_and(|checked| checked > 0.0));
         assert_eq!((outcome.figure("answers-wrong"), outcome.figure("unanswered")), (Some(0.0), Some(0.0)));
+        assert!(outcome.figure("asker-busy-share").is_some_and(|share| share > 0.0));
         for class in oracle::Class::ALL {
             assert!(outcome.latency(&format!("query-{class}")).is_some(), "{class}");
         }
@@ -94,6 +95,7 @@ fn a_relay_without_an_import_command_is_published_to_and_asked_afterwards() {
     let sound = outcome(&sound, "import-by-publishing");
     assert_eq!((sound.void.as_deref(), sound.figure("answers-wrong")), (None, Some(0.0)));
     assert!(sound.figure("events-per-s").is_some_and(|rate| rate > 0.0));
+    assert!(sound.figure("publisher-busy-share").is_some_and(|share| share > 0.0));
     let short = import(Fault::Short);
     assert!(outcome(&short, "import-by-publishing").void.is_some());
 }
@@ -134,6 +136,12 @@ fn filters_that_match_nothing_cost_what_they_cost() {
 }
 
 #[test]
+fn no_filters_have_no_weight_to_measure() {
+    let refusal = run(&options("subscriptions --filters 0")).expect_err("none");
+    assert!(refusal.to_string().contains("not 0"), "{refusal}");
+}
+
+#[test]
 fn a_delivery_to_a_filter_that_does_not_match_voids_the_figures() {
     let outcome = subscribed(Fault::Indiscriminate);
     assert!(outcome.void.is_some_and(|void| void.contains("that they do not match")));
@@ -152,6 +160,14 @@ fn a_herd_is_back_when_each_has_its_eose() {
     let herd = returned(Fault::None);
     assert_eq!((herd.back.len(), herd.refused), (12, 0));
     assert!(herd.back.is_sorted());
+    assert!(herd.busy > 0.0);
+}
+
+#[test]
+fn a_herd_whose_own_thread_had_no_headroom_is_void() {
+    let mut outcome = Outcome::default();
+    storm::Herd { busy: 0.9, ..storm::Herd::default() }.add_to(&mut outcome).expect("nobody is back");
+    assert!(outcome.void.is_some_and(|void| void.contains("that reconnects was busy 90 %")));
 }
 
 #[test]

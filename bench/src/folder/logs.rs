@@ -2,7 +2,7 @@
 //! every tool that reads them. Knows the files, not what they mean.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,6 +15,8 @@ use crate::artifact::{Artifact, Distribution};
 use crate::verdict;
 
 const NANOS_PER_MILLI: f64 = 1e6;
+/// Near the beginning of every log of ours.
+const COMMENT: &str = "Nanoseconds; the maxima in milliseconds. One interval for each run.";
 
 /// One interval: when it began after the session did, how long it took, what it is called.
 struct Interval<'a> {
@@ -26,16 +28,20 @@ struct Interval<'a> {
 
 pub(super) fn write(folder: &Path, artifact: &Artifact) -> Result<()> {
     let mut files: BTreeMap<String, Vec<Interval<'_>>> = BTreeMap::new();
+    let is_for_judging = verdict::is_for_judging(artifact);
     for run in &artifact.runs {
         let Some(outcome) = &run.outcome else { continue };
         let [began, took] = [run.when.began_s, run.when.took_s].map(Duration::from_secs_f64);
-        let void = if verdict::objection(artifact, run).is_some() { "-void" } else { "" };
+        // Only a session's runs are all of the kind that can be objected to.
+        let is_void = outcome.void.is_some() || is_for_judging && verdict::objection(artifact, run).is_some();
+        let void = if is_void { "-void" } else { "" };
         for (name, distribution) in &outcome.latencies {
             let tag = format!("round-{}{void}", run.round);
             let file = format!("{}.{}.{name}.hlog", plain(&run.arm), run.protocol);
             files.entry(file).or_default().push(Interval { began, took, tag, distribution });
         }
     }
+    remove_old(folder)?;
     for (file, intervals) in files {
         let path = folder.join(file);
         let created = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -45,11 +51,23 @@ pub(super) fn write(folder: &Path, artifact: &Artifact) -> Result<()> {
     Ok(())
 }
 
+/// Those of an earlier session in the same folder, which would be taken for this one's.
+fn remove_old(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let is_log = path.extension().is_some_and(|extension| extension == "hlog");
+        if is_log && fs::read_to_string(&path).is_ok_and(|text| text.contains(COMMENT)) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn write_log(mut file: impl Write, unix_time: u64, intervals: &[Interval<'_>]) -> Result<()> {
     let mut serializer = V2DeflateSerializer::new();
     let start = UNIX_EPOCH + Duration::from_secs(unix_time);
     let mut log = IntervalLogWriterBuilder::new()
-        .add_comment("Nanoseconds; the maxima in milliseconds. One interval for each run.")
+        .add_comment(COMMENT)
         .with_start_time(start)
         .with_base_time(start)
         .with_max_value_divisor(NANOS_PER_MILLI)
@@ -68,6 +86,7 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::{Outcome, Run, When};
     use hdrhistogram::Histogram;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -100,6 +119,38 @@ mod tests {
         let encoded = BASE64_STANDARD.decode(intervals[0].encoded_histogram()).expect("base64");
         let read: Histogram<u64> = Deserializer::new().deserialize(&mut encoded.as_slice()).expect("a histogram");
         assert_eq!(read, distribution.histogram().expect("a histogram"));
+    }
+
+    #[test]
+    fn a_run_that_nobody_judges_is_void_when_it_says_so() {
+        let latency = Distribution::of([1_000_000]).expect("bounds").expect("a sample");
+        let run = |round, void: Option<&str>| {
+            let latencies = [("query".to_owned(), latency.clone())].into();
+            let outcome = Outcome { void: void.map(str::to_owned), latencies, ..Outcome::default() };
+            Run::ended(round, "x", "query", Ok(outcome), When::default())
+        };
+        let runs = vec![run(1, None), run(2, Some("the generator was late"))];
+        let artifact = Artifact { runs, ..Artifact::begin(&BTreeMap::<String, u32>::new(), None).expect("begun") };
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), &artifact).expect("written");
+        let log = std::fs::read_to_string(folder.path().join("x.query.query.hlog")).expect("a log");
+        assert!(log.contains("Tag=round-1,") && log.contains("Tag=round-2-void,"), "{log}");
+    }
+
+    #[test]
+    fn logs_of_an_earlier_session_go_and_those_of_others_stay() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let session = |arm: &str| {
+            let ack = Distribution::of([1_000_000]).expect("bounds").expect("a sample");
+            let outcome = Outcome { latencies: [("ack".to_owned(), ack)].into(), ..Outcome::default() };
+            let runs = vec![Run::ended(1, arm, "publish", Ok(outcome), When::default())];
+            Artifact { runs, ..Artifact::begin(&BTreeMap::<String, u32>::new(), None).expect("begun") }
+        };
+        fs::write(folder.path().join("other.hlog"), "somebody else's").expect("written");
+        write(folder.path(), &session("old")).expect("written");
+        write(folder.path(), &session("new")).expect("written");
+        let is_there = |file: &str| folder.path().join(file).is_file();
+        assert!(is_there("new.publish.ack.hlog") && is_there("other.hlog") && !is_there("old.publish.ack.hlog"));
     }
 
     #[test]

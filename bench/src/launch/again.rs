@@ -68,9 +68,9 @@ impl Pod {
     fn stop(&mut self) {
         let Some(process) = &mut self.process else { return };
         // A process that has ended by itself needs no telling.
-        let _ = kill_process(Pid::from_child(process), Signal::TERM);
+        let _ = kill_process(Pid::from_child(&process.leader), Signal::TERM);
         let start = Instant::now();
-        while start.elapsed() < STOP_MAX && has_not_ended(process) {
+        while start.elapsed() < STOP_MAX && has_not_ended(&mut process.leader) {
             thread::sleep(LOOK_AGAIN);
         }
     }

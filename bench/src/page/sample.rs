@@ -162,6 +162,7 @@ fn make(characters: &[Character], rounds: usize) -> Artifact {
             filesystem: Some("ext4".into()),
         },
         setting: setting(),
+        guardrail: None,
         arms: characters.iter().map(arm).collect(),
         floors: (0..rounds).map(|_| floors(&mut random)).collect(),
         runs,
@@ -249,9 +250,12 @@ fn latencies(random: &mut Random, median: f64, spread: f64, is_heard: bool) -> B
     let lag: Vec<f64> = (0..SAMPLES).map(|_| 4.0 + 20.0 * random.uniform()).collect();
     let ack: Vec<f64> = service.iter().zip(&lag).map(|(service, lag)| service + lag).collect();
     let mut later = |factor: f64| ack.iter().map(|ack| ack * factor + 30.0 * random.uniform()).collect::<Vec<f64>>();
-    let mut all = vec![("first-delivery", later(1.08)), ("last-delivery", later(3.2))];
-    if !is_heard {
-        all.clear();
+    let (first, last) = (later(1.08), later(3.2));
+    let served = |whole: &[f64]| whole.iter().zip(&lag).map(|(whole, lag)| whole - lag).collect::<Vec<f64>>();
+    let mut all = Vec::new();
+    if is_heard {
+        all.extend([("first-delivery-service", served(&first)), ("last-delivery-service", served(&last))]);
+        all.extend([("first-delivery", first), ("last-delivery", last)]);
     }
     all.extend([("ack", ack), ("ack-service", service), ("generator-lag", lag)]);
     all.into_iter().map(|(name, micros)| (name.to_owned(), distribution(micros))).collect()

@@ -46,6 +46,7 @@ fn every_protocol_has_its_curves_courses_and_tables() {
         assert_eq!(count(section, "<svg class=\"chart\""), count(section, "role=\"img\" aria-label=\""), "{protocol}");
         assert_eq!(count(section, "<table class=\"numbers\">"), curves + courses, "a table beside every chart");
         assert!(section.contains("relay CPU per event, µs") && section.contains("ack service p99, ms"));
+        assert_eq!(section.contains("last delivery service p99, ms"), curves == 3, "{protocol}");
     }
 }
 
@@ -80,7 +81,7 @@ fn names_are_text_and_never_markup() {
     }
     assert!(page.contains("&lt;b&gt;&quot;&amp;'"));
     let folder = tempfile::tempdir().expect("a folder");
-    for file in write_charts(&[source(artifact)], folder.path()).expect("written") {
+    for file in write_charts(&[source(artifact)], &guardrail(), folder.path()).expect("written") {
         let chart = fs::read_to_string(&file).expect("a chart");
         assert!(!chart.contains("<b>") && !chart.contains("<i>") && !chart.contains('\u{1b}'), "{}", file.display());
     }
@@ -228,7 +229,7 @@ fn a_session_of_two_arms_is_judged_on_its_page() {
     let verdict = section(&page, "verdict");
     let rows = verdict.matches("<tr>").count() - 1;
     let guardrail = guardrail();
-    let endings = 2;
+    let endings = 3;
     assert_eq!(rows, guardrail.measures.len() + guardrail.promises.len() + endings);
     assert!(verdict.contains("✓ PASS") && verdict.contains("✗ FAIL"), "{verdict}");
     assert_eq!(count(verdict, "<svg class=\"interval\""), guardrail.measures.len());
@@ -247,6 +248,49 @@ fn what_the_judgement_finds_void_is_not_drawn_either() {
     let page = rendered(session);
     assert_eq!(count(section(&page, "remarks"), "the generator lost its pace"), 1);
     assert!(page.contains("1 of 80 runs are void"));
+}
+
+#[test]
+fn what_the_judgement_finds_void_is_in_no_file_of_a_chart() {
+    let mut session = sample::session();
+    for run in session.runs.iter_mut().filter(|run| run.protocol == "publish" && run.arm == "towpath-main") {
+        let series = &mut run.outcome.as_mut().expect("an outcome").series;
+        (series[4].sent, series[5].sent) = (10, 1_990);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    write_charts(&[source(session)], &guardrail(), folder.path()).expect("written");
+    let chart = fs::read_to_string(folder.path().join("publish-ack.svg")).expect("a chart");
+    assert!(chart.contains("towpath-branch") && !chart.contains("towpath-main"));
+}
+
+/// One measure, where the limits that ship with the programme have more.
+#[test]
+fn a_page_judges_by_what_the_session_was_judged_by() {
+    let own = r#"
+confidence = 0.95
+rounds-min = 6
+promise = []
+
+[[measure]]
+name = "own"
+protocol = "peak"
+figure = "events-per-s"
+better = "higher"
+margin = 0.0
+floor = 0.0
+"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(ARTIFACT);
+    let session = Artifact { guardrail: Some(own.into()), ..sample::session() };
+    fs::write(&file, serde_json::to_string(&session).expect("JSON")).expect("written");
+    report(&Options { paths: vec![file], out: None, svg: None, guardrail: None }).expect("rendered");
+    let page = fs::read_to_string(folder.path().join(PAGE)).expect("a page");
+    assert_eq!(count(section(&page, "verdict"), "<svg class=\"interval\""), 1);
+    assert!(section(&page, "verdict").contains("peak: own"));
+    let mut earlier = serde_json::to_value(&session).expect("JSON");
+    earlier.as_object_mut().expect("an object").remove("guardrail");
+    let earlier: Artifact = serde_json::from_value(earlier).expect("an earlier artifact can be read");
+    assert_eq!(Guardrail::of(&earlier, None).expect("sound").measures.len(), guardrail().measures.len());
 }
 
 #[test]
@@ -277,7 +321,7 @@ fn samples_can_be_kept() {
     for (name, artifact) in [("rivals", sample::artifact()), ("session", sample::session()), ("sweep", sample::sweep())]
     {
         let folder = kept.join(name);
-        write_charts(&[source(artifact.clone())], &folder).expect("written");
+        write_charts(&[source(artifact.clone())], &guardrail(), &folder).expect("written");
         assert!(write_one(&artifact, &guardrail(), &folder).expect("written").exists());
     }
 }

@@ -21,8 +21,12 @@ fn outcome(ack: (f64, f64), first_delivery_p99: f64, peak: f64) -> Outcome {
     }
 }
 
-/// Floors V = 90, S = 220 / 1 400, E = 60 / 260 us; 20 000 checks a second.
 fn comparison(outcomes: &[(&str, Outcome)]) -> String {
+    comparison_of(10, outcomes)
+}
+
+/// Floors V = 90, S = 220 / 1 400, E = 60 / 260 us; 20 000 checks a second.
+fn comparison_of(seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
     let floors = Floors {
         verify: latency(90.0, 120.0),
         verifies_per_second_all_cores: 20_000.0,
@@ -40,7 +44,7 @@ fn comparison(outcomes: &[(&str, Outcome)]) -> String {
     };
     let setting = serde_json::json!({
         "rate": 1_000, "fanout_rate": 200, "connections": 16, "subscribers": 100, "in_flight": 32, "peak_events": 9,
-        "seed": 1, "seconds": 10, "warm_up_seconds": 1, "lag_max_us": 1_000, "drain_seconds": 10
+        "seed": 1, "seconds": seconds, "warm_up_seconds": 1, "lag_max_us": 1_000, "drain_seconds": 10
     });
     let artifact = Artifact {
         schema: 1,
@@ -48,6 +52,7 @@ fn comparison(outcomes: &[(&str, Outcome)]) -> String {
         unix_time: 0,
         machine: Machine { cores: 2, ..Machine::default() },
         setting: serde_json::from_value(setting).expect("names"),
+        guardrail: None,
         arms: vec![Arm { name: "towpath".into(), ..Arm::default() }],
         floors: vec![floors],
         runs: outcomes.iter().map(run).collect(),
@@ -83,6 +88,24 @@ fn bounds_are_judged_in_the_right_direction() {
         assert_eq!(verdict(&bad, bound), "MISSED", "{bound}");
     }
     assert_eq!(verdict(&bad, "ack p99 with"), "not measured", "there was no run without subscribers");
+}
+
+#[test]
+fn runs_too_short_to_tell_a_queue_that_fills_meet_and_miss_no_bound_on_latency() {
+    let outcomes = [
+        (STEADY, outcome((500.0, 3_400.0), 0.0, 1_000.0)),
+        (FANOUT, outcome((500.0, 1_500.0), 1_701.0, 200.0)),
+        (PEAK, outcome((9_000.0, 9_000.0), 0.0, 12_100.0)),
+    ];
+    let verdicts = |seconds, bounds: &[&str]| {
+        let report = comparison_of(seconds, &outcomes);
+        bounds.iter().map(|bound| verdict(&report, bound)).collect::<Vec<_>>()
+    };
+    let latencies = ["ack p50", "ack p99 <=", "first", "last"];
+    assert_eq!(verdicts(4, &latencies), ["too short"; 4]);
+    assert_eq!(verdicts(5, &latencies), ["met", "met", "MISSED", "met"]);
+    assert_eq!(verdicts(4, &["ack p99 with"]), ["not measured"]);
+    assert_eq!(verdicts(4, &["relay CPU per delivery", "peak >="]), ["MISSED", "met"], "these fill no queue");
 }
 
 #[test]

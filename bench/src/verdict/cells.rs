@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::guardrail::{Measure, Source};
 use super::sound::{self, Asked, Void};
-use super::{Excluded, Side};
+use super::{Cause, Excluded, Side};
 use crate::artifact::{Artifact, Outcome, Run, SCHEMA};
 use crate::notes::CONTENT_BYTES;
 
@@ -59,35 +59,51 @@ impl<'a> Cells<'a> {
         matches!(measure.source(), Source::Percentile(..)) && self.asked.is_too_short(&measure.protocol)
     }
 
-    /// A measure's numbers by round.
-    pub(super) fn values(&self, measure: &Measure) -> Result<BTreeMap<usize, f64>> {
+    /// A measure's numbers by round, and how many more there would be but for the generator.
+    pub(super) fn values(&self, measure: &Measure) -> Result<(BTreeMap<usize, f64>, u64)> {
         let mut values = BTreeMap::new();
-        for ((protocol, round), outcome) in &self.sound {
-            if *protocol == measure.protocol
-                && let Some(value) = value(measure, outcome)?.filter(|value| *value > 0.0 && value.is_finite())
-            {
+        let mut spoilt = self.spoilt_by_generator(|protocol| protocol == measure.protocol);
+        for ((_, round), outcome) in self.sound.iter().filter(|((protocol, _), _)| *protocol == measure.protocol) {
+            let value = value(measure, outcome)?.filter(|value| *value > 0.0 && value.is_finite());
+            let Some(value) = value else { continue };
+            if lag(measure, outcome)? <= value * LAG_SHARE_MAX {
                 values.insert(*round, value);
+            } else {
+                spoilt += 1;
             }
         }
-        Ok(values)
+        Ok((values, spoilt))
+    }
+
+    /// How many runs of such protocols are void because of the generator.
+    pub(super) fn spoilt_by_generator(&self, is_meant: impl Fn(&str) -> bool) -> u64 {
+        let spoilt = self.excluded.iter().filter(|run| run.cause == Cause::Generator && is_meant(&run.protocol));
+        spoilt.count() as u64
     }
 }
 
-/// Percentiles come from the histogram, in microseconds. There is none where it would be mostly the generator's.
 fn value(measure: &Measure, outcome: &Outcome) -> Result<Option<f64>> {
     match measure.source() {
         Source::Figure(name) => Ok(outcome.figures.get(name).copied()),
-        Source::Percentile(name, percentile) => {
-            let of = |name: &str| -> Result<Option<f64>> {
-                let Some(distribution) = outcome.latencies.get(name) else { return Ok(None) };
-                Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
-            };
-            // The lag is a part of what counts from the intended instant of an event, and of nothing else.
-            let is_part = ["ack", "first-delivery", "last-delivery"].contains(&name);
-            let lag = of(sound::LAG)?.filter(|_| is_part).unwrap_or_default();
-            Ok(of(name)?.filter(|value| lag <= value * LAG_SHARE_MAX))
-        }
+        Source::Percentile(name, percentile) => percentile_us(outcome, name, percentile),
     }
+}
+
+/// How much of a number is the generator's own: its lag at the same percentile, in what counts from the intended instant of an
+/// event, and in nothing else.
+fn lag(measure: &Measure, outcome: &Outcome) -> Result<f64> {
+    match measure.source() {
+        Source::Percentile("ack" | "first-delivery" | "last-delivery", percentile) => {
+            Ok(percentile_us(outcome, sound::LAG, percentile)?.unwrap_or_default())
+        }
+        _ => Ok(0.0),
+    }
+}
+
+/// From the histogram.
+fn percentile_us(outcome: &Outcome, latency: &str, percentile: f64) -> Result<Option<f64>> {
+    let Some(distribution) = outcome.latencies.get(latency) else { return Ok(None) };
+    Ok(Some(distribution.histogram()?.value_at_percentile(percentile) as f64 / 1e3))
 }
 
 /// What a session was asked to do.

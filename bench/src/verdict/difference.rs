@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::bootstrap::{self, Interval};
 use super::cells::Cells;
+use super::endings;
 use super::guardrail::{Better, Guardrail, Measure, Source};
 use super::{Change, Direction, Judged, Unit, Verdict};
 
@@ -24,7 +25,9 @@ pub(super) fn judge(
     guardrail: &Guardrail,
 ) -> Result<Judged> {
     let are_too_short = a.are_too_short(measure) || b.are_too_short(measure);
-    let numbers = Numbers::of(a.values(measure)?, b.values(measure)?, is_paired);
+    let ((values_a, spoilt_a), (values_b, spoilt_b)) = (a.values(measure)?, b.values(measure)?);
+    let all_spoilt = (a.spoilt_by_generator(|_| true), b.spoilt_by_generator(|_| true));
+    let numbers = Numbers::of(values_a, values_b, is_paired);
     let (a, b) = (typical(&numbers.a), typical(&numbers.b));
     let mut judged = Judged {
         protocol: measure.protocol.clone(),
@@ -44,6 +47,8 @@ pub(super) fn judge(
         judged.remark = Some(format!("{} sound rounds of the {} it takes", numbers.rounds(), guardrail.rounds_min));
     } else if let Some(limit) = judged.limit {
         judged.decide(measure.better, limit, numbers.change(guardrail.confidence));
+        judged.doubt((spoilt_a, spoilt_b));
+        judged.doubt(all_spoilt);
     }
     Ok(judged)
 }
@@ -115,6 +120,15 @@ impl Judged {
         };
         let Interval { estimate, low, high } = change;
         self.change = Some(Change { estimate, low, high, direction });
+    }
+
+    /// Of A and B, the generator spoilt so many runs. Where it spoilt B's more often, B may be what kept it from its work, and the
+    /// runs that are left B's lucky ones.
+    fn doubt(&mut self, (by_a, by_b): (u64, u64)) {
+        if self.verdict == Verdict::Pass && endings::is_uneven(by_a, by_b) {
+            self.verdict = Verdict::Inconclusive;
+            self.remark = Some(format!("the generator spoilt {by_a} runs of A and {by_b} of B: it may be B's doing"));
+        }
     }
 }
 

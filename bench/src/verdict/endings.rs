@@ -8,8 +8,8 @@ const PROVED: f64 = 0.025;
 /// … below which it is an open question. Three against none are one; two are not.
 const SUSPECT: f64 = 0.25;
 
-/// Runs that failed, then those that the relay spoilt.
-pub(super) fn judge(a: (Side<'_>, &[Excluded]), b: (Side<'_>, &[Excluded]), runs_min: usize) -> [Kept; 2] {
+/// Runs that failed, then those that the relay spoilt, then those that the generator did.
+pub(super) fn judge(a: (Side<'_>, &[Excluded]), b: (Side<'_>, &[Excluded]), runs_min: usize) -> [Kept; 3] {
     let runs = accounted_runs(b.0);
     let kept = |name: &str, cause: Cause, verdict: fn(u64, u64) -> Verdict| {
         let count = |excluded: &[Excluded]| excluded.iter().filter(|excluded| excluded.cause == cause).count() as u64;
@@ -20,7 +20,11 @@ pub(super) fn judge(a: (Side<'_>, &[Excluded]), b: (Side<'_>, &[Excluded]), runs
         };
         Kept { name: name.to_owned(), verdict, broken_by_a, broken_by_b, runs: runs.all() }
     };
-    [kept("every run to its end", Cause::Failure, failed), kept("no run spoilt by the relay", Cause::Relay, spoilt)]
+    [
+        kept("every run to its end", Cause::Failure, failed),
+        kept("no run spoilt by the relay", Cause::Relay, spoilt),
+        kept("no run spoilt by the generator", Cause::Generator, starved),
+    ]
 }
 
 /// One failure is enough, unless A fails as often: then it may not be B's.
@@ -40,6 +44,16 @@ fn spoilt(by_a: u64, by_b: u64) -> Verdict {
         suspect if suspect < SUSPECT => Verdict::Inconclusive,
         _ => Verdict::Pass,
     }
+}
+
+/// What the generator spoils is nobody's fault. But a relay that takes the machine from it would hide its bad runs that way.
+fn starved(by_a: u64, by_b: u64) -> Verdict {
+    if is_uneven(by_a, by_b) { Verdict::Inconclusive } else { Verdict::Pass }
+}
+
+/// Whether so many more are B's that it is no chance.
+pub(super) fn is_uneven(by_a: u64, by_b: u64) -> bool {
+    chance(by_a, by_b) <= PROVED
 }
 
 /// How likely `by_b` or more of all are B's if each is as likely A's: the sign test, one-sided.
@@ -86,6 +100,13 @@ mod tests {
         for (by_a, by_b, expected) in cases {
             assert_eq!(spoilt(by_a, by_b), expected, "{by_a} and {by_b}");
         }
+    }
+
+    #[test]
+    fn what_the_generator_spoils_of_b_alone_leaves_the_question_open() {
+        use Verdict::{Inconclusive, Pass};
+        let verdicts = [starved(0, 0), starved(0, 5), starved(0, 6), starved(8, 10), starved(6, 0)];
+        assert_eq!(verdicts, [Pass, Pass, Inconclusive, Pass, Pass]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::bootstrap;
 use crate::account::Accounts;
+use crate::artifact::Artifact;
 
 /// The limits that ship with the programme.
 const STANDARD: &str = include_str!("../../guardrail.toml");
@@ -75,9 +76,22 @@ enum Account {
 impl Guardrail {
     /// From a file, or the limits that ship with the programme.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Self::parse(STANDARD).context("bench/guardrail.toml") };
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+        let name = path.unwrap_or(Path::new("bench/guardrail.toml"));
+        Self::parse(&Self::text(path)?).with_context(|| name.display().to_string())
+    }
+
+    /// The same, as they are written.
+    pub(crate) fn text(path: Option<&Path>) -> Result<String> {
+        let Some(path) = path else { return Ok(STANDARD.to_owned()) };
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// From a file, or what the session itself was judged by; one that does not say is judged by what ships with the programme.
+    pub(crate) fn of(artifact: &Artifact, path: Option<&Path>) -> Result<Self> {
+        match &artifact.guardrail {
+            Some(text) if path.is_none() => Self::parse(text).context("the guardrail of the artifact"),
+            _ => Self::load(path),
+        }
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self> {

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use super::Cause;
 use crate::account::Accounts;
 use crate::artifact::{Distribution, Outcome, Run, Tick};
+use crate::options::SECONDS_MIN;
 
 /// Histograms hold three digits, so two ways to one number may differ by so much.
 const ROUNDING: f64 = 0.002;
@@ -21,8 +22,6 @@ const PACE_TOLERANCE: f64 = 0.1;
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.99, 0.999, 1.0];
 
 pub(super) const LAG: &str = "generator-lag";
-/// What the test for a queue that fills needs of an open loop.
-const SECONDS_MIN: f64 = 4.0;
 /// The loads without a schedule begin so.
 const CLOSED_LOOP: &str = "peak";
 
@@ -51,8 +50,8 @@ pub(super) fn void(run: &Run, asked: &Asked) -> Result<Option<Void>> {
         (late(outcome, is_open_loop, asked.lag_max_us), Cause::Generator),
         (frozen(&outcome.series, is_open_loop), Cause::Generator),
         (asked.rate_of(&run.protocol).and_then(|rate| off_course(&outcome.series, rate)), Cause::Generator),
-        (if is_open_loop { rebased(&histograms) } else { None }, Cause::Generator),
         (undelivered(outcome), Cause::Relay),
+        (if is_open_loop { rebased(&histograms) } else { None }, Cause::Generator),
     ];
     let first = reasons.into_iter().find_map(|(reason, cause)| Some(Void { reason: reason?, cause }));
     Ok(first)
@@ -73,7 +72,7 @@ pub(super) struct Asked {
 impl Asked {
     /// Nobody could tell whether a queue was filling.
     pub(super) fn is_too_short(&self, protocol: &str) -> bool {
-        !protocol.starts_with(CLOSED_LOOP) && self.seconds.is_some_and(|seconds| seconds < SECONDS_MIN)
+        !protocol.starts_with(CLOSED_LOOP) && self.seconds.is_some_and(|seconds| seconds < f64::from(SECONDS_MIN))
     }
 
     fn rate_of(&self, protocol: &str) -> Option<f64> {

@@ -11,7 +11,7 @@ use super::{GLANCE, Over};
 use crate::account::{Deliveries, Record};
 use crate::artifact::{Distribution, Tick};
 use crate::launch::RunningArm;
-use crate::measure::{Clock, process_cpu, resident_bytes};
+use crate::measure::{Clock, CpuTimes, process_cpu, resident_bytes};
 use crate::schedule::Nanos;
 
 const STEP: Nanos = 1_000_000_000;
@@ -24,15 +24,26 @@ pub(super) struct Sample {
     pub(super) resident_bytes: Vec<Option<u64>>,
 }
 
-/// Takes a sample at `start` and after every second until the run is over.
-pub(super) fn sample(arm: &RunningArm, clock: Clock, start: Nanos, over: &Over) -> Result<Vec<Sample>> {
+/// What was seen of them all along.
+pub(super) struct Sampled {
+    pub(super) samples: Vec<Sample>,
+    /// When the warm-up ended, and all that had been spent by then; `None` of a run that was over before.
+    pub(super) warm: Option<(Nanos, CpuTimes)>,
+}
+
+/// Takes a sample at `start` and after every second until the run is over; with one of them `warm_up` ends.
+pub(super) fn sample(arm: &RunningArm, clock: Clock, start: Nanos, warm_up: Nanos, over: &Over) -> Result<Sampled> {
     let mut samples = Vec::new();
+    let mut warm = None;
     while !over.is_over() {
         let due = start + samples.len() as Nanos * STEP;
         let early = Duration::from_nanos(due.saturating_sub(clock.now()));
         if !early.is_zero() {
             thread::sleep(early.min(GLANCE));
             continue;
+        }
+        if due == start + warm_up {
+            warm = Some((clock.now(), CpuTimes::of(arm)?));
         }
         let pids = || arm.pods.iter().map(|pod| pod.pid);
         samples.push(Sample {
@@ -41,7 +52,7 @@ pub(super) fn sample(arm: &RunningArm, clock: Clock, start: Nanos, over: &Over) 
             resident_bytes: pids().map(|pid| resident_bytes(pid?)).collect(),
         });
     }
-    Ok(samples)
+    Ok(Sampled { samples, warm })
 }
 
 /// One tick for every second from the first event's instant to the last answer.

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::course::Sample;
-use super::{Observed, Plan, background};
-use crate::account::{Accounts, Delivery, Record};
+use super::{Cost, Observed, Plan, background};
+use crate::account::{Delivery, Record};
 use crate::artifact::Distribution;
-use crate::measure::peak_resident_bytes;
 use crate::schedule::Nanos;
 
 /// By name, of everything that was due after the warm-up.
@@ -16,13 +15,15 @@ pub(super) fn latencies(plan: &Plan<'_>, observed: &Observed) -> Result<BTreeMap
     let Observed { published, deliveries, background, .. } = observed;
     let from = published.start + plan.method.warm_up();
     let counted = |record: &&Record| record.sent.is_some() && record.intended >= from;
-    let delivered = |instant: fn(&Delivery) -> Nanos, needed: usize| {
+    let due: fn(&Record) -> Nanos = |record| record.intended;
+    let sent: fn(&Record) -> Nanos = |record| record.sent.unwrap_or(record.intended);
+    let delivered = |instant: fn(&Delivery) -> Nanos, needed: usize, since: fn(&Record) -> Nanos| {
         let events = deliveries.iter().flat_map(|deliveries| &deliveries.events);
         let pairs = published.records.iter().zip(events);
         Distribution::of(
             pairs
                 .filter(|(record, delivery)| counted(record) && delivery.subscribers >= needed)
-                .map(|(record, delivery)| instant(delivery).saturating_sub(record.intended)),
+                .map(|(record, delivery)| instant(delivery).saturating_sub(since(record))),
         )
     };
     let told = |time: fn(&Record) -> Option<Nanos>| {
@@ -31,11 +32,14 @@ pub(super) fn latencies(plan: &Plan<'_>, observed: &Observed) -> Result<BTreeMap
     let beside = |timed: &[background::Timed]| {
         Distribution::of(timed.iter().filter(|timed| timed.due >= from).map(|timed| timed.took))
     };
+    let everybody = plan.subscribers.max(1);
     let all = [
         ("ack", told(Record::ack_latency)?),
         ("ack-service", told(Record::service_time)?),
-        ("first-delivery", delivered(|delivery| delivery.first, 1)?),
-        ("last-delivery", delivered(|delivery| delivery.last, plan.subscribers.max(1))?),
+        ("first-delivery", delivered(|delivery| delivery.first, 1, due)?),
+        ("first-delivery-service", delivered(|delivery| delivery.first, 1, sent)?),
+        ("last-delivery", delivered(|delivery| delivery.last, everybody, due)?),
+        ("last-delivery-service", delivered(|delivery| delivery.last, everybody, sent)?),
         ("generator-lag", told(Record::lag)?.filter(|_| plan.is_open_loop())),
         ("query", beside(&background.queries)?),
         ("count", beside(&background.counts)?),
@@ -44,13 +48,13 @@ pub(super) fn latencies(plan: &Plan<'_>, observed: &Observed) -> Result<BTreeMap
     Ok(all.into_iter().filter_map(|(name, distribution)| Some((name.to_owned(), distribution?))).collect())
 }
 
-/// By name, everything that is one number. Processor time is that of the whole run, by all of its events.
-pub(super) fn figures(plan: &Plan<'_>, observed: &Observed, accounts: &Accounts) -> BTreeMap<String, f64> {
+/// By name, everything that is one number. Processor time is that since the warm-up, by what was served since.
+pub(super) fn figures(plan: &Plan<'_>, observed: &Observed) -> BTreeMap<String, f64> {
     let mut figures = Figures::default();
     rates(&mut figures, plan, observed);
-    let cpu = &observed.cpu;
-    let per_event = |seconds: f64| seconds * 1e6 / accounts.acked.max(1) as f64;
-    let delivered = accounts.delivered - accounts.delivered_twice;
+    let Cost { cpu, peak_resident_bytes: peak, .. } = &observed.cost;
+    let (acked, delivered) = served(observed);
+    let per_event = |seconds: f64| seconds * 1e6 / acked.max(1) as f64;
     figures.add("relay-cpu-us-per-event", cpu.relay().map(per_event));
     figures.add(
         "relay-cpu-us-per-delivery",
@@ -64,10 +68,9 @@ pub(super) fn figures(plan: &Plan<'_>, observed: &Observed, accounts: &Accounts)
         figures.add(&format!("{server}-cpu-us-per-event"), Some(per_event(*seconds)));
     }
     let steady = steady(plan, observed);
-    let peak: Vec<_> = plan.arm.pods.iter().map(|pod| pod.pid.and_then(peak_resident_bytes)).collect();
     let sum = |bytes: &[Option<u64>]| bytes.iter().copied().sum::<Option<u64>>().map(|bytes| bytes as f64);
     figures.add("relay-resident-bytes", sum(&steady));
-    figures.add("relay-peak-resident-bytes", sum(&peak));
+    figures.add("relay-peak-resident-bytes", sum(peak));
     if plan.arm.pods.len() > 1 {
         for pod in 0..plan.arm.pods.len() {
             let number = pod + 1;
@@ -86,6 +89,15 @@ impl Figures {
     fn add(&mut self, name: &str, value: Option<f64>) {
         self.0.extend(value.map(|value| (name.to_owned(), value)));
     }
+}
+
+/// What the processor time was spent on: the events that were acknowledged since, and their deliveries.
+fn served(observed: &Observed) -> (usize, usize) {
+    let Observed { published, deliveries, cost, .. } = observed;
+    let is_served = |record: &Record| record.accepted && record.answered.is_some_and(|at| at >= cost.since);
+    let served = published.records.iter().enumerate().filter(|(_, record)| is_served(record));
+    let delivered = |event: usize| deliveries.as_ref().map_or(0, |deliveries| deliveries.events[event].subscribers);
+    served.fold((0, 0), |(acked, all), (event, _)| (acked + 1, all + delivered(event)))
 }
 
 /// Acknowledgements a second while there was load: from the warm-up's end to the last event sent (closed loop), or to the

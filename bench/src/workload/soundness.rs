@@ -1,9 +1,12 @@
 //! Whether a run measured what it says it measured. Whatever speaks against it makes its figures void: they are kept to be
 //! looked at, and never counted. Knows nothing of how good the figures are.
 
+use std::collections::BTreeMap;
+
 use super::{Observed, Plan};
 use crate::account::{Accounts, Delivery, Record};
 use crate::artifact::Distribution;
+use crate::measure::too_busy;
 use crate::schedule::Nanos;
 
 /// All that speaks against a run.
@@ -20,10 +23,11 @@ impl Objections {
         plan: &Plan<'_>,
         observed: &Observed,
         accounts: &Accounts,
-        lag: Option<&Distribution>,
+        latencies: &BTreeMap<String, Distribution>,
         moved: Vec<String>,
     ) -> Self {
-        let ours = lag.and_then(|lag| late_generator(lag, plan.method.lag_max()));
+        let late = latencies.get("generator-lag").and_then(|lag| late_generator(lag, plan.method.lag_max()));
+        let mut ours: Vec<String> = late.into_iter().chain(busy_generator(plan, observed)).collect();
         let mut relays: Vec<String> = not_served(accounts, plan.is_open_loop()).into_iter().collect();
         if observed.cut > 0 {
             relays.push(format!("the relay ended {} connections", observed.cut));
@@ -33,7 +37,11 @@ impl Objections {
         if plan.is_open_loop() {
             relays.extend(still_filling(plan, observed));
         }
-        Self { ours: ours.into_iter().chain(busy_generator(plan, observed)).collect(), relays }
+        // A relay that ended it has been told of.
+        if relays.is_empty() && !latencies.contains_key("ack") {
+            ours.push("it was over before its warm-up was: nothing was timed".into());
+        }
+        Self { ours, relays }
     }
 
     /// A relay that fell behind a generator that was late may be the generator's doing.
@@ -48,18 +56,11 @@ impl Objections {
     }
 }
 
-/// A thread this busy is near what one thread can do: what it measures may be itself.
-const BUSY_MAX: f64 = 0.8;
-
 /// A closed loop has no schedule to be late for, and who listens has none in any loop.
 fn busy_generator(plan: &Plan<'_>, observed: &Observed) -> Vec<String> {
     let publisher = (!plan.is_open_loop()).then_some(("publishes", observed.published.busy));
     let listener = observed.listener_busy.map(|busy| ("listens", busy));
-    let is_busy = |(does, busy): (&str, f64)| {
-        let told = || format!("the generator's thread that {does} was busy {:.0} % of the time", busy * 100.0);
-        (busy > BUSY_MAX).then(told)
-    };
-    publisher.into_iter().chain(listener).filter_map(is_busy).collect()
+    publisher.into_iter().chain(listener).filter_map(|(does, busy)| too_busy(does, busy)).collect()
 }
 
 /// A generator that could not keep its own schedule measured itself.

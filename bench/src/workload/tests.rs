@@ -1,11 +1,16 @@
 //! Runs against a relay of a few lines that keeps its promises, or breaks one on purpose.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
+use crate::caretaker::Group;
 use crate::notes::Recipe;
-use crate::stand_in::{self, Play, say};
+use crate::stand_in::{self, Play, is_signed, say};
 
 /// Which promise to break, on the tenth event.
 #[derive(Clone, Copy, PartialEq)]
@@ -26,10 +31,16 @@ enum Fault {
     HangUp,
     /// Not of an event: COUNT is answered with a notice.
     CannotCount,
+    /// Not of the tenth event: any with a forged signature is accepted.
+    TakeForged,
 }
+
+/// What else happens when the relay hears something.
+type Beside = Box<dyn FnMut(&[serde_json::Value]) + Send>;
 
 struct Relay {
     fault: Fault,
+    beside: Beside,
     stored: HashMap<String, serde_json::Value>,
     subscribers: Vec<TcpStream>,
     published: usize,
@@ -38,6 +49,10 @@ struct Relay {
 
 impl Relay {
     fn publish(&mut self, stream: &TcpStream, event: &serde_json::Value) {
+        if !is_signed(event) {
+            let (id, is_taken) = (&event["id"], self.fault == Fault::TakeForged);
+            return say(stream, &format!(r#"["OK",{id},{is_taken},"invalid: its signature"]"#));
+        }
         self.published += 1;
         let fault = if self.published == 10 { self.fault } else { Fault::None };
         let id = event["id"].as_str().expect("an id").to_owned();
@@ -118,6 +133,7 @@ impl Play for Relay {
     }
 
     fn hear(&mut self, stream: &TcpStream, message: &[serde_json::Value]) {
+        (self.beside)(message);
         let subscription = message[1].as_str().unwrap_or_default();
         match message[0].as_str() {
             Some("EVENT") => self.publish(stream, &message[1]),
@@ -129,7 +145,11 @@ impl Play for Relay {
 }
 
 fn start(fault: Fault) -> Target {
-    stand_in::start(Relay { fault, stored: HashMap::new(), subscribers: Vec::new(), published: 0, refused: 0 })
+    start_beside(Box::new(|_| ()), fault)
+}
+
+fn start_beside(beside: Beside, fault: Fault) -> Target {
+    stand_in::start(Relay { fault, beside, stored: HashMap::new(), subscribers: Vec::new(), published: 0, refused: 0 })
 }
 
 /// A load, with nothing that depends on how fast this machine is.
@@ -138,31 +158,36 @@ struct Load {
     events: usize,
     subscribers: usize,
     has_background: bool,
+    warm_up_seconds: u32,
     lag_max_us: u32,
 }
 
 impl Load {
     fn closed(in_flight: usize, duration: Nanos, events: usize) -> Self {
         let pacing = Pacing::Closed { in_flight, duration };
-        Self { pacing, events, subscribers: 0, has_background: false, lag_max_us: u32::MAX }
+        Self { pacing, events, subscribers: 0, has_background: false, warm_up_seconds: 0, lag_max_us: u32::MAX }
     }
 
     /// 200 events in a second, heard by two.
     fn open() -> Self {
         let pacing = Pacing::Open(Schedule::new(200, 1));
-        Self { pacing, events: 200, subscribers: 2, has_background: false, lag_max_us: u32::MAX }
+        Self { pacing, events: 200, subscribers: 2, has_background: false, warm_up_seconds: 0, lag_max_us: u32::MAX }
     }
 
     /// Against a relay whose process is known: this one.
     fn run(&self, fault: Fault) -> Outcome {
+        self.run_at(start(fault), std::process::id()).expect("a run")
+    }
+
+    fn run_at(&self, target: Target, pid: u32) -> Result<Outcome> {
         let recipe =
             Recipe { seed: 1, label: "test".into(), created_at: 1_700_000_000, authors: 3, content_bytes: 200 };
-        let arm = RunningArm::at([(start(fault), Some(std::process::id()))]);
+        let arm = RunningArm::at([(target, Some(pid))]);
         let method = Method {
             seed: 1,
             content_bytes: 200,
-            seconds: 1,
-            warm_up_seconds: 0,
+            seconds: 1 + self.warm_up_seconds,
+            warm_up_seconds: self.warm_up_seconds,
             lag_max_us: self.lag_max_us,
             drain_seconds: 1,
         };
@@ -178,8 +203,13 @@ impl Load {
             has_background: self.has_background,
             method: &method,
         };
-        run(&plan, &Progress::new()).expect("a run")
+        run(&plan, &Progress::new())
     }
+}
+
+/// A process whose costs are taken for the relay's.
+fn double(script: &str) -> Group {
+    Group::start(Command::new("sh").args(["-c", script]).stdin(Stdio::piped())).expect("a shell")
 }
 
 fn open(fault: Fault) -> Outcome {
@@ -200,7 +230,8 @@ fn a_sound_relay_has_every_event_acked_stored_and_delivered() {
     let accounts = accounts(&outcome);
     assert!(accounts.is_clean(), "{accounts:?}");
     assert_eq!((accounts.sent, accounts.acked, accounts.stored, accounts.delivered), (200, 200, 200, 400));
-    for latency in ["ack", "ack-service", "first-delivery", "last-delivery", "generator-lag"] {
+    let deliveries = ["first-delivery", "first-delivery-service", "last-delivery", "last-delivery-service"];
+    for latency in ["ack", "ack-service", "generator-lag"].into_iter().chain(deliveries) {
         assert_eq!(outcome.latency(latency).map(|latency| latency.count), Some(200), "{latency}");
     }
     assert!(outcome.figure("events-per-s").is_some_and(|rate| (1.0..=210.0).contains(&rate)));
@@ -218,6 +249,59 @@ fn what_the_relay_cost_is_told_by_event_and_by_delivery() {
     assert!(figure("bytes-per-s") > 200.0 * figure("events-per-s"), "a note's content alone has 200 bytes");
     assert!(figure("delivered-per-s") > figure("events-per-s"));
     assert_eq!(outcome.figure("relay-resident-bytes-pod-1"), None, "one pod is the relay");
+}
+
+/// A process that works until the twentieth event, and the warm-up goes on for long after that.
+#[test]
+fn what_the_warm_up_cost_is_no_part_of_the_figures() {
+    let double = double("while :; do :; done");
+    let process = Pid::from_child(&double.leader);
+    let mut published = 0;
+    let stop = move |message: &[serde_json::Value]| {
+        published += usize::from(message[0] == "EVENT");
+        if published == 20 {
+            kill_process(process, Signal::STOP).expect("it runs");
+        }
+    };
+    let load = Load { pacing: Pacing::Open(Schedule::new(200, 2)), events: 400, warm_up_seconds: 1, ..Load::open() };
+    let outcome = load.run_at(start_beside(Box::new(stop), Fault::None), double.leader.id()).expect("a run");
+    assert_eq!(outcome.figure("relay-cpu-us-per-event"), Some(0.0));
+}
+
+/// A process that takes 20 MB once somebody asks for stored events.
+#[test]
+fn what_asking_afterwards_costs_is_no_part_of_the_peak() {
+    const MORE: u64 = 20_000_000;
+    let script = format!("read line; x=$(head -c {MORE} /dev/zero | tr '\\0' x); while read line; do :; done");
+    let mut double = double(&script);
+    let (pid, mut input) = (double.leader.id(), double.leader.stdin.take().expect("piped"));
+    let grow = move |message: &[serde_json::Value]| {
+        if message[1].as_str().is_some_and(|name| name.starts_with("check")) {
+            input.write_all(b"\n").expect("it reads");
+            while peak_resident_bytes(pid).is_some_and(|peak| peak < MORE) {
+                thread::yield_now();
+            }
+        }
+    };
+    let outcome = Load::open().run_at(start_beside(Box::new(grow), Fault::None), pid).expect("a run");
+    let peak = outcome.figure("relay-peak-resident-bytes").expect("known");
+    assert!(peak < MORE as f64, "{peak}");
+    assert!(peak_resident_bytes(pid).is_some_and(|peak| peak >= MORE), "it has grown since");
+}
+
+#[test]
+fn a_run_that_is_over_before_its_warm_up_is_void() {
+    let load = Load { warm_up_seconds: 60, ..Load::closed(8, 60_000_000_000, 200) };
+    let outcome = load.run(Fault::None);
+    assert!(outcome.void.as_ref().is_some_and(|void| void.contains("nothing was timed")), "{:?}", outcome.void);
+    assert!(!outcome.is_voided_by_relay);
+    assert!(load.run(Fault::HangUp).is_voided_by_relay, "nor is that an excuse");
+}
+
+#[test]
+fn a_relay_that_checks_no_signature_fails_the_run() {
+    let failure = Load::open().run_at(start(Fault::TakeForged), std::process::id()).expect_err("a forgery");
+    assert!(failure.to_string().contains("accepted an event with a forged signature"), "{failure}");
 }
 
 #[test]

@@ -1,19 +1,21 @@
-//! Afterwards: is every event there, once? Asks by id, as any client could.
+//! Afterwards: is every event there, once? Asks by id, as any client could. And is one with a forged signature refused?
 
 use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::account::Record;
 use crate::client::{Pool, Target};
 use crate::message::Message;
-use crate::notes::{Id, Notes};
+use crate::notes::{self, Id, Note, Notes, Recipe};
 
 /// Within every common relay's limits.
 const IDS_PER_REQUEST: usize = 100;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For one event, when there is no other.
+const OK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A relay may acknowledge a moment before its readers see the event; that is late, not lost.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
@@ -25,6 +27,38 @@ pub(super) fn ask_for_all(target: &Target, notes: &Notes, records: &[Record]) ->
     let awaited: Vec<Id> = events().filter(|event| records[*event].accepted).map(id).collect();
     let found = times_found(target, &sent, &awaited)?;
     Ok(events().map(|event| found.get(&id(event)).copied().unwrap_or_default()).collect())
+}
+
+/// A relay that does not check signatures is fast for a reason: an error unless it refuses one that is forged.
+pub(super) fn must_refuse_a_forgery(target: &Target, seed: u64) -> Result<()> {
+    let forged = notes::forge(&Recipe::fresh(seed, "forged")?)?;
+    let (is_accepted, _) = publish(target, &forged).context("an event with a forged signature")?;
+    ensure!(!is_accepted, "the relay accepted an event with a forged signature");
+    Ok(())
+}
+
+/// Whether the relay takes one event, and what it says of it.
+pub(crate) fn publish(target: &Target, note: &Note) -> Result<(bool, String)> {
+    let mut pool = Pool::open([target])?;
+    pool.connections[0].push(&note.frame);
+    pool.flush(0)?;
+    let sent = Instant::now();
+    let mut readable = Vec::new();
+    loop {
+        ensure!(sent.elapsed() < OK_TIMEOUT, "the relay did not answer");
+        ensure!(pool.open_connections() == 1, "the relay closed the connection instead of answering");
+        pool.wait(OK_TIMEOUT, &mut readable)?;
+        let mut answer = None;
+        pool.connections[0].receive(|message| {
+            if let Message::Ok { accepted, reason, .. } = message {
+                answer = Some((accepted, reason.into_owned()));
+            }
+        })?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        pool.flush(0)?;
+    }
 }
 
 /// How often the relay returns each of `ids`; those among `awaited` that it does not are asked for once more.

@@ -1,7 +1,7 @@
 //! A PostgreSQL server.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -39,17 +39,18 @@ impl Postgres {
 
     /// Starts a new one.
     pub fn start() -> Result<Self> {
-        Self::with(false)
+        Self::with(tempfile::tempdir()?, false)
     }
 
-    /// One that waits for the disk as PostgreSQL does by default, for measurements.
-    pub fn durable() -> Result<Self> {
-        Self::with(true)
+    /// One that waits for the disk as PostgreSQL does by default, for measurements. Its data are inside `folder`: where temporary
+    /// files are may be memory.
+    pub fn durable_in(folder: &Path) -> Result<Self> {
+        Self::with(tempfile::tempdir_in(folder)?, true)
     }
 
     /// One that shows a certificate as `host`, and knows a second user.
     pub fn with_tls(authority: &Authority, host: &str) -> Result<Self> {
-        let mut server = Self::with(false)?;
+        let mut server = Self::start()?;
         let data = server.home.path().join("data");
         authority.issue(&data, host)?;
         std::fs::write(data.join("pg_hba.conf"), GUARD)?;
@@ -66,13 +67,13 @@ impl Postgres {
         Ok(server)
     }
 
-    fn with(durable: bool) -> Result<Self> {
-        let home = tempfile::tempdir()?;
+    fn with(home: TempDir, durable: bool) -> Result<Self> {
         hand_over(home.path())?;
         let mut init = command(&program("initdb")?);
         init.arg("-D").arg(home.path().join("data"));
         init.args(["-U", "towpath", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]);
-        ensure!(init.status().context("cannot run initdb")?.success(), "initdb failed");
+        let init = init.stderr(Stdio::piped()).output().context("cannot run initdb")?;
+        ensure!(init.status.success(), "initdb failed: {}", String::from_utf8_lossy(&init.stderr).trim());
         let server = Self::running(home, durable)?;
         let created = server.psql("postgres", "create database towpath")?;
         ensure!(created, "the database was not created");

@@ -39,26 +39,30 @@ impl Redis {
 
     /// Starts a new one that lets everybody in.
     pub fn start() -> Result<Self> {
-        Self::running(None, &[])
+        Self::running(tempfile::tempdir()?, None, &[])
+    }
+
+    /// The same, with its folder inside another one.
+    pub fn start_in(folder: &Path) -> Result<Self> {
+        Self::running(tempfile::tempdir_in(folder)?, None, &[])
     }
 
     /// One that asks who is there, and speaks TLS if it has something to show.
     pub fn guarded(shown: Shown<'_>) -> Result<Self> {
-        Self::running(shown, &users())
+        Self::running(tempfile::tempdir()?, shown, &users())
     }
 
     /// A server that follows this guarded one in the same way, and has caught up.
     pub fn replica(&self, shown: Shown<'_>) -> Result<Self> {
         let follow = ["--replicaof".into(), "127.0.0.1".into(), self.port.to_string()];
-        let mut replica = Self::running(shown, &[&users()[..], &follow].concat())?;
+        let mut replica = Self::running(tempfile::tempdir()?, shown, &[&users()[..], &follow].concat())?;
         let port = replica.plain_port;
         let caught_up = || info(port, "replication").is_ok_and(|told| told.contains("link_status:up"));
         replica.process.as_mut().context("it does not run")?.wait_until("the replica", caught_up)?;
         Ok(replica)
     }
 
-    fn running(shown: Shown<'_>, more: &[String]) -> Result<Self> {
-        let home = tempfile::tempdir()?;
+    fn running(home: TempDir, shown: Shown<'_>, more: &[String]) -> Result<Self> {
         hand_over(home.path())?;
         let (plain_port, tls) = (free_port()?, Tls::of(shown, home.path())?);
         let mut arguments = plain(home.path(), plain_port);

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use serde_json::Value;
 
 use crate::client::Target;
-use crate::stand_in::{self, Play, say, say_all};
+use crate::stand_in::{self, Play, is_signed, say, say_all};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fault {
@@ -67,6 +67,9 @@ impl Play for Relay {
 
 impl Relay {
     fn publish(&mut self, stream: &TcpStream, event: &Value) {
+        if !is_signed(event) {
+            return say(stream, &format!(r#"["OK",{},false,"invalid: its signature"]"#, event["id"]));
+        }
         self.stored.push(event.clone());
         let accepted = self.fault != Fault::RefuseTenth || self.stored.len() != 10;
         say(stream, &format!(r#"["OK",{},{accepted},"blocked: tenth"]"#, event["id"]));

@@ -92,6 +92,24 @@ fn coordinated_omission_is_void() {
     assert_void(&spoiled(rebase), "ack does not count from the intended instants");
 }
 
+#[test]
+fn coordinated_omission_of_deliveries_is_void() {
+    let rebase = |outcome: &mut Outcome| {
+        let service = outcome.latencies["first-delivery-service"].clone();
+        outcome.latencies.insert("first-delivery".into(), service);
+    };
+    assert_void(&spoiled(rebase), "first-delivery does not count from the intended instants");
+}
+
+#[test]
+fn deliveries_of_an_earlier_session_have_no_service_times() {
+    let mut artifact = session(1, 8, USUAL, USUAL);
+    for outcome in artifact.runs.iter_mut().filter_map(|run| run.outcome.as_mut()) {
+        outcome.latencies.remove("first-delivery-service");
+    }
+    assert_eq!(judged(&artifact).verdict, Verdict::Pass);
+}
+
 /// A hundredth of the events waited half a second for their turn, and only the service time tells of it in no way.
 #[test]
 fn a_rebased_stall_is_void_though_the_generator_is_in_time_at_p99() {
@@ -198,8 +216,30 @@ fn a_relay_that_spoils_its_bad_runs_does_not_pass_by_its_good_ones() {
     assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Pass), "{}", judgement.table());
     let kept = judgement.promises.iter().find(|kept| kept.name == "no run spoilt by the relay").expect("judged");
     assert_eq!((kept.verdict, judgement.verdict), (Verdict::Fail, Verdict::Fail), "{}", judgement.table());
-    let late = |outcome: &mut Outcome| outcome.void = Some("the generator was late".into());
-    assert_eq!(half_spoilt(late).verdict, Verdict::Pass, "what the generator spoils is nobody's fault");
+}
+
+fn late(outcome: &mut Outcome) {
+    outcome.void = Some("the generator was late".into());
+}
+
+#[test]
+fn a_relay_that_starves_the_generator_does_not_pass_by_its_good_runs() {
+    let judgement = half_spoilt(late);
+    assert!(verdicts(&judgement).iter().all(|verdict| *verdict == Verdict::Inconclusive), "{}", judgement.table());
+    assert!(judgement.table().contains("the generator spoilt 0 runs of A and 8 of B"), "{}", judgement.table());
+    let kept = judgement.promises.iter().find(|kept| kept.name == "no run spoilt by the generator").expect("judged");
+    assert_eq!((kept.verdict, judgement.verdict), (Verdict::Inconclusive, Verdict::Inconclusive));
+}
+
+#[test]
+fn what_the_generator_spoils_of_both_alike_is_nobodys_fault() {
+    let mut artifact = session(32, 16, USUAL, USUAL);
+    for (arm, rounds) in [("a", [1, 4, 9]), ("b", [2, 5, 10])] {
+        let spoilt = artifact.runs.iter_mut().filter(|run| run.arm == arm && rounds.contains(&run.round));
+        spoilt.for_each(|run| late(run.outcome.as_mut().expect("an outcome")));
+    }
+    let judgement = judged(&artifact);
+    assert_eq!(judgement.verdict, Verdict::Pass, "{}", judgement.table());
 }
 
 /// Rebased on the answers, with no lag and service times to match; but it was asked for 200 events a second.
@@ -210,25 +250,51 @@ fn a_schedule_that_moves_with_the_answers_is_void_though_it_keeps_a_pace() {
     assert_void(&artifact, "sent 150 events a second, and was asked for 200");
 }
 
+/// The slowest acks are, as they are told; the others are not.
+fn mostly_lag(outcome: &mut Outcome) {
+    let mut lag = vec![30.0; EVENTS];
+    lag[..EVENTS / 200].fill(900.0);
+    outcome.latencies.insert("generator-lag".into(), distribution(&lag));
+    let service = vec![400.0; EVENTS];
+    let whole: Vec<f64> = lag.iter().zip(&service).map(|(lag, service)| lag + service).collect();
+    outcome.latencies.insert("ack-service".into(), distribution(&service));
+    outcome.latencies.insert("ack".into(), distribution(&whole));
+    outcome.latencies.remove("first-delivery-service");
+}
+
 #[test]
 fn a_tail_that_is_mostly_the_generators_is_no_figure() {
     let mut artifact = session(29, 8, USUAL, USUAL);
-    for run in artifact.runs.iter_mut() {
-        let outcome = run.outcome.as_mut().expect("an outcome");
-        let mut lag = vec![30.0; EVENTS];
-        lag[..EVENTS / 200].fill(900.0);
-        outcome.latencies.insert("generator-lag".into(), distribution(&lag));
-        let service = vec![400.0; EVENTS];
-        let whole: Vec<f64> = lag.iter().zip(&service).map(|(lag, service)| lag + service).collect();
-        outcome.latencies.insert("ack-service".into(), distribution(&service));
-        outcome.latencies.insert("ack".into(), distribution(&whole));
-    }
+    artifact.runs.iter_mut().for_each(|run| mostly_lag(run.outcome.as_mut().expect("an outcome")));
     let tail = GUARDRAIL.replacen("percentile = 99.0", "percentile = 99.9", 1);
     let guardrail = Guardrail::parse(&tail).expect("sound");
     let judgement = judge(Side { artifact: &artifact, arm: "a" }, Side { artifact: &artifact, arm: "b" }, &guardrail);
     let judgement = judgement.expect("judged");
     assert_eq!(measure(&judgement, "ack p50").verdict, Verdict::Pass, "{}", judgement.table());
     assert_eq!(measure(&judgement, "ack p99").remark.as_deref(), Some("0 sound rounds of the 6 it takes"));
+}
+
+/// Half of B's tails are left out; so B does not pass by the other half.
+#[test]
+fn a_tail_that_is_left_out_of_b_alone_leaves_the_question_open() {
+    let artifact = |spoil: &dyn Fn(&mut Outcome)| {
+        let mut artifact = session(33, 16, USUAL, USUAL);
+        for run in artifact.runs.iter_mut().filter(|run| run.arm == "b" && (run.round / 2).is_multiple_of(2)) {
+            spoil(run.outcome.as_mut().expect("an outcome"));
+        }
+        artifact
+    };
+    let tail = GUARDRAIL.replacen("percentile = 99.0", "percentile = 99.9", 1);
+    let guardrail = Guardrail::parse(&tail).expect("sound");
+    let judged = |artifact: &Artifact| {
+        judge(Side { artifact, arm: "a" }, Side { artifact, arm: "b" }, &guardrail).expect("judged")
+    };
+    let sound = judged(&artifact(&|_| ()));
+    assert_eq!(measure(&sound, "ack p99").verdict, Verdict::Pass, "{}", sound.table());
+    let starved = judged(&artifact(&mostly_lag));
+    let tail = measure(&starved, "ack p99");
+    assert_eq!((tail.verdict, tail.rounds), (Verdict::Inconclusive, 8), "{}", starved.table());
+    assert!(tail.remark.as_deref().is_some_and(|remark| remark.contains("0 runs of A and 8 of B")));
 }
 
 #[test]
