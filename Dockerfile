@@ -13,7 +13,7 @@ USER 65532:65532
 VOLUME /data
 EXPOSE 7777
 ENV TOWPATH_SERVER_LISTEN=0.0.0.0:7777 TOWPATH_STORE_DATA=/data TOWPATH_LOG_FORMAT=json
-# There is no shell or curl in the image: the binary asks itself.
+# There is no shell or curl in the image: the binary asks itself, where TOWPATH_SERVER_LISTEN or the file of TOWPATH_CONFIG says.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/local/bin/towpath", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/towpath"]

@@ -76,9 +76,8 @@ impl Notes {
                 .map(|start| {
                     let (secp, authors) = (&secp, &authors);
                     let numbers = start..count.min(start + share);
-                    scope.spawn(move || {
-                        numbers.map(|number| note(secp, authors, recipe, number, 0)).collect::<Vec<_>>()
-                    })
+                    scope
+                        .spawn(move || numbers.map(|number| note(secp, authors, recipe, number, 0)).collect::<Vec<_>>())
                 })
                 .collect();
             let joined = shares.into_iter().map(|share| share.join().ok());

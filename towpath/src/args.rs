@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     version,
+    args_conflicts_with_subcommands = true,
     max_term_width = 100,
     after_help = "\
 Examples:
@@ -20,9 +21,12 @@ Examples:
 `towpath help <command>` has examples for each command."
 )]
 pub(crate) struct Args {
-    /// Without a command: serve.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+
+    /// Without a command: serve.
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +60,8 @@ Examples:
   towpath export --filter '{\"kinds\":[0,3]}' --output profiles.jsonl
   towpath export --since-seq 120000          what was stored after sequence number 120000
 
-The last line on standard error names the sequence number to go on from.")]
+The last line on standard error names the sequence number to go on from. A data folder is one process's at a time: stop
+the relay, or restore a `towpath backup` and export that.")]
     Export(ExportArgs),
 
     /// Print the stored events that match a filter, newest first, as a REQ would.
@@ -64,17 +69,21 @@ The last line on standard error names the sequence number to go on from.")]
 Examples:
   towpath query '{\"kinds\":[1],\"limit\":5}'
   towpath query '{\"authors\":[\"<64 hex>\"]}' '{\"#p\":[\"<64 hex>\"]}'    several filters: either matches
-  towpath query '{\"kinds\":[0]}' | jq -r .content")]
+  towpath query '{\"kinds\":[0]}' | jq -r .content
+
+A data folder is one process's at a time: stop the relay, or restore a `towpath backup` and ask that.")]
     Query(QueryArgs),
 
     /// Count what is stored: events by kind, sizes, sequence number.
     #[command(after_help = "\
 Examples:
   towpath stats
-  towpath stats --data /var/lib/towpath")]
+  towpath stats --data /var/lib/towpath
+
+A data folder is one process's at a time: stop the relay, or restore a `towpath backup` and count that.")]
     Stats(StoreArgs),
 
-    /// Verify every stored event and every index entry, offline.
+    /// Verify every stored event and every index entry of a relay that is not running.
     #[command(after_help = "\
 Examples:
   towpath check
@@ -102,7 +111,8 @@ Examples:
   towpath backup --to /backups/towpath
   towpath backup --data /var/lib/towpath --to /backups/towpath     again: only what is new is copied
 
-The copy is the store as of one commit; the relay's key is in it. Of a database, use its own tools (docs/cluster.md).")]
+The copy is the store as of one commit; the relay's key is in it, but for one that relay.key_file names. Of a database, use its own
+tools (docs/cluster.md).")]
     Backup(BackupArgs),
 
     /// Make a data folder from a backup.
@@ -143,7 +153,7 @@ Pods do it themselves at their start. A program that is older than the tables re
     /// Ask a running relay whether it is ready; for container health checks.
     #[command(after_help = "\
 Examples:
-  towpath health
+  towpath health                               where TOWPATH_CONFIG and the other variables say it listens
   towpath health --url http://127.0.0.1:7777
 
 Exit code 1: it is not, or does not answer.")]
@@ -164,12 +174,6 @@ Examples:
   towpath keys generate          make the key before the first start
   towpath keys --reveal          the secret key too, for a backup")]
     Keys(KeysArgs),
-}
-
-impl Default for Command {
-    fn default() -> Self {
-        Self::Serve(ServeArgs::default())
-    }
 }
 
 /// Where the configuration comes from; every command takes these.
@@ -225,7 +229,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
 
-    /// Only events that match this filter
+    /// Only events that match this filter, which has no `limit`
     #[arg(long, value_name = "JSON")]
     pub(crate) filter: Option<String>,
 
@@ -279,7 +283,7 @@ pub(crate) struct AuditedArgs {
     pub(crate) store: StoreArgs,
 
     /// A running relay, as http(s) or ws(s), instead of a data folder
-    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "config"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "config", "store"])]
     pub(crate) url: Option<String>,
 
     /// The relay's public key, in hex [default: that of the data folder, or the one the relay names]
@@ -405,9 +409,13 @@ pub(crate) struct CopyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HealthArgs {
-    /// The relay's address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7777")]
-    pub(crate) url: String,
+    /// The relay's address [default: that of the configuration, on this machine]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// Configuration file [environment: TOWPATH_CONFIG]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let args = Args::parse();
     let environment = Environment::of_process();
-    let command = args.command.unwrap_or_default();
+    let command = args.command.unwrap_or(Command::Serve(args.serve));
     let is_server = matches!(command, Command::Serve(_));
     match run(command, &environment) {
         Ok(code) => code,
@@ -54,7 +54,7 @@ fn run(command: Command, environment: &Environment) -> anyhow::Result<ExitCode> 
         Command::Copy(args) => commands::copy::run(&args, environment),
         Command::Cluster(args) => commands::cluster::run(&args, environment),
         Command::Migrate(args) => commands::migrate::run(&args, environment),
-        Command::Health(args) => commands::health::run(&args),
+        Command::Health(args) => commands::health::run(&args, environment),
         Command::Config(args) => commands::config::run(&args, environment),
         Command::Keys(args) => commands::keys::run(&args, environment),
     }

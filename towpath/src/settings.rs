@@ -34,9 +34,9 @@ impl Environment {
 #[error(transparent)]
 pub(crate) struct Misconfigured(#[from] Problems);
 
-/// The configuration of the commands that only open the store.
+/// The configuration of the commands that only open the store. They speak to no bus, which without a database would be a mistake.
 pub(crate) fn of_store(args: &StoreArgs, environment: &Environment) -> Result<Resolved, Misconfigured> {
-    Ok(resolve(&store_sources(args, environment))?)
+    Ok(resolve(&store_sources(args, environment).flag("--bus", "cluster.bus", ""))?)
 }
 
 /// The configuration of the relay.

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use towpath_protocol::Event;
 use towpath_relay::config::Config;
-use towpath_store::{Budget, Cursor, Entry, EventStore, Page, Progress, Query, Record, Seq, Stored, StreamId};
+use towpath_store::{Budget, Cursor, Entry, Error, EventStore, Page, Progress, Query, Record, Seq, Stored, StreamId};
 
 /// What is read from the log or a scan at once; bounds the memory of every command.
 const PAGE: Page = Page { entries_max: 4096, bytes_max: 8 << 20 };
@@ -17,7 +17,15 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
         Some(_) => "cannot open the database".to_owned(),
         None => format!("cannot open the store in {}", config.store.data.display()),
     };
-    towpath_relay::open_store(config).context(place)
+    towpath_relay::open_store(config).map_err(explained).context(place)
+}
+
+/// With what to do about it, where that is known.
+pub(crate) fn explained(error: Error) -> anyhow::Error {
+    match error {
+        Error::InUse => anyhow!("{error}: stop the relay, or restore a `towpath backup` and work on that"),
+        error => error.into(),
+    }
 }
 
 /// Opens the store to read it; a folder without one is a slip of the pen, not an empty store.

@@ -70,6 +70,49 @@ fn config_check_reports_everything_at_once_and_exits_with_2() {
 }
 
 #[test]
+fn config_check_looks_for_files_and_reads_urls() {
+    let check = ["config", "check", "--store", "postgres://u@db/towpath", "--bus"];
+    let (code, _, stderr) = run(&mut towpath(&[&check[..], &["redis://h:99999"]].concat()));
+    assert!(code == 2 && stderr.contains("--bus: cluster.bus: "), "{stderr}");
+
+    let files = [
+        "TOWPATH_RELAY_KEY_FILE",
+        "TOWPATH_SERVER_TLS_CERTIFICATE",
+        "TOWPATH_SERVER_TLS_KEY",
+        "TOWPATH_POSTGRES_PASSWORD_FILE",
+        "TOWPATH_CLUSTER_BUS_PASSWORD_FILE",
+        "TOWPATH_AUDIT_NOTE_KEY_FILE",
+    ];
+    let mut missing = towpath(&[&check[..], &["redis://h"]].concat());
+    missing.envs(files.map(|variable| (variable, "/nonexistent/file")));
+    let (code, _, stderr) = run(&mut missing);
+    let named = stderr.matches("/nonexistent/file cannot be read: ").count();
+    assert_eq!((code, named), (2, files.len()), "{stderr}");
+}
+
+#[test]
+fn serve_needs_no_name() {
+    let (code, _, stderr) = run(&mut towpath(&["--listen", "nowhere"]));
+    assert!(code == 2 && stderr.contains("--listen: server.listen: expected"), "{stderr}");
+}
+
+/// It asked 127.0.0.1:7777, whatever was configured, and did not say so.
+#[test]
+fn health_asks_the_relay_of_this_configuration() {
+    for (listen, tls, asked) in [
+        ("127.0.0.1:1", "", "http://127.0.0.1:1/readyz"),
+        ("0.0.0.0:1", "", "http://127.0.0.1:1/readyz"),
+        ("[::]:1", "cert.pem", "https://[::1]:1/readyz"),
+    ] {
+        let mut health = towpath(&["health"]);
+        health.env("TOWPATH_SERVER_LISTEN", listen);
+        health.env("TOWPATH_SERVER_TLS_CERTIFICATE", tls).env("TOWPATH_SERVER_TLS_KEY", tls);
+        let (code, _, stderr) = run(&mut health);
+        assert!(code == 1 && stderr.contains(&format!("cannot ask {asked}")), "{listen}: {stderr}");
+    }
+}
+
+#[test]
 fn config_show_names_who_set_what() {
     let (code, stdout, _) =
         run(towpath(&["config", "show", "--data", "/srv/towpath"]).env("TOWPATH_LIMITS_LIMIT_MAX", "900"));
@@ -130,6 +173,56 @@ fn a_folder_that_does_not_exist_is_named() {
     assert!(stderr.contains("there is no data folder /nonexistent/towpath"), "{stderr}");
 }
 
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = path(folder.path());
+    let (code, _, stderr) = run(towpath(&["import", "--data", data]).stdin(Stdio::null()));
+    assert_eq!(code, 0, "{stderr}");
+
+    let (code, stdout, stderr) = run(&mut towpath(&["export", "--data", data, "--filter", "{\"limit\":1}"]));
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("`towpath query` takes a limit"), "{stderr}");
+
+    for (from, to) in [(data, "postgress://u:sekret@h/db"), ("Postgres://u:sekret@h/db", data)] {
+        let mut copy = towpath(&["copy", "--from", from, "--to", to]);
+        let (code, _, stderr) = run(copy.current_dir(folder.path()));
+        assert!(code == 1 && stderr.contains(":// is no store") && !stderr.contains("sekret"), "{stderr}");
+    }
+    assert!(!folder.path().join("postgress:").exists());
+
+    let audit = ["audit", "verify", "--url", "http://127.0.0.1:1", "--store", "postgres://h/db"];
+    let (code, _, stderr) = run(&mut towpath(&audit));
+    assert!(code == 2 && stderr.contains("cannot be used with"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_is_for_its_owner_alone_and_a_backup_says_that_it_lacks_the_key() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let within = |name| folder.path().join(name);
+    let (data, backup, dump, events) = (within("data"), within("backup"), within("dump"), within("events"));
+    fs::write(&dump, notes(1)).expect("the dump is written");
+    for arguments in [
+        &["keys", "generate", "--data", path(folder.path())][..],
+        &["import", path(&dump), "--data", path(&data)],
+        &["export", "--data", path(&data), "--output", path(&events)],
+    ] {
+        let (code, _, stderr) = run(&mut towpath(arguments));
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let mode = fs::metadata(&events).expect("the events are there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let key = folder.path().join("relay.key");
+    let mut lacking = towpath(&["backup", "--data", path(&data), "--to", path(&backup)]);
+    let (code, _, stderr) = run(lacking.env("TOWPATH_RELAY_KEY_FILE", &key));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains(&format!("the relay's key in {} is not in the backup", path(&key))), "{stderr}");
+}
+
 fn notes(count: u64) -> String {
     let alice = SecretKey::from_bytes([1; 32]).expect("a key");
     let note = |at| alice.sign(1_700_000_000 + at, 1, &[&["t", "towpath"]], "hello", &[7; 32]);
@@ -182,6 +275,7 @@ fn a_store_that_another_process_has_open_is_said_to_be_in_use() {
     let (code, _, stderr) = run(&mut towpath(&["stats", "--data", data]));
     assert_eq!(code, 1);
     assert!(stderr.contains("cannot open the store in") && stderr.contains("in use by another process"), "{stderr}");
+    assert!(stderr.contains("stop the relay"), "{stderr}");
     drop(input);
     assert!(holder.wait().expect("the first process ends").success());
 }

@@ -94,48 +94,38 @@ struct Shared {
 
 #[derive(Default)]
 struct Inbox {
-    runs: VecDeque<(Run, Instant)>,
+    waiting: VecDeque<Work>,
     bytes: usize,
     /// Runs were left out: the log has them.
     missed: bool,
-    /// The last place of the stream that was handed over, and whose it is.
-    end: Option<(StreamId, u64)>,
+    /// The stream that was handed over last, and its last place: nothing behind it is wanted of the log.
+    end: (StreamId, Seq),
     stopped: bool,
 }
 
-/// Which entries a follower gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// Those of these streams, until another is handed over here: then of that one.
-    Streams(Vec<StreamId>),
-    /// All.
-    Everything,
-}
-
 impl Follower {
-    /// Starts the follower called `name` where it last was, or at the end of the log if it is new. The thread ends after
-    /// [`Follower::stop`], when it has taken all that was handed over.
+    /// Starts the follower of `stream` called `name` where it last was, or at the end of the log if it is new. When another stream is
+    /// handed over, it follows that one. The thread ends after [`Follower::stop`], when it has taken all that was handed over.
     pub fn start(
         name: &str,
-        scope: Scope,
+        stream: StreamId,
         store: Arc<dyn EventStore>,
         follow: impl Follow,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
     ) -> Result<(Self, Thread), Error> {
-        let cursor = match store.follower(name)? {
-            Some(cursor) => cursor,
-            None => store.snapshot()?,
-        };
+        let log = store.snapshot()?;
+        let end = (stream, log.seq(stream));
+        let cursor = store.follower(name)?.unwrap_or(log);
         let label = Name { follower: name.to_owned() };
-        let shared = Arc::new(Shared { name: label, inbox: Mutex::default(), arrived: Condvar::new(), metrics });
         // What was committed while nobody followed is in the log.
-        shared.inbox.lock().missed = true;
+        let inbox = Mutex::new(Inbox { end, missed: true, ..Inbox::default() });
+        let shared = Arc::new(Shared { name: label, inbox, arrived: Condvar::new(), metrics });
         let (kept_at, kept) = (clock.instant(), cursor.clone());
         let mut runner = Runner {
             shared: Arc::clone(&shared),
             name: name.to_owned(),
-            scope,
+            stream,
             store,
             follow,
             cursor,
@@ -150,10 +140,14 @@ impl Follower {
     /// Hands over what was committed `at`. Never blocks.
     pub fn offer(&self, run: Run, at: Instant) {
         let mut inbox = self.0.inbox.lock();
-        inbox.end = Some((run.stream, run.last.0));
-        if inbox.runs.len() < RUNS_MAX && inbox.bytes < BYTES_MAX {
+        let (stream, end) = std::mem::replace(&mut inbox.end, (run.stream, run.last));
+        if run.stream != stream {
+            // However full it is: the log does not say which part of a stream was handed over here.
+            inbox.waiting.push_back(Work::Turn { end, stream: run.stream, first: run.first });
+        }
+        if inbox.waiting.len() < RUNS_MAX && inbox.bytes < BYTES_MAX {
             inbox.bytes += run.bytes();
-            inbox.runs.push_back((run, at));
+            inbox.waiting.push_back(Work::Run(run, at));
         } else {
             inbox.missed = true;
         }
@@ -170,14 +164,21 @@ impl Follower {
 
 enum Work {
     Run(Run, Instant),
-    CatchUp,
+    /// The stream so far was handed over up to its `end`; from its `first` entry on it is another's turn.
+    Turn {
+        end: Seq,
+        stream: StreamId,
+        first: Seq,
+    },
+    /// Up to this place at least.
+    CatchUp(Seq),
     Idle,
 }
 
 struct Runner<F> {
     shared: Arc<Shared>,
     name: String,
-    scope: Scope,
+    stream: StreamId,
     store: Arc<dyn EventStore>,
     follow: F,
     /// All that is done.
@@ -189,25 +190,19 @@ struct Runner<F> {
 
 impl<F: Follow> Runner<F> {
     fn run(&mut self) {
-        let mut was_idle = false;
-        while let Some(work) = self.next_work(was_idle) {
+        let (mut was_idle, mut goes_on) = (false, true);
+        while goes_on && let Some(work) = self.next_work(was_idle) {
             was_idle = matches!(work, Work::Idle);
-            match work {
-                Work::Run(run, at) => {
-                    self.adopt(&run);
-                    let gap = run.first > self.cursor.seq(run.stream).next();
-                    let done = if gap { self.catch_up() } else { self.take(&run, at) };
-                    if !done {
-                        break;
-                    }
+            goes_on = match work {
+                Work::Run(run, _) if run.first > self.cursor.seq(run.stream).next() => self.catch_up(run.last),
+                Work::Run(run, at) => self.take(&run, at),
+                Work::Turn { end, stream, first } => self.turn(end, stream, first),
+                Work::CatchUp(end) => self.catch_up(end),
+                Work::Idle => {
+                    self.follow.idle();
+                    true
                 }
-                Work::CatchUp => {
-                    if !self.catch_up() {
-                        break;
-                    }
-                }
-                Work::Idle => self.follow.idle(),
-            }
+            };
             self.note_lag();
             if was_idle || self.clock.instant().saturating_duration_since(self.kept_at) >= KEEP_EVERY {
                 self.keep();
@@ -216,25 +211,28 @@ impl<F: Follow> Runner<F> {
         self.keep();
     }
 
-    /// A stream that is handed over here is wanted in place of the one before, from now on: what it had until then is somebody else's.
-    fn adopt(&mut self, run: &Run) {
-        if let Scope::Streams(streams) = &mut self.scope
-            && !streams.contains(&run.stream)
-        {
-            *streams = vec![run.stream];
-            self.cursor.advance(run.stream, Seq(run.first.0.saturating_sub(1)));
+    /// Follows another stream from now on: what it had until then is somebody else's, as is what the one before gets from now on. False
+    /// if the follower is stopped before it has what that one had.
+    fn turn(&mut self, end: Seq, stream: StreamId, first: Seq) -> bool {
+        let goes_on = self.cursor.covers(self.stream, end) || self.catch_up(end);
+        if goes_on {
+            self.stream = stream;
+            self.cursor.advance(stream, Seq(first.0.saturating_sub(1)));
         }
+        goes_on
     }
 
     fn next_work(&self, was_idle: bool) -> Option<Work> {
         let mut inbox = self.shared.inbox.lock();
         loop {
-            if let Some((run, at)) = inbox.runs.pop_front() {
-                inbox.bytes -= run.bytes();
-                return Some(Work::Run(run, at));
+            if let Some(work) = inbox.waiting.pop_front() {
+                if let Work::Run(run, _) = &work {
+                    inbox.bytes -= run.bytes();
+                }
+                return Some(work);
             }
             if std::mem::take(&mut inbox.missed) {
-                return Some(Work::CatchUp);
+                return Some(Work::CatchUp(inbox.end.1));
             }
             if inbox.stopped {
                 return None;
@@ -265,23 +263,12 @@ impl<F: Follow> Runner<F> {
         true
     }
 
-    /// Of the streams that are wanted, and no other: theirs may be far longer.
-    fn next_page(&self) -> Result<Vec<Entry>, Error> {
-        let Scope::Streams(streams) = &self.scope else { return self.store.since(&self.cursor, PAGE) };
-        for stream in streams {
-            let entries = self.store.since_in(*stream, self.cursor.seq(*stream), PAGE)?;
-            if !entries.is_empty() {
-                return Ok(entries);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// Takes what the log has behind the cursor; false if the follower is stopped meanwhile.
-    fn catch_up(&mut self) -> bool {
+    /// Takes what the log has of the stream behind the cursor, up to `end` at least: there is no end to look for when the stream is
+    /// another pod's by now. False if the follower is stopped meanwhile.
+    fn catch_up(&mut self, end: Seq) -> bool {
         self.shared.metrics.catch_ups.get_or_create(&self.shared.name).inc();
         let mut pages_left = PAGES_AFTER_STOP;
-        loop {
+        while !self.cursor.covers(self.stream, end) {
             // There may be hours of it. What is left is taken by the next process.
             if self.shared.inbox.lock().stopped {
                 match pages_left.checked_sub(1) {
@@ -289,13 +276,11 @@ impl<F: Follow> Runner<F> {
                     None => return false,
                 }
             }
-            match self.next_page() {
-                Ok(entries) if entries.is_empty() => return true,
-                Ok(entries) => {
-                    for (run, committed_at_ms) in runs_of(entries) {
-                        if !self.take(&run, self.clock.instant_at(committed_at_ms.saturating_mul(1000))) {
-                            return false;
-                        }
+            match self.store.since_in(self.stream, self.cursor.seq(self.stream), PAGE).map(run_of) {
+                Ok(None) => return true,
+                Ok(Some((run, committed_at_ms))) => {
+                    if !self.take(&run, self.clock.instant_at(committed_at_ms.saturating_mul(1000))) {
+                        return false;
                     }
                 }
                 Err(error) => {
@@ -306,6 +291,7 @@ impl<F: Follow> Runner<F> {
                 }
             }
         }
+        true
     }
 
     fn keep(&mut self) {
@@ -320,8 +306,8 @@ impl<F: Follow> Runner<F> {
     }
 
     fn note_lag(&self) {
-        let end = self.shared.inbox.lock().end;
-        let lag = end.map_or(0, |(stream, last)| last.saturating_sub(self.cursor.seq(stream).0));
+        let (stream, last) = self.shared.inbox.lock().end;
+        let lag = last.0.saturating_sub(self.cursor.seq(stream).0);
         self.shared.metrics.lag.get_or_create(&self.shared.name).set(i64::try_from(lag).unwrap_or(i64::MAX));
     }
 
@@ -334,22 +320,15 @@ impl<F: Follow> Runner<F> {
     }
 }
 
-/// Entries in order, as runs with the time in ms of their first entry: one for each change of stream.
-fn runs_of(entries: Vec<Entry>) -> Vec<(Run, u64)> {
-    let mut runs: Vec<(Run, u64)> = Vec::new();
-    for Entry { stream, seq, committed_at_ms, record, .. } in entries {
-        let run = match runs.last_mut() {
-            Some((run, _)) if run.stream == stream => run,
-            _ => {
-                runs.push((Run { stream, first: seq, last: seq, stored: Vec::new() }, committed_at_ms));
-                let newest = runs.len() - 1;
-                &mut runs[newest].0
-            }
-        };
-        run.last = seq;
+/// Entries of one stream, as a run with the time in ms of its first; `None` if there are none.
+fn run_of(entries: Vec<Entry>) -> Option<(Run, u64)> {
+    let (first, last) = (entries.first()?, entries.last()?);
+    let committed_at_ms = first.committed_at_ms;
+    let mut run = Run { stream: first.stream, first: first.seq, last: last.seq, stored: Vec::new() };
+    for Entry { stream, seq, record, .. } in entries {
         if let Record::Event { event, .. } = record {
             run.stored.push(Stored { stream, seq, event });
         }
     }
-    runs
+    Some((run, committed_at_ms))
 }

@@ -4,8 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,6 +23,10 @@ use crate::{Config, Metrics, Relay, http};
 const BACKLOG: u32 = 4096;
 /// After an error of accept (no file descriptors left, usually): ending connections need a moment to free some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// And the log need not say so more often than this.
+const ACCEPT_TOLD: Duration = Duration::from_secs(60);
+/// File descriptors for all but clients: the store's files, a database's connections, pages while the relay is full.
+const OTHER_DESCRIPTORS: u64 = 512;
 /// How often the certificate's files are looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(30);
 
@@ -95,8 +100,9 @@ impl<R: Relay> Edge<R> {
 }
 
 impl Gateway {
-    /// Opens the port, without accepting yet. Must be called inside a tokio runtime.
+    /// Opens the port, without accepting yet, and has the process allowed the files it takes. Must be called inside a tokio runtime.
     pub fn bind(config: Config, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Bound, Error> {
+        raise_descriptors(config.connections_max as u64 + OTHER_DESCRIPTORS);
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let listener = listen(config.listen, config.share_port).map_err(|error| Error::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
@@ -105,6 +111,20 @@ impl Gateway {
         let ramp = Ramp::new(config.upgrades_per_second, config.handshake_timeout / 2);
         let shared = Arc::new(Shared { config, metrics, unfinished, ramp, clock });
         Ok(Bound { shared, listener, address, admission, certificate })
+    }
+}
+
+/// Every socket is a file descriptor, and a shell allows a process few of them unless it asks for what it may have.
+fn raise_descriptors(wanted: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
+    if is_enough(current) {
+        return;
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let limit = if raised.is_ok() { maximum } else { current };
+    if !is_enough(limit) {
+        tracing::warn!(limit, wanted, "server.connections_max takes more open files than are allowed (`ulimit -n`)");
     }
 }
 
@@ -193,12 +213,17 @@ impl<R: Relay> Accepting<'_, R> {
     /// Never returns.
     async fn run(&self, tasks: &mut JoinSet<()>) {
         let mut certificate_check = tokio::time::interval(CERTIFICATE_CHECK);
+        let mut told: Option<Instant> = None;
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, address)) => start(self.edge, self.certificate.as_deref(), stream, address.ip(), tasks),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept");
+                        let now = self.edge.shared.clock.instant();
+                        if told.is_none_or(|told| now.duration_since(told) >= ACCEPT_TOLD) {
+                            told = Some(now);
+                            tracing::warn!(%error, "cannot accept connections, for now");
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },

@@ -80,6 +80,8 @@ struct Waiting {
     /// The committer has some and waits for more.
     gathering: bool,
     closed: bool,
+    /// What is not on its way to the store by then is refused.
+    deadline: Option<Instant>,
 }
 
 /// An event that will be pushed unless it is refused.
@@ -188,9 +190,15 @@ impl CommitQueue {
         self.metrics.queued_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
     }
 
-    fn close(&self) {
-        self.waiting.lock().closed = true;
+    fn close(&self, deadline: Option<Instant>) {
+        let mut waiting = self.waiting.lock();
+        (waiting.closed, waiting.deadline) = (true, deadline);
+        drop(waiting);
         self.arrived.notify_one();
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.waiting.lock().deadline.is_some_and(|deadline| now >= deadline)
     }
 }
 
@@ -229,7 +237,16 @@ impl Committer {
 
     /// Commits and answers everything that waits, then ends. Later submissions are answered as overload. Blocks.
     pub fn finish(self) {
-        self.queue.close();
+        self.end(None);
+    }
+
+    /// The same, but after `deadline` the store is asked for nothing more: what still waits is answered as failed.
+    pub fn finish_by(self, deadline: Instant) {
+        self.end(Some(deadline));
+    }
+
+    fn end(self, deadline: Option<Instant>) {
+        self.queue.close(deadline);
         self.thread.join();
     }
 }
@@ -244,6 +261,10 @@ fn run(stages: &Ingest) {
                 (pending.write, pending.reply)
             })
             .unzip();
+        if stages.queue.is_over(start) {
+            refuse(stages, &Error::Closed("the relay stops".into()), replies, start);
+            continue;
+        }
         let result = stages.store.commit(Batch { writes, acts, committed_at_ms: stages.clock.unix_ms() });
         let now = stages.clock.instant();
         stages.metrics.commit.observe(now.saturating_duration_since(start).as_secs_f64());

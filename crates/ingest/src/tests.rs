@@ -509,6 +509,23 @@ async fn finishing_answers_everything_that_waits_and_refuses_what_comes_later() 
     assert_eq!(world.answers(answers.len() + 1).last().unwrap(), "Overloaded", "nobody would commit it");
 }
 
+#[tokio::test]
+async fn finishing_by_a_deadline_waits_for_the_commit_in_flight_and_refuses_what_is_behind_it() {
+    let mut world = World::busy(CommitLimits { batch_events_max: 2, ..LIMITS }).await;
+    world.submit_all(&notes(5)).await;
+    let (committer, deadline) = (world.committer.take().unwrap(), world.clock.instant());
+    let finishing = Thread::start("finish", move || committer.finish_by(deadline)).unwrap();
+    while !world.ingest.queue.is_over(deadline) {
+        tokio::task::yield_now().await;
+    }
+    world.store.open();
+    finishing.join();
+    let answers = world.answers(6);
+    assert_eq!(answers[..1], accepted([1]));
+    assert_eq!(answers[1..], ["Failed(Closed(\"the relay stops\"))"; 5]);
+    assert_eq!(world.store.batches(), [1], "the store is asked for nothing more");
+}
+
 /// Everything a connection may send, each a few times over.
 fn random_events(rng: &mut StdRng, count: usize) -> Vec<SubmittedEvent> {
     let one = |n: usize| {

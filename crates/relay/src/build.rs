@@ -18,7 +18,7 @@ use towpath_store::{Error, EventStore};
 use towpath_store_embedded::{BackupReport, CheckReport, EmbeddedStore};
 use towpath_store_postgres::{Metrics as PostgresMetrics, PodStream, PostgresStore};
 
-use crate::config::{Audit, Config};
+use crate::config::{Audit, Config, Problem, Problems, Resolved};
 use crate::handover;
 use crate::identity;
 use crate::metrics::Metrics;
@@ -30,8 +30,23 @@ const ANSWERS_MAX: usize = 8192;
 const GATHER_MAX: Duration = Duration::from_millis(8);
 /// Values in the filters of all scans in progress: some 250 MB.
 pub(crate) const SCAN_VALUES_MAX: usize = 1_000_000;
+/// Of the connections to a database, those that scans, which may take seconds, leave to the lease and to delivery.
+const CONNECTIONS_KEPT: usize = 2;
 /// The live index of one relay: 2 million postings are some 160 MiB; one connection may hold a client's usual needs many times over.
 const LIVE_INDEX: IndexLimits = IndexLimits { postings_max: 2_000_000, connection_postings_max: 200_000 };
+
+/// What only a start would find out about a configuration whose values are good: files that are not there, a bus that cannot be.
+pub fn check_config(resolved: &Resolved) -> Result<(), Problems> {
+    let mut problems = resolved.unreadable_files();
+    if problems.is_empty()
+        && let Err(error) = bus(&resolved.config)
+    {
+        let (place, key) = (resolved.place("cluster.bus"), Some("cluster.bus".to_owned()));
+        problems.push(Problem { place, key, message: format!("{error:#}") });
+    }
+    problems.sort();
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
 
 /// Opens the store the configuration names, for a tool. An embedded one is open in one process at a time.
 pub fn open_store(config: &Config) -> Result<Arc<dyn EventStore>, Error> {
@@ -128,6 +143,12 @@ pub fn check_store(config: &Config, progress: &mut dyn FnMut(u64, u64)) -> Resul
     towpath_store_embedded::check(embedded(config), progress)
 }
 
+/// What is free where the data folder is, if the events are in it.
+pub(crate) fn free_bytes(config: &Config) -> Option<u64> {
+    let folder = config.store.url.is_none().then_some(&config.store.data)?;
+    towpath_store_embedded::free_bytes(folder).ok()
+}
+
 fn embedded(config: &Config) -> towpath_store_embedded::Config {
     let store = &config.store;
     towpath_store_embedded::Config {
@@ -150,8 +171,14 @@ pub(crate) fn note_signer(audit: &Audit) -> anyhow::Result<Option<NoteSigner>> {
     NoteSigner::from_seed(&seed).map(Some).with_context(|| format!("{} holds no Ed25519 key", path.display()))
 }
 
-pub(crate) fn cores() -> usize {
+fn cores() -> usize {
     available_parallelism().map_or(1, usize::from)
+}
+
+/// Scans at one time, of a database with so many `connections` if it is one.
+pub(crate) fn scan_parallel(config: &Config, connections: Option<usize>) -> usize {
+    let wanted = config.queues.scan_parallel.map_or_else(cores, usize::from);
+    connections.map_or(wanted, |connections| wanted.min(connections.saturating_sub(CONNECTIONS_KEPT)).max(1))
 }
 
 /// Signature checks at one time. A slot goes to whoever waited longest, and stands empty until that task has a turn: as many slots as
@@ -234,5 +261,18 @@ pub(crate) fn gateway(config: &Config) -> towpath_gateway::Config {
         trusted_proxies: server.trusted_proxies.clone(),
         trusted_addresses: server.trusted_addresses.clone(),
         drain_timeout: server.drain_deadline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_leave_connections_to_the_lease_and_to_delivery_however_many_are_wanted() {
+        let mut config = Config::default();
+        config.queues.scan_parallel = std::num::NonZeroUsize::new(16);
+        let parallel = |connections| scan_parallel(&config, connections);
+        assert_eq!([Some(10), Some(3), Some(1), Some(100), None].map(parallel), [8, 1, 1, 16, 16]);
     }
 }

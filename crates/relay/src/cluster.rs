@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use towpath_bus::{Bus, Listener, Message, PodId, Unreachable};
 use towpath_bus_redis::{RedisBus, RedisEar, Server};
 use towpath_deliver::Deliver;
-use towpath_followers::{Follow, Follower, Scope};
+use towpath_followers::{Follow, Follower};
 use towpath_protocol::{Event, PublicKey};
 use towpath_runtime::{Clock, Random, Thread};
 use towpath_store::{Committed, Cursor, Delivery as _, Error, EventStore, Run, Seq, StreamId};
@@ -117,7 +117,7 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
     let speaker = Speaker { bus: bus.as_ref().map(end), clock: Arc::clone(&clock), last: None };
     let (follower, thread) = Follower::start(
         &format!("bus-{}", own.0),
-        Scope::Streams(vec![own]),
+        own,
         Arc::new(store.clone()),
         speaker,
         Arc::clone(&clock),
@@ -257,8 +257,13 @@ impl Watch {
     fn run(&self, store: &PostgresStore, deliver: &Deliver) {
         let mut pause = LOOK_SOON;
         while self.wait(pause) {
+            // Before the end is looked up, which must have all of it.
+            let delivered = deliver.delivered();
             let behind = match store.snapshot() {
-                Ok(end) => deliver.look(&end),
+                Ok(end) => {
+                    end_if_lost(&delivered, &end);
+                    deliver.look(&end)
+                }
                 Err(error) => {
                     tracing::debug!(%error, "the end of the log cannot be seen");
                     false
@@ -277,5 +282,41 @@ impl Watch {
         }
         state.look_now = false;
         !state.stopped
+    }
+}
+
+/// Ends the process if what was `delivered` is not in the log any more: another database took the place of the one that had it, without
+/// its last commits. What this pod knows of the log is not so then, and what comes in their place it would take for known. A restart
+/// begins with what is there.
+fn end_if_lost(delivered: &Cursor, end: &Cursor) {
+    if let Some((stream, seq)) = lost(delivered, end) {
+        let (stream, delivered, end) = (stream.0, seq.0, end.seq(stream).0);
+        tracing::error!(stream, delivered, end, "the database lost what it had committed; this pod ends");
+        std::process::abort();
+    }
+}
+
+/// A stream that does not go as far as it was delivered, and how far that was.
+fn lost(delivered: &Cursor, end: &Cursor) -> Option<(StreamId, Seq)> {
+    delivered.places().find(|(stream, seq)| !end.covers(*stream, *seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_lost_that_ends_before_what_was_delivered_of_a_stream_and_no_other() {
+        let mut delivered = Cursor::at(StreamId(3), Seq(100));
+        delivered.advance(StreamId(7), Seq(5));
+        let end = |third, seventh| {
+            let mut end = Cursor::at(StreamId(7), Seq(seventh));
+            end.advance(StreamId(3), Seq(third));
+            end
+        };
+        assert_eq!(lost(&delivered, &end(100, 5)), None);
+        assert_eq!(lost(&delivered, &end(101, 9)), None);
+        assert_eq!(lost(&delivered, &end(97, 9)), Some((StreamId(3), Seq(100))));
+        assert_eq!(lost(&delivered, &Cursor::at(StreamId(3), Seq(100))), Some((StreamId(7), Seq(5))));
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Must not know: how either comes about.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use towpath_gateway::{Peer, Refused, Resource, ResourceRequest};
+use towpath_store::Error;
 
+use crate::config::Config;
 use crate::connection::{Inbound, Outbound};
 use crate::node::Node;
 use crate::opening::Opening;
-use crate::{audit_pages, information, landing};
+use crate::{audit_pages, build, information, landing};
 
 /// For clients of a relay whose index is being rebuilt: seconds or minutes, so that nobody has to hurry.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -20,12 +22,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 pub(crate) struct Edge {
     node: OnceLock<Arc<Node>>,
     opening: Arc<Opening>,
+    /// The warning that the relay has no name is for once.
+    unnamed: Once,
 }
 
 impl Edge {
     /// Refuses everything until it is [opened](Self::open).
     pub(crate) fn starting(opening: Arc<Opening>) -> Self {
-        Self { node: OnceLock::new(), opening }
+        Self { node: OnceLock::new(), opening, unnamed: Once::new() }
     }
 
     /// From now on `node` answers. Called once.
@@ -39,6 +43,30 @@ impl Edge {
         let refused = || Refused { too_many: false, reason: self.opening.progress().into(), retry_after: RETRY_AFTER };
         self.node.get().ok_or_else(refused)
     }
+
+    /// Whoever a proxy on this machine sends calls the relay by a name that it does not know.
+    fn warn_if_unnamed(&self, config: &Config, peer: &Peer) {
+        let is_forwarded = config.server.listen.ip().is_loopback() && !peer.address.is_loopback();
+        if config.relay.url.is_none() && is_forwarded {
+            self.unnamed.call_once(|| {
+                tracing::warn!(
+                    "clients come through a proxy, and relay.url is not set: they cannot authenticate or ask to vanish"
+                );
+            });
+        }
+    }
+}
+
+/// Why events are refused, or soon will be.
+fn want_of_room(config: &Config) -> String {
+    let (min, folder) = (config.store.free_bytes_min, config.store.data.display());
+    match build::free_bytes(config).filter(|free| *free < min) {
+        Some(free) => format!(
+            "{free} bytes are free in {folder}, less than store.free_bytes_min ({min}): events are refused when the next log \
+             file is needed"
+        ),
+        None => Error::Full.to_string(),
+    }
 }
 
 impl towpath_gateway::Relay for Edge {
@@ -46,7 +74,9 @@ impl towpath_gateway::Relay for Edge {
     type Outbound = Outbound;
 
     fn connect(&self, peer: Peer) -> Result<(Inbound, Outbound), Refused> {
-        Ok(Inbound::open(self.node()?, &peer))
+        let node = self.node()?;
+        self.warn_if_unnamed(&node.config.get(), &peer);
+        Ok(Inbound::open(node, &peer))
     }
 
     fn information(&self) -> Result<Bytes, Refused> {
@@ -61,8 +91,13 @@ impl towpath_gateway::Relay for Edge {
 
     fn readiness(&self) -> Result<Option<String>, String> {
         let node = self.node().map_err(|refused| refused.reason.into_owned())?;
-        node.store.health().map_err(|error| error.to_string())?;
-        let warnings = [node.findings.warning(), node.watch.as_ref().and_then(|watch| watch.warning())];
+        let full = match node.store.health() {
+            Ok(()) => None,
+            // Reading goes on: nobody is better off elsewhere.
+            Err(Error::Full) => Some(want_of_room(&node.config.get())),
+            Err(error) => return Err(error.to_string()),
+        };
+        let warnings = [full, node.findings.warning(), node.watch.as_ref().and_then(|watch| watch.warning())];
         let warnings: Vec<String> = warnings.into_iter().flatten().collect();
         Ok((!warnings.is_empty()).then(|| warnings.join("; ")))
     }

@@ -60,7 +60,7 @@ impl Identity {
             let path = path.to_owned();
             move |error| Error::Io { path, error }
         };
-        fs::create_dir_all(folder).map_err(failed(folder))?;
+        make_private_folder(folder).map_err(failed(folder))?;
         let path = folder.join(FILE_NAME);
         write_durably(folder, &path, &encode(&seed)).map_err(failed(&path))?;
         Ok(identity)
@@ -122,6 +122,17 @@ fn write_durably(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     File::open(folder)?.sync_all()
+}
+
+#[cfg(unix)]
+fn make_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+#[cfg(not(unix))]
+fn make_private_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
 }
 
 #[cfg(unix)]

@@ -31,7 +31,10 @@ pub use towpath_store_postgres::PodStream;
 
 pub use towpath_store_embedded::BackupReport;
 
-pub use build::{backup_store, check_store, cluster_streams, migrate_database, open_store, restore_store};
+pub use build::{
+    backup_store, check_config, check_store, cluster_streams, migrate_database, open_store, restore_store,
+};
 pub use information::SUPPORTED_NIPS;
+pub use logging::log_failure;
 pub use proofs::{NoProof, prove};
 pub use run::{Reread, serve};

@@ -19,3 +19,8 @@ pub(crate) fn start(log: &Log) {
         tracing::debug!("logging was started before");
     }
 }
+
+/// Why a relay ends, as the last line of a log that a machine reads.
+pub fn log_failure(error: &anyhow::Error) {
+    tracing::error!("{error:#}");
+}

@@ -33,10 +33,13 @@ pub(crate) struct Metrics {
     pub(crate) scan_values: Gauge,
     /// Whether an OK waits for the disk.
     pub(crate) store_synced: Gauge,
+    /// Whether there is to be a bus.
+    pub(crate) bus_configured: Gauge,
     refusals: Family<Reason, Counter>,
     events: Gauge,
     log_bytes: Gauge,
     index_bytes: Gauge,
+    free_bytes: Gauge,
     /// Entries of the audit log that the background has verified.
     pub(crate) audit_verified: Counter,
     /// What is wrong with it.
@@ -58,10 +61,12 @@ impl Metrics {
             scans_waiting: Gauge::default(),
             scan_values: Gauge::default(),
             store_synced: Gauge::default(),
+            bus_configured: Gauge::default(),
             refusals: Family::default(),
             events: Gauge::default(),
             log_bytes: Gauge::default(),
             index_bytes: Gauge::default(),
+            free_bytes: Gauge::default(),
             audit_verified: Counter::default(),
             audit_problems: Gauge::default(),
         };
@@ -77,10 +82,12 @@ impl Metrics {
         registry.register("query_waiting", "Scans that wait for a reader", metrics.scans_waiting.clone());
         registry.register("query_values", "Values in the filters of scans in progress", metrics.scan_values.clone());
         registry.register("store_synced", "1 if an OK waits for the disk, 0 if not", metrics.store_synced.clone());
+        registry.register("bus_configured", "1 if a bus is configured, 0 if not", metrics.bus_configured.clone());
         registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());
         registry.register("store_events", "Events stored", metrics.events.clone());
         registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());
         registry.register("store_index_bytes", "Bytes of the index", metrics.index_bytes.clone());
+        registry.register("store_free_bytes", "Bytes free where the data folder is", metrics.free_bytes.clone());
         registry.register("audit_verified", "Entries verified in the background", metrics.audit_verified.clone());
         registry.register("audit_problems", "Problems of the last verification", metrics.audit_problems.clone());
         metrics
@@ -104,8 +111,10 @@ impl Metrics {
         self.refusals.get_or_create(&Reason { prefix: found.unwrap_or("error").to_owned() }).inc();
     }
 
-    pub(crate) fn note_store(&self, stats: &towpath_store::Stats) {
+    /// `free_bytes` if the store is a data folder.
+    pub(crate) fn note_store(&self, stats: &towpath_store::Stats, free_bytes: Option<u64>) {
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.free_bytes.set(free_bytes.map_or(0, gauge));
         self.events.set(gauge(stats.events));
         self.log_bytes.set(gauge(stats.log_bytes));
         self.index_bytes.set(gauge(stats.index_bytes));

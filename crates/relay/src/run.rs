@@ -3,15 +3,17 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout_at};
 use towpath_gateway::Gateway;
 use towpath_runtime::{Clock, Random, SystemClock};
 use towpath_store::{Delivery as _, Error};
+use towpath_store_postgres::PostgresStore;
 
 use crate::config::Config;
 use crate::edge::Edge;
@@ -26,20 +28,27 @@ use crate::{build, checkpoints, handover, logging};
 const SPARE_WORKERS: usize = 2;
 /// Clients are told to come back over this time at most.
 const CLOSE_WINDOW_MAX: Duration = Duration::from_secs(2);
+/// Threads that are at work when the relay fails have so long to end.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again, for SIGHUP.
 pub type Reread = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
 
-/// Serves until SIGTERM or SIGINT, then drains. Blocks; returns when everything acknowledged is safe and every client was told.
+/// Serves until SIGTERM or SIGINT, then drains. Blocks; returns when everything acknowledged is safe and every client was told. An error
+/// if something was still waited for at the deadline: the process has to end all the same.
 pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     logging::start(&config.log);
     let data = config.store.data.clone();
     let runtime = runtime(&config)?;
-    runtime.block_on(run(config, reread))?;
-    // With the runtime the last owner of the store is gone: the folder is free.
-    drop(runtime);
+    let ended = runtime.block_on(run(config, reread));
+    match &ended {
+        // With the runtime the last owner of the store is gone: the folder is free.
+        Ok(()) => drop(runtime),
+        // Such a thread may wait for something that never comes.
+        Err(_) => runtime.shutdown_timeout(FAILED_PAUSE),
+    }
     handover::have_left(&data);
-    Ok(())
+    ended
 }
 
 fn runtime(config: &Config) -> anyhow::Result<Runtime> {
@@ -82,11 +91,14 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
 
 /// Ends what is left of a relay that drains, whether or not anybody was connected to it.
 async fn finish(drain: Option<Drain>) -> anyhow::Result<()> {
-    let Some(Drain { node, pipeline }) = drain else { return Ok(()) };
-    if let Err(error) = pipeline.await {
-        tracing::error!(%error, "the pipeline did not end in order");
-    }
+    let Some(Drain { node, pipeline, deadline }) = drain else { return Ok(()) };
+    let ended = timeout_at(deadline.into(), pipeline).await;
     node.tasks.stop();
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the pipeline did not end in order"),
+        Err(_) => bail!("the drain was cut off at its deadline; what was not acknowledged may be lost"),
+    }
     node.tasks.ended().await;
     Ok(())
 }
@@ -177,21 +189,28 @@ struct Drain {
     node: Arc<Node>,
     /// On a thread: it runs to its end even if nobody waits.
     pipeline: JoinHandle<()>,
+    /// Nobody waits longer.
+    deadline: Instant,
 }
 
 /// Begins the drain, which goes on beside the edge's: what is queued is committed, answered and delivered, then every connection is
 /// closed behind its last frame.
 fn drain(parts: Parts) -> Drain {
     tracing::info!("draining");
-    let Parts { node, committer, follower, membership } = parts;
+    let Parts { node, committer, follower, membership, database } = parts;
     node.open.start_draining();
     if membership.is_none() {
         handover::announce_leaving(&node.config.get().store.data);
     }
-    let window = CLOSE_WINDOW_MAX.min(node.config.get().server.drain_deadline / 4);
+    let patience = node.config.get().server.drain_deadline;
+    let window = CLOSE_WINDOW_MAX.min(patience / 4);
+    let deadline = node.clock.instant() + patience;
+    // Clients are told within one window, and whoever is told last has another to hear it.
+    let enough = deadline - 2 * window;
+    node.tasks.spawn(lose_patience(Arc::clone(&node), database, enough, window));
     let told = TellAll { node: Arc::clone(&node), window };
     let pipeline = tokio::task::spawn_blocking(move || {
-        committer.finish();
+        committer.finish_by(enough);
         sign_the_end(&told.node);
         told.node.deliver.stop();
         follower.join();
@@ -199,7 +218,16 @@ fn drain(parts: Parts) -> Drain {
             membership.leave();
         }
     });
-    Drain { node, pipeline }
+    Drain { node, pipeline, deadline }
+}
+
+/// When it has taken long enough, the database is not waited for any more, and clients are told, whatever the pipeline waits for.
+async fn lose_patience(node: Arc<Node>, database: Option<PostgresStore>, enough: Instant, window: Duration) {
+    sleep_until(enough.into()).await;
+    if let Some(database) = &database {
+        database.give_up();
+    }
+    node.close_connections(window);
 }
 
 /// Closes every connection when it is dropped: clients are told, however the pipeline ends.

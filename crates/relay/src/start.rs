@@ -21,7 +21,7 @@ use crate::audit_pages::AuditPages;
 use crate::build;
 use crate::checkpoints::{self, Checkpoints};
 use crate::cluster::{self, Join, Membership};
-use crate::config::Config;
+use crate::config::{Config, Format};
 use crate::edge::Edge;
 use crate::identity::Identity;
 use crate::limiter::Limiter;
@@ -63,6 +63,8 @@ pub(crate) struct Parts {
     pub(crate) committer: Committer,
     pub(crate) follower: Thread,
     pub(crate) membership: Option<Membership>,
+    /// To be given up if the end takes too long.
+    pub(crate) database: Option<PostgresStore>,
 }
 
 /// Makes the relay and hands it to the edge; then says where it is, because whoever reads that may connect or signal at once.
@@ -93,10 +95,10 @@ fn wire(
     let deliver = build::deliver(&metrics);
     let Opened { store, database } = opened;
     let follower = deliver.follow(Arc::clone(&store), Arc::clone(&clock))?;
-    let joined = database.map(|store| {
+    let joined = database.as_ref().map(|store| {
         let (bus, relay) = (build::bus(&config)?, identity.public_key());
         let (deliver, clock) = (deliver.clone(), Arc::clone(&clock));
-        cluster::join(Join { store: &store, relay, bus, deliver, clock, random: &random, metrics: &metrics })
+        cluster::join(Join { store, relay, bus, deliver, clock, random: &random, metrics: &metrics })
     });
     let (others, membership) = joined.transpose()?.unzip();
     let outlets = Arc::new(Outlets { deliver: deliver.clone(), others });
@@ -108,9 +110,10 @@ fn wire(
         Arc::clone(&clock),
         metrics.ingest.clone(),
     )?;
-    let parallel = config.queues.scan_parallel.map_or_else(build::cores, usize::from);
+    let parallel = build::scan_parallel(&config, database.as_ref().map(PostgresStore::connections));
     let (slice, waiting) = (build::slice(&config), metrics.scans_waiting.clone());
-    metrics.store_synced.set(i64::from(config.store.url.is_some() || config.store.sync));
+    metrics.store_synced.set(i64::from(database.as_ref().map_or(config.store.sync, PostgresStore::is_synced)));
+    metrics.bus_configured.set(i64::from(config.cluster.bus.is_some()));
     let scan_room = Room::new(build::SCAN_VALUES_MAX, metrics.scan_values.clone());
     let queries = Queries::new(Arc::clone(&store), parallel, slice, Arc::clone(&clock), waiting)?;
     let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
@@ -139,7 +142,7 @@ fn wire(
         findings: Findings::default(),
         open: Connections::default(),
     };
-    Ok(Parts { node: Arc::new(node), committer, follower, membership })
+    Ok(Parts { node: Arc::new(node), committer, follower, membership, database })
 }
 
 /// What this relay may be called when the configuration gives it no URL: only names that cannot be somebody else's.
@@ -152,20 +155,26 @@ fn names(address: SocketAddr) -> Vec<String> {
         .collect()
 }
 
-/// On standard output, for people and for scripts that wait for the address.
+/// On standard output, for people and for scripts that wait for the address; in the log, if that is for machines.
 fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let public = &node.address;
-    let scheme = if node.config.get().server.tls_certificate.is_some() { "wss" } else { "ws" };
-    writeln!(out, "listening on {scheme}://{local}")?;
-    match &node.config.get().store.url {
-        Some(_) => writeln!(out, "pod          {}", build::pod_name(&node.config.get()))?,
-        None => writeln!(out, "data folder  {}", folder.display())?,
-    }
-    writeln!(out, "relay key    {}", node.own_key)?;
-    if node.config.get().relay.url.is_none() && !local.ip().is_loopback() {
+    let config = node.config.get();
+    let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
+    let (what, place) = match &config.store.url {
+        Some(_) => ("pod        ", build::pod_name(&config)),
+        None => ("data folder", folder.display().to_string()),
+    };
+    if config.relay.url.is_none() && !local.ip().is_loopback() {
         tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
     }
+    if config.log.format == Format::Json {
+        tracing::info!(%place, relay_key = %node.own_key, "listening on {scheme}://{local}");
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on {scheme}://{local}")?;
+    writeln!(out, "{what}  {place}")?;
+    writeln!(out, "relay key    {}", node.own_key)?;
+    let public = &node.address;
     let page = public.replacen("ws", "http", 1);
     writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {public}")?;
     out.flush()
@@ -176,12 +185,12 @@ fn keep_up(node: &Arc<Node>) {
     let node = Arc::clone(node);
     node.tasks.clone().spawn(async move {
         loop {
-            let (store, now) = (Arc::clone(&node.store), node.clock.unix_s());
-            let step = tokio::task::spawn_blocking(move || (store.maintain(now), store.stats()));
-            let more = match step.await {
-                Ok((more, stats)) => {
+            let (store, config, now) = (Arc::clone(&node.store), node.config.get(), node.clock.unix_s());
+            let step = move || (store.maintain(now), store.stats(), build::free_bytes(&config));
+            let more = match tokio::task::spawn_blocking(step).await {
+                Ok((more, stats, free_bytes)) => {
                     if let Ok(stats) = stats {
-                        node.metrics.note_store(&stats);
+                        node.metrics.note_store(&stats, free_bytes);
                     }
                     more.unwrap_or_else(|error| {
                         tracing::error!(%error, "upkeep failed");

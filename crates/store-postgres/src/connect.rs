@@ -18,8 +18,12 @@ use towpath_store::Error;
 use crate::Config;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that vanished without a word is noticed after this.
+/// A server that vanished without a word is noticed after this, if it left something unacknowledged.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// And if it did not, but owes an answer: the silence before it is asked, between two questions, and how many of them.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Raised by the store's functions when a stream is not the caller's any more.
 pub(crate) const NOT_OURS: &str = "TP001";
@@ -36,19 +40,23 @@ impl Connector {
         let url = Url::parse(url)?;
         let mut config: postgres::Config = url.rest.parse().map_err(|error| refused("read store.url", &error))?;
         if let Some(path) = &settings.password_file {
-            let password = std::fs::read_to_string(path).map_err(|e| Error::io("read store.password_file", e))?;
+            let password = std::fs::read_to_string(path).map_err(|e| Error::io("read postgres.password_file", e))?;
             config.password(password.trim_end_matches(['\r', '\n']));
         }
         config.connect_timeout(CONNECT_TIMEOUT).tcp_user_timeout(TCP_USER_TIMEOUT).ssl_mode(url.ssl_mode);
+        config.keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE_INTERVAL);
+        config.keepalives_retries(KEEPALIVE_RETRIES);
         if wanted != TargetSessionAttrs::Any {
             config.target_session_attrs(wanted);
         }
         config.application_name(&format!("towpath {}", settings.pod));
         if !settings.pooler {
             // Every statement has an index to go by. A plan made while a part was empty must not read it from end to end once it is full.
+            // A commit decides on what it sees once it has its locks.
             let ms = settings.statement_timeout.as_millis();
             config.options(&format!(
                 "-c statement_timeout={ms} -c lock_timeout={ms} -c idle_in_transaction_session_timeout={ms} \
+                 -c default_transaction_isolation=read\\ committed \
                  -c jit=off -c enable_seqscan=off -c client_min_messages=warning"
             ));
         }
@@ -66,6 +74,30 @@ impl Connector {
         };
         client.map_err(|error| unavailable("connect to the database", &error))
     }
+}
+
+/// Refuses a server that would break what a commit promises by what is set for us, which is easily forgotten; whether it waits for its
+/// disk, which is decided for all that is on it.
+pub(crate) fn check_settings(client: &mut Client) -> Result<bool, Error> {
+    const SETTINGS: &str = "select current_setting('default_transaction_isolation'), current_setting('synchronous_commit'), \
+                            current_setting('fsync')";
+    let row = client.query_one(SETTINGS, &[]).map_err(|error| refused("look at the database's settings", &error))?;
+    let [isolation, commit, fsync]: [&str; 3] = [row.get(0), row.get(1), row.get(2)];
+    let wrong = match (isolation, commit) {
+        ("read committed", "off") => Some(("synchronous_commit", "off", "on")),
+        ("read committed", _) => None,
+        _ => Some(("default_transaction_isolation", isolation, "read committed")),
+    };
+    if let Some((name, value, right)) = wrong {
+        return Err(Error::Unavailable(format!(
+            "the database has {name} = '{value}' for this role, so that no OK would be sure: \
+             alter role … set {name} = '{right}'"
+        )));
+    }
+    if fsync == "off" {
+        tracing::warn!("the database has fsync = off: a power failure loses what was acknowledged, and perhaps all");
+    }
+    Ok(fsync != "off")
 }
 
 /// What libpq understands in a URL and the driver does not.
@@ -165,6 +197,15 @@ mod tests {
         assert_eq!(url.root_cert.as_deref(), Some("/ca.pem"));
         assert_eq!(Url::parse("postgres://u@h/d").unwrap().ssl_mode, SslMode::Prefer);
         assert!(Url::parse("postgres://u@h/d?sslmode=verify").is_err());
+    }
+
+    /// The driver's own is two hours.
+    #[test]
+    fn a_server_that_vanished_while_it_owes_an_answer_is_noticed_about_as_soon_as_one_that_did_not_get_the_question() {
+        let config = Config::new("postgres://u@h/d");
+        let config = Connector::new(&config, &config.url, TargetSessionAttrs::Any).unwrap().config;
+        let (interval, retries) = (config.get_keepalives_interval().unwrap(), config.get_keepalives_retries().unwrap());
+        assert!(config.get_keepalives() && config.get_keepalives_idle() + interval * retries <= 2 * TCP_USER_TIMEOUT);
     }
 
     #[test]

@@ -35,11 +35,14 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
     let lease_s = shared.config.lease.as_secs_f64();
     let ours = *shared.lease.lock();
     if let Some((stream, fence)) = ours {
+        // Before the database is asked, which must have all of it.
+        let head = shared.own.lock().filter(|(own, _)| *own == stream);
         let rows = shared.pool.with(|session| {
             session.query("renew the lease", &shared.sql.renew, &[&(stream.0 as i32), &fence, &lease_s])
         })?;
-        if rows.is_empty() {
-            shared.lost_stream(stream, fence);
+        match rows.first() {
+            None => shared.lost_stream(stream, fence),
+            Some(row) => check_end(stream, row, head.map_or(0, |(_, head)| head.size))?,
         }
     }
     shared.pool.with(|session| session.query("seal streams", &shared.sql.seal_streams, &[]))?;
@@ -49,6 +52,17 @@ pub(crate) fn beat(shared: &Arc<Shared>) -> Result<(), Error> {
         note_others(shared, ours, &look(shared)?);
     }
     Ok(())
+}
+
+/// A stream whose last place is in `row` has the `size` entries that its tree is over. A server that took another's place without its last
+/// commits has not, and what is to come in their place would not fit that tree.
+pub(crate) fn check_end(stream: StreamId, row: &postgres::Row, size: u64) -> Result<(), Error> {
+    let (stream, last) = (stream.0, row.get::<_, i64>(0) as u64);
+    if last >= size {
+        return Ok(());
+    }
+    let what = format!("the database lost what it had committed: stream {stream} ends at {last} and was at {size}");
+    Err(Error::Corrupt(what))
 }
 
 fn note_others(shared: &Shared, ours: Option<(StreamId, i64)>, streams: &[PodStream]) {
@@ -98,7 +112,7 @@ fn note_clock(shared: &Shared, database: f64) {
     if ahead.abs() > SKEW_MAX_S {
         tracing::warn!(
             ahead_s = ahead,
-            "this machine's clock and the database's differ: events dated now may be refused, or expire at the wrong time"
+            "this machine's clock and the database's differ: events expire early or late on one of two pods"
         );
     }
 }

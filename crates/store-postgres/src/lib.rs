@@ -39,7 +39,7 @@ use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Qu
 pub use config::Config;
 pub use metrics::Metrics;
 
-use connect::Connector;
+use connect::{Connector, check_settings};
 use pool::{Pool, Session};
 use postgres::config::TargetSessionAttrs;
 use statements::Statements;
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     sql: Statements,
     pool: Pool,
+    /// Whether the server waits for its disk.
+    synced: bool,
     /// Behind the first, by as much as it may be.
     replica: Option<Pool>,
     /// It did not answer lately.
@@ -128,6 +130,11 @@ impl Shared {
         *self.stopping.lock()
     }
 
+    fn set_stopping(&self) {
+        *self.stopping.lock() = true;
+        self.stop.notify_all();
+    }
+
     fn make_parts(&self, created: &[i64]) -> Result<(), Error> {
         upkeep::make_parts(self, created)
     }
@@ -147,6 +154,7 @@ impl PostgresStore {
         let replica =
             config.replica_url.as_ref().map(|url| Connector::new(&config, url, TargetSessionAttrs::Any)).transpose()?;
         let mut client = connector.connect()?;
+        let synced = check_settings(&mut client)?;
         migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
         let readers = match config.readers {
             Some(readers) => readers,
@@ -155,6 +163,7 @@ impl PostgresStore {
         let shared = Arc::new(Shared {
             sql: Statements::new(&config.schema),
             pool: Pool::new(connector, readers, Arc::clone(&clock), metrics.clone()),
+            synced,
             replica_away_until: Mutex::new(None),
             replica: replica.map(|connector| Pool::new(connector, readers, Arc::clone(&clock), metrics.clone())),
             config,
@@ -196,6 +205,21 @@ impl PostgresStore {
     pub fn streams(&self) -> Result<Vec<PodStream>, Error> {
         heartbeat::look(self.shared())
     }
+
+    /// How many connections for reading there may be.
+    pub fn connections(&self) -> usize {
+        self.shared().pool.size()
+    }
+
+    /// Whether the server waits for its disk, as of when this was opened.
+    pub fn is_synced(&self) -> bool {
+        self.shared().synced
+    }
+
+    /// Waits for the server no more: what fails now fails for good, and the lease is not renewed. For a process that has to end.
+    pub fn give_up(&self) {
+        self.shared().set_stopping();
+    }
 }
 
 /// Of what the server allows, a tenth is a pod's: ten pods and the tools of an operator fit.
@@ -207,8 +231,7 @@ fn readers_of(session: &mut Session) -> Result<usize, Error> {
 
 impl Inner {
     fn close(&mut self) {
-        *self.shared.stopping.lock() = true;
-        self.shared.stop.notify_all();
+        self.shared.set_stopping();
         if let Some(heartbeat) = self.heartbeat.take()
             && heartbeat.join().is_err()
         {

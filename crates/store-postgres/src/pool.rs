@@ -113,6 +113,11 @@ impl Pool {
         }
     }
 
+    /// How many connections there may be.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Drops the connections that nobody uses.
     pub(crate) fn close(&self) {
         self.state.lock().idle.clear();

@@ -15,7 +15,7 @@ pub(crate) const COLUMNS: &str = "l.stream, l.seq, l.committed_at, l.record, l.a
                                   l.group_id, l.removed_streams, l.removed_seqs, l.leaf";
 /// Finds the event of `l`: by its place, because an id may have been stored, removed and stored again; and row by row, because the
 /// events are many and the rows are few.
-pub(crate) const JOIN: &str = "left join lateral (select e.json from $schema.events e where l.record = 1 \
+pub(crate) const JOIN: &str = "left join lateral (select e.json from $schema.shown e where l.record = 1 \
                                and e.created_at = l.created_at and e.id = l.event_id and e.stream = l.stream and e.seq = l.seq \
                                limit 1) e on true";
 

@@ -8,6 +8,7 @@ pub(crate) struct Statements {
     pub(crate) commit: String,
     pub(crate) expire: String,
     pub(crate) due: String,
+    pub(crate) vanish: String,
     pub(crate) take_stream: String,
     pub(crate) seal_streams: String,
     pub(crate) stream: String,
@@ -66,6 +67,8 @@ impl Statements {
             commit: sql(&format!("select * from $schema.commit({})", arguments.join(", "))),
             expire: sql("select * from $schema.expire($1, $2, $3, $4, $5)"),
             due: sql("select exists (select 1 from $schema.events where expires_at <= $1)"),
+            // The lock of removals is only asked for if there is something to do.
+            vanish: sql("select exists (select 1 from $schema.vanishing) and $schema.vanish($1)"),
             take_stream: sql("select * from $schema.take_stream($1, make_interval(secs => $2))"),
             seal_streams: sql("select * from $schema.seal_streams()"),
             stream: sql("select last_seq from $schema.streams where stream = $1 and fence = $2"),
@@ -100,8 +103,11 @@ impl Statements {
             leaves: sql(&format!(
                 "select {COLUMNS} from $schema.log l where l.stream = $1 and l.seq > $2 order by l.seq limit $3"
             )),
-            place_of: sql("select e.stream, e.seq from $schema.log l join $schema.events e \
-                 on e.created_at = l.created_at and e.id = l.event_id where l.event_id = $1 and l.record = 1 limit 1"),
+            place_of: sql(
+                "select stream, seq from (select e.stream, e.seq, e.hidden from $schema.log l join $schema.shown e \
+                 on e.created_at = l.created_at and e.id = l.event_id where l.event_id = $1 and l.record = 1 limit 1) place \
+                 where not hidden",
+            ),
             tiles_count: sql("select coalesce(max(tile) + 1, 0) from $schema.tiles where stream = $1"),
             tiles: sql(
                 "select tile, hashes from $schema.tiles where stream = $1 and tile between $2 and $3 order by tile",
@@ -115,7 +121,7 @@ impl Statements {
             follower: sql("select stream, seq from $schema.followers where name = $1"),
             keep_follower: sql(&format!(
                 "insert into $schema.followers select $1, place.* from unnest($2::int[], $3::bigint[]) place, {UNSYNCED} \
-                 on conflict (name, stream) do update set seq = excluded.seq"
+                 on conflict (name, stream) do update set seq = greatest(followers.seq, excluded.seq)"
             )),
             graves: sql(&format!(
                 "select {COLUMNS} from $schema.graves g join $schema.log l on l.stream = g.stream and l.seq = g.seq limit $1"
@@ -182,7 +188,7 @@ fn by_id() -> String {
         "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
          from (select distinct l.created_at, l.event_id from $schema.log l \
                where l.event_id = any ($1) and l.record = 1) l \
-         join $schema.events e on e.created_at = l.created_at and e.id = l.event_id where {}",
+         join $schema.shown e on e.created_at = l.created_at and e.id = l.event_id where {}",
         range("e", 2, 3, 4, 5)
     )
 }
@@ -194,7 +200,7 @@ fn by_term() -> String {
              select t.created_at, t.id from $schema.tags t \
              where t.term = k.key and {} and ($7::int[] is null or t.kind = any ($7)) {ORDER} limit $6 \
          ) x left join lateral ( \
-             select e.stream, e.seq, e.json from $schema.events e where e.created_at = x.created_at and e.id = x.id \
+             select e.stream, e.seq, e.json from $schema.shown e where e.created_at = x.created_at and e.id = x.id \
                  and ($8::bytea[] is null or e.pubkey = any ($8)) limit 1 \
          ) e on true",
         range("t", 2, 3, 4, 5)
@@ -204,7 +210,7 @@ fn by_term() -> String {
 fn by_author() -> String {
     format!(
         "select k.n, x.* from unnest($1::bytea[]) with ordinality k(key, n) cross join lateral ( \
-             select e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e \
+             select e.created_at, e.id, e.stream, e.seq, e.json from $schema.shown e \
              where e.pubkey = k.key and {} and ($7::int[] is null or e.kind = any ($7)) {ORDER} limit $6 \
          ) x",
         range("e", 2, 3, 4, 5)
@@ -216,7 +222,7 @@ fn by_kind() -> String {
         "select k.n, x.created_at, x.id, x.stream, x.seq, \
              case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
          from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
-             select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.events e \
+             select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.shown e \
              where e.kind = k.key and {} {ORDER} limit $6 \
          ) x",
         range("e", 2, 3, 4, 5)
@@ -225,7 +231,7 @@ fn by_kind() -> String {
 
 fn by_time() -> String {
     format!(
-        "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.events e where {} {ORDER} limit $5",
+        "select 1::bigint, e.created_at, e.id, e.stream, e.seq, e.json from $schema.shown e where {} {ORDER} limit $5",
         range("e", 1, 2, 3, 4)
     )
 }

@@ -27,6 +27,11 @@ impl GrowingTree {
     pub(crate) fn load(shared: &Shared, session: &mut Session, stream: StreamId, last: Seq) -> Result<Self, Error> {
         let rows = session.query("read the audit tree", &shared.sql.tiles_count, &[&(stream.0 as i32)])?;
         let tiles = rows.first().map_or(0, |row| row.get::<_, i64>(0) as u64);
+        if tiles * TILE > last.0 {
+            // It would grow on from entries that are none, and every root from then on would be wrong.
+            let what = format!("the audit tree of stream {} is over more than its {last} entries", stream.0);
+            return Err(Error::Corrupt(what));
+        }
         let tree = Tree::resume(tiles * TILE, &Tiles { shared, session: session.into(), stream })?;
         let mut growing = Self { tree, tiles, rest: Vec::new() };
         while growing.tree.size() < last.0 {

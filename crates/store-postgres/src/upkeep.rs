@@ -1,4 +1,5 @@
-//! Upkeep, a bounded step at a time: what expired goes, whom nobody may remember is forgotten, tiles and parts are written.
+//! Upkeep, a bounded step at a time: what expired goes, what is hidden is erased, whom nobody may remember is forgotten, tiles and parts
+//! are written.
 //!
 //! Every pod does it; what another has done already is found done.
 
@@ -8,19 +9,22 @@ use towpath_audit::LeafState;
 use towpath_store::{Error, StreamId};
 
 use crate::Shared;
+use crate::heartbeat::check_end;
 use crate::parts::{self, kept};
 use crate::row;
 use crate::tree::{GrowingTree, write_tiles};
 
 /// Events that one entry removes as expired. Fewer than a leaf can name.
 const EXPIRED_MAX: i32 = 1_000;
+/// Events of somebody who vanished that go in one step. Every pod's commits wait for it: 20 ms.
+const VANISHED_MAX: i32 = 200;
 /// Leaves forgotten in one step.
 const GRAVES_MAX: i64 = 500;
 /// Between two looks at the parts.
 const PARTS_PAUSE: Duration = Duration::from_secs(600);
 
 pub(crate) fn maintain(shared: &Shared, now: u64) -> Result<bool, Error> {
-    let more = expire(shared, now)? | forget(shared)?;
+    let more = expire(shared, now)? | vanish(shared)? | forget(shared)?;
     keep_tree(shared)?;
     let instant = shared.clock.instant();
     let due = shared.parts_seen.lock().is_none_or(|at| instant.saturating_duration_since(at) >= PARTS_PAUSE);
@@ -38,6 +42,12 @@ fn expire(shared: &Shared, now: u64) -> Result<bool, Error> {
     let rows = shared.pool.with(|session| session.query("look for what expired", &shared.sql.due, &[&kept(now)]))?;
     let due = rows.first().is_some_and(|row| row.get::<_, bool>(0));
     if due { shared.writer.lock().expire(shared, now, EXPIRED_MAX) } else { Ok(false) }
+}
+
+/// Erases a part of what requests to vanish left hidden.
+fn vanish(shared: &Shared) -> Result<bool, Error> {
+    let rows = shared.pool.with(|session| session.query("erase who vanished", &shared.sql.vanish, &[&VANISHED_MAX]))?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
 /// Leaves only the hashes of leaves whose owner has vanished.
@@ -65,14 +75,18 @@ fn forget(shared: &Shared) -> Result<bool, Error> {
 
 /// Writes the tiles of this pod's tree that are complete, and where its head is.
 pub(crate) fn keep_tree(shared: &Shared) -> Result<(), Error> {
-    let (stream, first, hashes, head) = {
+    let (stream, fence, first, hashes, head) = {
         let mut writer = shared.writer.lock();
         let Some(lease) = writer.lease() else { return Ok(()) };
         let Some((tree, head)) = lease.tree.as_ref().zip(lease.head()) else { return Ok(()) };
         let (first, hashes) = tree.complete_tiles();
-        (lease.stream, first, hashes, head)
+        (lease.stream, lease.fence, first, hashes, head)
     };
     let tiles = shared.pool.with(|session| {
+        // On this connection: another may lead to a server that has less. Of a stream that was lost the others keep the tree.
+        let rows = session.query("look at the stream", &shared.sql.stream, &[&(stream.0 as i32), &fence])?;
+        let Some(row) = rows.first() else { return Ok(first) };
+        check_end(stream, row, head.size)?;
         let tiles = write_tiles(shared, session, stream, first, &hashes)?;
         let root = &head.root.0[..];
         session.query("keep the audit tree", &shared.sql.head, &[&(stream.0 as i32), &(head.size as i64), &root])?;

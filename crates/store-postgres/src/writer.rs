@@ -91,7 +91,14 @@ impl Writer {
     pub(crate) fn commit(&mut self, shared: &Shared, batch: &Batch) -> Result<Committed, Error> {
         self.ensure(shared)?;
         let columns = Columns::of(batch);
-        let answer = self.call(shared, batch, &columns)?;
+        let mut answer = self.call(shared, batch, &columns);
+        if answer.is_err() && self.lease.is_none() {
+            // The stream was lost, and that says nothing of the next one: after an outage of everybody, the pod that is back first seals
+            // the streams of all others. What an earlier try stored after all is a duplicate now.
+            self.ensure(shared)?;
+            answer = self.call(shared, batch, &columns);
+        }
+        let answer = answer?;
         let lease = self.lease.as_mut().ok_or_else(|| Error::Closed("the stream was lost".into()))?;
         let committed = lease.take_answer(batch, &answer)?;
         *shared.own.lock() = lease.tree.as_ref().map(|tree| (lease.stream, tree.head()));
@@ -100,7 +107,7 @@ impl Writer {
 
     /// Sends a commit until it is known what came of it, or patience is over.
     fn call(&mut self, shared: &Shared, batch: &Batch, columns: &Columns<'_>) -> Result<Answer, Error> {
-        let (token, begun) = (token()?, shared.clock.instant());
+        let (token, mut lost_at) = (token()?, None);
         let (mut conflicts, mut asked_again, mut parts_made) = (0, false, 0);
         loop {
             let (Some(session), Some(lease)) = (&mut self.session, &mut self.lease) else {
@@ -138,23 +145,32 @@ impl Writer {
             }
             shared.note_failure(&failure);
             shared.metrics.commit_retries.inc();
-            self.reconnect(shared, begun, failure)?;
+            self.reconnect(shared, &mut lost_at, failure)?;
         }
     }
 
-    /// Waits for the server, as long as there is patience.
-    fn reconnect(&mut self, shared: &Shared, begun: Instant, failure: Error) -> Result<(), Error> {
+    /// Waits for the server, as long as there is patience with it since it was first `lost_at`. That once it is tried in any case:
+    /// noticing may have taken long, and only asking again tells what came of the commit.
+    fn reconnect(&mut self, shared: &Shared, lost_at: &mut Option<Instant>, failure: Error) -> Result<(), Error> {
+        let is_over = |since: Instant| {
+            let waited = shared.clock.instant().saturating_duration_since(since);
+            waited >= shared.config.commit_patience || shared.is_stopping()
+        };
         self.session = None;
-        while shared.clock.instant().saturating_duration_since(begun) < shared.config.commit_patience
-            && !shared.is_stopping()
-        {
+        if lost_at.is_some_and(is_over) {
+            return Err(failure);
+        }
+        let since = *lost_at.get_or_insert_with(|| shared.clock.instant());
+        loop {
             if let Ok(session) = shared.pool.connect() {
                 self.session = Some(session);
                 return Ok(());
             }
+            if is_over(since) {
+                return Err(failure);
+            }
             shared.pause(RETRY_PAUSE);
         }
-        Err(failure)
     }
 
     /// Removes what expired by `now`; whether there may be more.

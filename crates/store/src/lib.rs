@@ -109,7 +109,8 @@ pub trait EventStore: Send + Sync {
     /// How far the follower called `name` has come, as it last told; `None` if it never did.
     fn follower(&self, name: &str) -> Result<Option<Cursor>, Error>;
 
-    /// Remembers, so that it outlasts this process, that the follower called `name` is done with all that `cursor` covers.
+    /// Remembers, so that it outlasts this process, that the follower called `name` is done with all that `cursor` covers. A follower
+    /// does not go back: a place behind the one that is kept may be dropped.
     fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error>;
 
     /// Does one bounded step of upkeep (deleting what expired by `now`, checkpoints, compaction). True if there is more to do.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use towpath_cluster::*;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 /// Acknowledgements between two blows: enough that every one falls into the middle of something.
 const SOME: usize = 60;
@@ -142,7 +143,7 @@ async fn pods_that_are_killed_and_come_back_lose_nothing_and_disturb_nobody() ->
     finish(&cluster, load).await
 }
 
-/// Its lease runs out while it sleeps; another pod seals its stream. What it had not been told was committed it says was not.
+/// Its lease runs out while it sleeps; another pod seals its stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_pod_that_slept_through_its_lease_commits_to_another_stream() -> Result<()> {
     let cluster = Cluster::start(3).await?;
@@ -240,6 +241,62 @@ async fn blow(cluster: &mut Cluster, load: &Load, random: &mut StdRng) -> Result
 
 async fn heal(cluster: &mut Cluster) -> Result<()> {
     cluster.to_postgres.iter().chain(&cluster.to_redis).for_each(|proxy| proxy.set(Fault::None));
+    Ok(())
+}
+
+/// How many commits a pod has sent to the database.
+async fn commits_sent(pod: &Relay) -> Result<u64> {
+    let text = http::get("/metrics").send(pod).await?.body;
+    let count = text.lines().find_map(|line| line.strip_prefix("towpath_postgres_commit_round_trips_total "));
+    Ok(count.context("commits are not counted")?.trim().parse()?)
+}
+
+/// It hangs up on nobody, so nothing fails: what is waited for just never comes. The pod waited for it, and its clients were cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pod_that_is_told_to_stop_while_the_database_is_silent_ends_in_time_and_its_clients_are_told() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let mut pod = cluster.pod(0)?.env("TOWPATH_SERVER_DRAIN_DEADLINE_S", "1").start().await?;
+    let mut client = Client::connect(&pod).await?;
+    let [before, unanswered] = ["before", "unanswered"].map(|text| note(text).sign());
+    client.store(&before).await?;
+    let sent = commits_sent(&pod).await?;
+    cluster.to_postgres[0].set(Fault::BlackHole);
+    client.send_json(json!(["EVENT", unanswered])).await?;
+    eventually("a commit is under way", async || Ok(commits_sent(&pod).await? > sent)).await?;
+
+    let status = pod.terminate().await?;
+    ensure!(!status.success(), "it ended as if everything had been answered");
+    let close = client.disconnected().await?.context("no close frame")?;
+    ensure!(close.code == CloseCode::Restart, "{close:?}");
+
+    cluster.to_postgres[0].set(Fault::None);
+    pod.restart().await?;
+    let mut client = Client::connect(&pod).await?;
+    ensure!(client.publish(&unanswered).await?.accepted, "it is not taken at another try");
+    ensure!(client.query(json!({ "ids": [before.id] })).await? == [before], "what was acknowledged is lost");
+    Ok(())
+}
+
+/// As after a failover to a server that had not got everything. What comes in place of what was lost they would have taken for known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn pods_whose_database_lost_what_they_delivered_end_and_say_so() -> Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let [here, there] = [&cluster.pods[0], &cluster.pods[1]];
+    let (mut publisher, mut subscriber) = (Client::connect(here).await?, Client::connect(there).await?);
+    subscriber.req("live", json!({ "kinds": [1] })).await?;
+    for number in 0..3 {
+        publisher.store(&note(&number.to_string()).sign()).await?;
+        subscriber.live("live").await?;
+    }
+    let lose = "update towpath.streams set last_seq = last_seq - 2 where last_seq > 2";
+    ensure!(tokio::task::block_in_place(|| cluster.postgres.psql("towpath", lose))?, "not accepted: {lose}");
+    for pod in [here, there] {
+        eventually("the pod ends", async || {
+            let has_ended = Client::connect(pod).await.is_err();
+            Ok(has_ended && pod.log()?.contains("lost what it had committed"))
+        })
+        .await?;
+    }
     Ok(())
 }
 

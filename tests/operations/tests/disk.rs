@@ -57,6 +57,16 @@ async fn a_full_disk_is_still_read() -> Result<()> {
     Ok(())
 }
 
+/// Balancers took a relay away that could be read, and as yet even written to.
+#[tokio::test]
+async fn a_full_disk_is_a_warning_of_readiness_that_names_the_setting() -> Result<()> {
+    let (relay, _client, _refused) = full_relay().await?;
+    let ready = http::get("/readyz").send(&relay).await?;
+    assert_eq!(ready.status, 200, "{}", ready.body);
+    assert!(ready.body.contains("\nwarning: ") && ready.body.contains("store.free_bytes_min"), "{}", ready.body);
+    eventually("free space is gauged", async || Ok(metric(&relay, "towpath_store_free_bytes").await? > 0.0)).await
+}
+
 #[tokio::test]
 async fn what_a_full_disk_refused_is_not_delivered() -> Result<()> {
     let (_relay, mut client, refused) = full_relay().await?;

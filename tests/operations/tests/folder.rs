@@ -36,6 +36,14 @@ async fn two_relays_serve_beside_each_other() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_data_folder_is_for_its_user_alone() -> Result<()> {
+    let relay = Relay::empty().await?;
+    let mode = fs::metadata(relay.data_dir()?)?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_key_of_the_relay_is_for_its_user_alone() -> Result<()> {
     let relay = Relay::empty().await?;
     let mode = fs::metadata(relay.data_dir()?.join("relay.key"))?.permissions().mode();

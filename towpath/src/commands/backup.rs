@@ -17,6 +17,9 @@ pub(crate) fn backup(args: &BackupArgs, environment: &Environment) -> anyhow::Re
         "{} bytes copied, {} in all; the backup ends with entry {}",
         report.copied_bytes, report.bytes, report.last
     );
+    if let Some(path) = &config.relay.key_file {
+        eprintln!("the relay's key in {} is not in the backup: keep it, too", path.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn run(args: &CheckArgs, environment: &Environment) -> anyhow::Result
         bar.set_length(total);
         bar.set_position(done);
     })
+    .map_err(crate::store::explained)
     .with_context(|| format!("cannot open the store in {}", folder.display()))?;
     bar.finish_and_clear();
 

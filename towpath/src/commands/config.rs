@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use towpath_relay::config::{Config, Place};
 
 use crate::args::{ConfigAction, ConfigArgs, ServeArgs};
-use crate::settings::{self, Environment};
+use crate::settings::{self, Environment, Misconfigured};
 
 pub(crate) fn run(args: &ConfigArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let text = match &args.action {
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &ConfigArgs, environment: &Environment) -> anyhow::Resul
 
 fn check(args: &ServeArgs, environment: &Environment) -> anyhow::Result<String> {
     let resolved = settings::of_relay(args, environment)?;
+    towpath_relay::check_config(&resolved).map_err(Misconfigured::from)?;
     let paths = Config::sections().iter().flat_map(|section| section.settings);
     let set = paths.filter(|setting| resolved.place(&setting.path()) != Place::Default).count();
     Ok(format!("the configuration is good: {set} keys set, the others have their defaults\n"))

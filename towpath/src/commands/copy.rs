@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 use towpath_policy::{Policy, Source, plan};
 use towpath_protocol::{SubmittedEvent, Verifier};
@@ -48,6 +48,10 @@ pub(crate) fn run(args: &CopyArgs, environment: &Environment) -> anyhow::Result<
 
 fn config_of(place: &str, args: &CopyArgs, environment: &Environment) -> anyhow::Result<Config> {
     let is_url = place.starts_with("postgres://") || place.starts_with("postgresql://");
+    // A slip in the scheme must not make a folder of that name. What is behind it may be a password.
+    if let Some((scheme, _)) = place.split_once("://").filter(|_| !is_url) {
+        bail!("{scheme}:// is no store: name a data folder, or a database by postgres://");
+    }
     let (data, url) =
         if is_url { (None, Some(place.to_owned())) } else { (Some(place.to_owned()), Some(String::new())) };
     let store = StoreArgs { config: args.config.clone(), data, store: url };

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,6 +17,11 @@ use crate::{progress, store};
 
 pub(crate) fn run(args: &ExportArgs, environment: &Environment) -> anyhow::Result<ExitCode> {
     let filter = args.filter.as_deref().map(query::parse).transpose()?;
+    // The newest of many is what a limit means; an export goes from the oldest on.
+    anyhow::ensure!(
+        filter.as_ref().is_none_or(|filter| filter.limit.is_none()),
+        "an export is of every match: for the newest few, `towpath query` takes a limit"
+    );
     let config = settings::of_store(&args.store, environment)?.config;
     // Each pod has a stream of its own, and one number says nothing of several.
     let is_database = config.store.url.is_some();
@@ -81,7 +87,10 @@ fn output(args: &ExportArgs) -> anyhow::Result<(Box<dyn Write>, Option<File>)> {
     let Some(path) = &args.output else {
         return Ok((Box::new(std::io::stdout().lock()), None));
     };
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    // What others must not read, such as private messages, is in it.
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
     let synced = file.try_clone()?;
     Ok((Box::new(file), Some(synced)))
 }

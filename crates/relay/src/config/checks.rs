@@ -1,4 +1,6 @@
-//! What must hold between two settings.
+//! What must hold between two settings, and whether the files that they name are there.
+
+use std::path::PathBuf;
 
 use super::place::{Place, Problem};
 use super::{Config, Resolved, settings};
@@ -12,6 +14,7 @@ pub(super) fn problems(resolved: &Resolved) -> Vec<Problem> {
         .map(|order| order.problem(resolved))
         .collect();
     problems.extend(tls_half_set(resolved));
+    problems.extend(bus_without_database(resolved));
     problems
 }
 
@@ -106,6 +109,35 @@ fn tls_half_set(resolved: &Resolved) -> Option<Problem> {
         _ => return None,
     };
     Some(Problem { place: resolved.place(set), key: Some(set.to_owned()), message: format!("TLS needs {missing} too") })
+}
+
+fn bus_without_database(resolved: &Resolved) -> Option<Problem> {
+    let Config { cluster, store, .. } = &resolved.config;
+    let is_alone = cluster.bus.is_some() && store.url.is_none();
+    is_alone.then(|| Problem {
+        place: resolved.place("cluster.bus"),
+        key: Some("cluster.bus".to_owned()),
+        message: "pods share a database: without store.url each of them is another relay".to_owned(),
+    })
+}
+
+/// The files that cannot be read. A start would name the first of them.
+pub(super) fn unreadable_files(resolved: &Resolved) -> Vec<Problem> {
+    let Config { relay, server, postgres, cluster, audit, .. } = &resolved.config;
+    let files = [
+        ("relay.key_file", &relay.key_file),
+        ("server.tls_certificate", &server.tls_certificate),
+        ("server.tls_key", &server.tls_key),
+        ("postgres.password_file", &postgres.password_file),
+        ("cluster.bus_password_file", &cluster.bus_password_file),
+        ("audit.note_key_file", &audit.note_key_file),
+    ];
+    let problem = |(key, path): (&str, &Option<PathBuf>)| {
+        let path = path.as_deref()?;
+        let message = format!("{} cannot be read: {}", path.display(), std::fs::read(path).err()?);
+        Some(Problem { place: resolved.place(key), key: Some(key.to_owned()), message })
+    };
+    files.into_iter().filter_map(problem).collect()
 }
 
 fn shown(resolved: &Resolved, path: &str) -> String {

@@ -303,12 +303,26 @@ impl Form for RelayUrl {
 pub(super) struct StoreUrl;
 
 impl Form for StoreUrl {
-    const WHAT: &'static str = "a URL that starts with postgres://";
+    const WHAT: &'static str = "a URL such as postgres://user@host:5432/database?sslmode=verify-full";
     const MAY_HOLD_A_PASSWORD: bool = true;
 
     fn fits(text: &str) -> bool {
-        has_host_after(text, &["postgres://", "postgresql://"])
+        has_host_after(text, &["postgres://", "postgresql://"]) && has_ports(text) && has_known_sslmode(text)
     }
+}
+
+/// Whether what is behind the colons of the hosts are ports. As the driver does, which connects at once: the first `@` ends the login.
+fn has_ports(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let hosts = rest.split_once('@').map_or(rest, |(_, hosts)| hosts);
+    let mut hosts = hosts.split(['/', '?']).next().unwrap_or_default().split(',').map(|host| host.rsplit_once(':'));
+    hosts.all(|host| host.is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok()))
+}
+
+fn has_known_sslmode(text: &str) -> bool {
+    const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').filter_map(|pair| pair.strip_prefix("sslmode=")).all(|mode| MODES.contains(&mode))
 }
 
 /// Where a bus is.

@@ -10,8 +10,9 @@ const HEADER: &str = "\
 # Towpath: every key with its default and the reason for it.
 #
 # Keep only the lines you change: a key that is not in the file has its default. An environment
-# variable wins over the file, a flag over both. A key marked `reloadable` is taken by a running
-# relay on SIGHUP; the others wait for the next start. `towpath config check` finds every mistake.
+# variable wins over the file, a flag over both; in a variable a list is written with commas,
+# 4,1059 for [4, 1059]. A key marked `reloadable` is taken by a running relay on SIGHUP; the others
+# wait for the next start. `towpath config check` finds mistakes, and files that are not there.
 ";
 
 pub(super) fn example() -> String {
@@ -49,8 +50,19 @@ fn comment(text: &mut String, words: &str) {
     text.push('\n');
 }
 
+/// A value without the password that it may carry. It rather hides too much than leave a part of one that holds an `@`.
+fn without_password(value: &str) -> String {
+    let is_server = value.starts_with("\"postgres") || value.starts_with("\"redis");
+    let Some((scheme, rest)) = value.split_once("://").filter(|_| is_server) else { return value.to_owned() };
+    let login = rest.rsplit_once('@').and_then(|(login, place)| Some((login.split_once(':')?.0, place)));
+    let shown = login.map_or_else(|| rest.to_owned(), |(user, place)| format!("{user}:***@{place}"));
+    let Some((before, secret)) = shown.split_once("password=") else { return format!("{scheme}://{shown}") };
+    let behind = secret.find(['&', '"']).map_or("", |end| &secret[end..]);
+    format!("{scheme}://{before}password=***{behind}")
+}
+
 impl Resolved {
-    /// The configuration in force as TOML, each value that somebody set with its place.
+    /// The configuration in force as TOML, each value that somebody set with its place. It reads back, but for passwords in URLs.
     pub fn show(&self) -> String {
         let sections: Vec<String> = Config::sections().iter().map(|section| self.show_section(section)).collect();
         sections.join("\n")
@@ -65,7 +77,7 @@ impl Resolved {
     }
 
     fn show_setting(&self, setting: &Setting) -> String {
-        let value = setting.value(&self.config);
+        let value = without_password(&setting.value(&self.config));
         match self.place(&setting.path()) {
             Place::Default => format!("{} = {value}\n", setting.key),
             place => format!("{} = {value} # {place}\n", setting.key),

@@ -71,6 +71,11 @@ impl Resolved {
     pub fn place(&self, path: &str) -> Place {
         self.places.get(path).cloned().unwrap_or(Place::Default)
     }
+
+    /// A problem for each file that it names and that cannot be read.
+    pub fn unreadable_files(&self) -> Vec<Problem> {
+        checks::unreadable_files(self)
+    }
 }
 
 /// What a reload would change.

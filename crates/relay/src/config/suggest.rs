@@ -33,8 +33,10 @@ pub(super) fn unknown_key(section: &str, key: &str) -> String {
 }
 
 pub(super) fn unknown_variable(name: &str) -> String {
-    match nearest(name, settings().map(|setting| setting.variable())) {
-        Some(near) => format!("sets no key: did you mean {near}?"),
+    // What all have in common says nothing of what was meant.
+    let own = |variable: &str| variable.trim_start_matches("TOWPATH_").to_owned();
+    match nearest(&own(name), settings().map(|setting| own(&setting.variable()))) {
+        Some(near) => format!("sets no key: did you mean TOWPATH_{near}?"),
         None => "sets no key".to_owned(),
     }
 }
@@ -91,5 +93,6 @@ mod tests {
     #[test]
     fn a_name_like_no_other_gets_no_suggestion() {
         assert_eq!(nearest("zzzzzz", settings().map(|setting| setting.key.to_owned())), None);
+        assert_eq!(unknown_variable("TOWPATH_VERSION"), "sets no key");
     }
 }

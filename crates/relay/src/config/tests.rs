@@ -195,6 +195,42 @@ fn settings_that_contradict_each_other_are_reported_at_the_one_that_was_set() {
         problems(&file("[server]\ntls_key = \"key.pem\"\n")),
         ["towpath.toml:2:11: server.tls_key: TLS needs server.tls_certificate too"]
     );
+    assert_eq!(
+        problems(&Sources::default().flag("--bus", "cluster.bus", "redis://h:6379")),
+        ["--bus: cluster.bus: pods share a database: without store.url each of them is another relay"]
+    );
+}
+
+#[test]
+fn a_database_is_named_with_ports_and_an_sslmode_that_there_are() {
+    for (url, good) in [
+        ("postgres://towpath@db/towpath", true),
+        ("postgresql://u:a:b/c@h1:5432,h2,[::1],[::1]:5433/db?sslmode=verify-full&sslrootcert=ca.crt", true),
+        ("postgres://u:7@%2Frun%2Fpostgresql/db?application_name=x", true),
+        ("postgres://u@db:99999/towpath", false),
+        ("postgres://u@db:/towpath", false),
+        ("postgres://u@db/towpath?sslrootcert=x&sslmode=bogus", false),
+    ] {
+        let found = problems(&Sources::default().flag("--store", "store.url", url));
+        assert_eq!(found.is_empty(), good, "{url}: {found:?}");
+        assert!(!found.concat().contains(url), "it may hold a password");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    for (url, expected) in [
+        ("postgres://u:se@k/ret@db:5432/towpath?sslmode=require", "postgres://u:***@db:5432/towpath?sslmode=require"),
+        ("postgres://db/towpath?password=sekret&sslmode=disable", "postgres://db/towpath?password=***&sslmode=disable"),
+        ("postgres://u@db:5432/towpath?password=sekret", "postgres://u@db:5432/towpath?password=***"),
+        ("postgres://u@db:5432/towpath", "postgres://u@db:5432/towpath"),
+    ] {
+        let shown = resolve(&Sources::default().flag("--store", "store.url", url)).expect("valid").show();
+        assert!(shown.contains(&format!("url = \"{expected}\" # --store\n")), "{shown}");
+    }
+    let picture = "https://pictures.example.com:8080/towpath@2x.png";
+    let shown = resolve(&file(&format!("relay.icon = \"{picture}\""))).expect("valid").show();
+    assert!(shown.contains(picture), "{shown}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ create table $schema.streams (
     owner       text,
     lease_until timestamptz not null,
     last_seq    bigint not null default 0,
-    -- Accepted less removed, by this stream's commits: the sum over the streams is what is stored.
+    -- Accepted less removed, by this stream's commits: the sum over the streams is what is stored, hidden or not.
     events      bigint not null default 0,
     -- The last commit and what came of it, for a process that lost the answer.
     token       bigint,
@@ -86,6 +86,13 @@ create table $schema.vanished (
     pubkey bytea primary key,
     until  bigint not null
 );
+-- Of those, whose events are not all erased yet: what is left up to `until` is hidden, and goes step by step, the newest first.
+create table $schema.vanishing (
+    pubkey bytea primary key,
+    until  bigint not null,
+    term   bigint not null
+);
+create index vanishing_term on $schema.vanishing (term);
 -- Entries whose leaf must be forgotten but for its hash: their owner has vanished.
 create table $schema.graves (
     stream int not null,
@@ -197,6 +204,69 @@ begin
     end if;
 end $$;
 
+-- Whether a gift wrap is addressed to `p_key`; its terms are 64 bits of a hash, which another key may share. In canonical bytes these
+-- can only be the beginning of a tag: within a string quotes are escaped, and behind one there is never a `p`.
+create function $schema.is_to(p_json bytea, p_key bytea) returns boolean language sql stable parallel safe as $$
+    select position(convert_to('["p","' || encode(p_key, 'hex') || '"', 'UTF8') in p_json) > 0
+$$;
+
+-- The events as everybody but `vanish_step` sees them: one of somebody who vanished that waits to be erased is hidden, and has no
+-- bytes. Whether `vanishing` has anybody at all is looked up once a statement, so that it costs next to nothing while it has not.
+--
+-- A scan takes what is hidden for candidates that do not match: to look for others in their place might take as long as an erasure.
+-- `hidden` is for what a subquery with a limit brought; as a condition on this view it would be planned anew for every part.
+create view $schema.shown as
+    select e.created_at, e.id, e.pubkey, e.kind, e.stream, e.seq, e.expires_at, state.hidden,
+        case when not state.hidden then e.json end json
+    from $schema.events e cross join lateral (
+        select exists (select 1 from $schema.vanishing) and (
+            e.kind <> 62 and exists (select 1 from $schema.vanishing v where v.pubkey = e.pubkey and v.until >= e.created_at)
+            or e.kind = 1059 and exists (select 1 from $schema.vanishing v
+                where v.term = any (e.terms) and v.until >= e.created_at and $schema.is_to(e.json, v.pubkey))) hidden
+    ) state;
+
+-- Erases up to `p_max` of the events that wait for it because `p_pubkey` vanished, and makes graves of them and of up to as many that
+-- were gone before. Where they were, and how much of `p_max` it took. The caller holds the lock of removals.
+create function $schema.vanish_step(p_pubkey bytea, p_max int, out o_streams int[], out o_seqs bigint[], out o_work int)
+language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    v_until bigint;
+    v_term bigint;
+    v_oldest bigint;
+    v_gone int;
+begin
+    select v.until, v.term into v_until, v_term from $schema.vanishing v where v.pubkey = p_pubkey;
+    select array_agg(r.o_stream), array_agg(r.o_seq), min(doomed.created_at) into o_streams, o_seqs, v_oldest
+    from (
+        (select e.created_at, e.id from $schema.events e
+            where e.pubkey = p_pubkey and e.created_at <= v_until and e.kind <> 62
+            order by e.created_at desc, e.id limit p_max)
+        union
+        (select t.created_at, t.id from $schema.tags t cross join lateral (
+                select 1 from $schema.events e
+                where e.created_at = t.created_at and e.id = t.id and $schema.is_to(e.json, p_pubkey) limit 1) theirs
+            where t.term = v_term and t.created_at <= v_until and t.kind = 1059
+            order by t.created_at desc, t.id limit p_max)
+        order by created_at desc, id limit p_max
+    ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
+    with theirs as (
+        delete from $schema.gone g
+        where g.ctid = any (array(select few.ctid from $schema.gone few where few.pubkey = p_pubkey limit p_max))
+        returning g.stream, g.seq
+    ), dug as (
+        insert into $schema.graves
+            select * from theirs union select * from unnest(o_streams, o_seqs) on conflict do nothing
+    )
+    select count(*) into v_gone from theirs;
+    o_work := greatest(coalesce(array_length(o_seqs, 1), 0), v_gone);
+    if o_work < p_max then
+        delete from $schema.vanishing v where v.pubkey = p_pubkey;
+    else
+        -- Nothing newer is left, and the next step need not pass by what this one erased.
+        update $schema.vanishing v set until = coalesce(v_oldest, -1) where v.pubkey = p_pubkey;
+    end if;
+end $$;
+
 -- One commit: decides every write as if those before it had been committed, stores what is accepted, and says what came of each.
 -- Outcomes: 0 accepted, 1 duplicate, 2 superseded, 3 deleted, 4 vanished.
 --
@@ -207,6 +277,8 @@ end $$;
 -- (created_at, id).
 --
 -- An event that another process stores at the same moment is `unique_violation`: the same call again sees it.
+--
+-- Who vanished comes before duplicates: what is hidden is not there any more.
 --
 -- Generic plans: every statement has one index to go by, and planning anew would cost more than all else.
 create function $schema.commit(
@@ -222,6 +294,7 @@ create function $schema.commit(
 ) language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     v_token bigint;
+    v_fence bigint;
     v_count int := coalesce(array_length(p_ids, 1), 0);
     v_seq bigint := p_last_seq;
     v_events bigint := 0;
@@ -233,6 +306,9 @@ declare
     v_removed record;
     v_address bytea;
     v_version record;
+    -- So many events go at once because somebody vanished, as the others wait for it; the rest is hidden and goes by `vanish`.
+    v_room int := 1000;
+    v_step record;
     v_streams int[];
     v_seqs bigint[];
     v_by bigint;
@@ -241,12 +317,16 @@ declare
     v_term_from int;
     v_term_count int := coalesce(array_length(p_term_of, 1), 0);
 begin
-    select s.token, s.outcomes into v_token, o_outcomes from $schema.streams s where s.stream = p_stream;
+    select s.token, s.outcomes, s.fence into v_token, o_outcomes, v_fence from $schema.streams s where s.stream = p_stream;
     if v_token = p_token then
         select array_agg(r.seq), array_agg(r.rs), array_agg(r.rq) into o_removers, o_removed_streams, o_removed_seqs
         from (select l.seq, u.rs, u.rq from $schema.log l, unnest(l.removed_streams, l.removed_seqs) u(rs, rq)
-              where l.stream = p_stream and l.seq > p_last_seq order by l.seq) r;
+              where l.stream = p_stream and l.seq > p_last_seq order by l.seq, u.rs, u.rq) r;
         return;
+    end if;
+    -- The end of this function decides. Here it is known before places are written that are another's by now.
+    if v_fence is distinct from p_fence then
+        raise exception 'stream % is not this process''s any more', p_stream using errcode = 'TP001';
     end if;
     o_outcomes := '{}';
     -- What removes works alone; what only adds works side by side.
@@ -256,8 +336,10 @@ begin
         perform pg_advisory_xact_lock_shared(hashtext('$schema'), 1);
     end if;
     if p_replaces then
+        -- Of 1024 locks, in their order: the server has room for some thousands, for all pods together.
         perform pg_advisory_xact_lock(hashtext('$schema') # 1, h)
-            from (select distinct hashtext(encode(a, 'hex')) h from unnest(p_addresses) a where a is not null order by 1) locks;
+            from (select distinct hashtext(encode(a, 'hex')) & 1023 h from unnest(p_addresses) a
+                where a is not null order by 1) locks;
     end if;
 
     while v_from <= v_count loop
@@ -270,10 +352,10 @@ begin
             -- Subqueries with a limit are looked up row by row; `exists` might be answered by reading a whole table once.
             with decided as materialized (
                 select w.i, (case
-                    when (select 1 from $schema.events e where e.created_at = w.created_at and e.id = w.id limit 1) = 1 then 1
                     when w.kind <> 62 and (select 1 from $schema.vanished v
                         where v.pubkey = w.pubkey and v.until >= w.created_at limit 1) = 1 then 4
                     when o.vanished then 4
+                    when (select 1 from $schema.events e where e.created_at = w.created_at and e.id = w.id limit 1) = 1 then 1
                     when w.kind not in (5, 62) and (select 1 from $schema.deleted_ids d
                         where d.id = w.id and d.deleter = w.pubkey limit 1) = 1 then 3
                     when o.deleted then 3
@@ -324,11 +406,11 @@ begin
         v_streams := null;
         v_seqs := null;
         v_outcome := (case
-            when exists (select 1 from $schema.events e where e.created_at = p_created[v_from] and e.id = p_ids[v_from]) then 1
             when p_kinds[v_from] <> 62 and exists (
                 select 1 from (select p_pubkeys[v_from] k union all
                         select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
                     join $schema.vanished v on v.pubkey = owners.k where v.until >= p_created[v_from]) then 4
+            when exists (select 1 from $schema.events e where e.created_at = p_created[v_from] and e.id = p_ids[v_from]) then 1
             when p_kinds[v_from] not in (5, 62) and exists (
                 select 1 from (select p_pubkeys[v_from] k union all
                         select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
@@ -337,10 +419,17 @@ begin
                 where d.address = v_address and d.until >= p_created[v_from]) then 3
             else 0 end)::smallint;
         if v_outcome = 0 and v_address is not null then
-            select v.* into v_version from $schema.versions v where v.address = v_address;
-            if found then
-                if v_version.created_at > p_created[v_from]
-                    or v_version.created_at = p_created[v_from] and v_version.id < p_ids[v_from] then
+            select v.*, exists (select 1 from $schema.vanished x
+                    where x.pubkey = p_pubkeys[v_from] and x.until >= v.created_at) hidden
+                into v_version from $schema.versions v where v.address = v_address;
+            if v_version.hidden then
+                delete from $schema.versions v where v.address = v_address;
+            elsif found then
+                -- One that is over supersedes nothing, whether upkeep has come to it or not.
+                if (v_version.created_at > p_created[v_from]
+                        or v_version.created_at = p_created[v_from] and v_version.id < p_ids[v_from])
+                    and not exists (select 1 from $schema.events e where e.created_at = v_version.created_at
+                        and e.id = v_version.id and e.expires_at <= p_at / 1000) then
                     v_outcome := 2;
                 else
                     select * into v_removed from $schema.take_out(v_version.created_at, v_version.id);
@@ -367,31 +456,28 @@ begin
                 select e.created_at, e.id
                 from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
                 join $schema.log l on l.event_id = t.id and l.record = 1
-                join $schema.events e on e.created_at = l.created_at and e.id = l.event_id
-                where t.of = v_from and e.kind not in (5, 62)
-                    and (e.pubkey = p_pubkeys[v_from] or e.kind = 1059 and e.terms @> array[p_wrap_term[v_from]])
+                cross join lateral (
+                    select e.* from $schema.shown e where e.created_at = l.created_at and e.id = l.event_id limit 1) e
+                where t.of = v_from and e.kind not in (5, 62) and not e.hidden
+                    and (e.pubkey = p_pubkeys[v_from] or e.kind = 1059 and $schema.is_to(e.json, p_pubkeys[v_from]))
                 union
                 select v.created_at, v.id
                 from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
                 join $schema.versions v on v.address = t.a
-                where t.of = v_from and v.created_at <= p_created[v_from]
+                where t.of = v_from and v.created_at <= p_created[v_from] and not exists (select 1 from $schema.vanished x
+                    where x.pubkey = p_pubkeys[v_from] and x.until >= v.created_at)
             ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
         elsif p_actions[v_from] = 6 then
             insert into $schema.vanished values (p_pubkeys[v_from], p_created[v_from])
                 on conflict (pubkey) do update set until = greatest(vanished.until, excluded.until);
-            select array_agg(r.o_stream), array_agg(r.o_seq) into v_streams, v_seqs
-            from (
-                select e.created_at, e.id from $schema.events e
-                where e.pubkey = p_pubkeys[v_from] and e.created_at <= p_created[v_from] and e.kind <> 62
-                union
-                select t.created_at, t.id from $schema.tags t
-                where t.term = p_wrap_term[v_from] and t.created_at <= p_created[v_from] and t.kind = 1059
-            ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
-            with theirs as (
-                delete from $schema.gone g where g.pubkey = p_pubkeys[v_from] returning g.stream, g.seq
-            )
-            insert into $schema.graves
-                select * from theirs union select * from unnest(v_streams, v_seqs) on conflict do nothing;
+            insert into $schema.vanishing values (p_pubkeys[v_from], p_created[v_from], p_wrap_term[v_from])
+                on conflict (pubkey) do update set until = greatest(vanishing.until, excluded.until);
+            if v_room > 0 then
+                select * into v_step from $schema.vanish_step(p_pubkeys[v_from], v_room);
+                v_streams := v_step.o_streams;
+                v_seqs := v_step.o_seqs;
+                v_room := v_room - v_step.o_work;
+            end if;
         end if;
         select array_agg(u.s order by u.s, u.q), array_agg(u.q order by u.s, u.q) into v_streams, v_seqs
             from unnest(v_streams, v_seqs) u(s, q);
@@ -452,8 +538,8 @@ begin
     perform pg_advisory_xact_lock(hashtext('$schema'), 1);
     select array_agg(r.o_stream order by r.o_stream, r.o_seq), array_agg(r.o_seq order by r.o_stream, r.o_seq)
         into o_removed_streams, o_removed_seqs
-    from (select e.created_at, e.id from $schema.events e where e.expires_at <= p_now order by e.expires_at limit p_max) due
-        cross join lateral $schema.take_out(due.created_at, due.id) r where r.o_seq is not null;
+    from (select e.created_at, e.id, e.hidden from $schema.shown e where e.expires_at <= p_now order by e.expires_at limit p_max) due
+        cross join lateral $schema.take_out(due.created_at, due.id) r where not due.hidden and r.o_seq is not null;
     if o_removed_seqs is null then
         return;
     end if;
@@ -464,4 +550,21 @@ begin
     if not found then
         raise exception 'stream % is not this process''s any more', p_stream using errcode = 'TP001';
     end if;
+end $$;
+
+-- One step of erasing what is hidden; whether there may be more. One pod does it at a time, and the others leave it to that one.
+create function $schema.vanish(p_max int) returns boolean language plpgsql as $$
+declare
+    v_step record;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('$schema'), 3) then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtext('$schema'), 1);
+    select s.* into v_step from (select v.pubkey from $schema.vanishing v order by v.pubkey limit 1) next
+        cross join lateral $schema.vanish_step(next.pubkey, p_max) s;
+    -- Only the sum counts, so it may be any stream, and nobody's fence is asked for.
+    update $schema.streams s set events = s.events - coalesce(array_length(v_step.o_seqs, 1), 0)
+        where s.stream = (select min(stream) from $schema.streams);
+    return exists (select 1 from $schema.vanishing);
 end $$;

@@ -97,13 +97,13 @@ pub fn followers_go_on_where_they_were<F: Fixture>() {
     let mut world = World::<F>::with(&[&Alice.note(100, ""), &Alice.note(101, "")]);
     assert_eq!(world.store().follower("bus").expect("the store answers"), None);
     let first = crate::Cursor::at(world.log()[0].stream, Seq(1));
-    for place in [&first, &world.snapshot(), &first] {
+    for place in [&first, &world.snapshot()] {
         world.store().keep_follower("bus", place).expect("it is kept");
         world.store().keep_follower("other", &world.snapshot()).expect("it is kept");
         assert_eq!(world.store().follower("bus").expect("the store answers").as_ref(), Some(place));
     }
     if world.reopen() {
-        assert_eq!(world.store().follower("bus").expect("the store answers"), Some(first));
+        assert_eq!(world.store().follower("bus").expect("the store answers"), Some(world.snapshot()));
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) const SECTION: Section = Section {
             "note_key_file",
             Restart,
             "A file with the 64 hexadecimal characters of an Ed25519 secret key, for you alone. Checkpoints then \
-             are signed notes (C2SP) that standard witnesses can cosign; the log prints the key they need.",
+             are signed notes (C2SP) that standard witnesses can cosign; `/audit` names the `verifier_key` they need.",
             "The relay's own signature is enough for Nostr clients.",
         ),
         setting!(

@@ -27,7 +27,7 @@ pub(super) const SECTION: Section = Section {
             Restart,
             "Redis 7 or Valkey, where pods hear of each other's events: redis://, rediss:// with TLS, \
              redis+sentinel://host:port,…/master or rediss+sentinel://; ?sslrootcert=FILE names a private authority. Also \
-             `--bus`. Without it pods look into the database.",
+             `--bus`. Without it pods look into the database, which `store.url` names in any case.",
             "One pod needs none; without it events of other pods come some 20 to 250 ms later, and ephemeral ones not at all.",
         ),
         setting!(

@@ -81,7 +81,8 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1_000>,
             "readers",
             Restart,
-            "Connections for reading, beside one for commits. 0: a tenth of what the server allows, from 3 to 16.",
+            "Connections for reading, beside one for commits, and as many to a replica. 0: a tenth of what the server \
+             allows, from 3 to 16.",
             "Ten pods and an operator's tools fit into a server's default limit.",
         ),
         setting!(

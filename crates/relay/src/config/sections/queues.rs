@@ -120,7 +120,7 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "scan_parallel",
             Restart,
-            "Scans of stored events at one time. 0 is the number of cores.",
+            "Scans of stored events at one time. 0 is the number of cores; with a database at most its connections less two.",
             "Scans of recent events run from memory, where more than cores gains nothing.",
         ),
         setting!(

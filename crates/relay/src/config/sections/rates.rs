@@ -71,8 +71,9 @@ impl Default for Rates {
 
 pub(super) const SECTION: Section = Section {
     name: "rates",
-    what: "How fast clients may go. Each rate refills a bucket that holds `burst`; a refusal names the seconds \
-           to wait. 0 switches a rate off. The defaults are far above what a normal client does.",
+    what: "How fast clients may go. Each rate refills a bucket that holds `burst`: an event takes one for each KiB it \
+           has begun, a REQ or COUNT takes one. A refusal names the seconds to wait. 0 switches a rate off. The defaults \
+           are far above what a normal client does.",
     settings: &[
         setting!(
             rates.publish.per_address.per_s, Number<0, 1_000_000>, "publish_per_address_per_s", Live,

@@ -141,7 +141,8 @@ pub(super) const SECTION: Section = Section {
         setting!(
             server.drain_deadline, Seconds<1, 600>, "drain_deadline_s", Restart,
             "When told to stop, the relay finishes what it has accepted and ends within this time.",
-            "Below the 30 seconds after which service managers kill a process.",
+            "Below the 30 seconds after which Kubernetes kills a process, and the 90 of systemd. Docker kills after 10: \
+             give it more, by `docker stop -t 30` or `stop_grace_period`.",
         ),
         setting!(
             server.trusted_proxies,
@@ -149,7 +150,8 @@ pub(super) const SECTION: Section = Section {
             "trusted_proxies",
             Restart,
             "Reverse proxies in front of the relay, such as [\"10.0.0.0/8\"]. Only from these is the \
-             client's address read from `X-Forwarded-For`.",
+             client's address read from `X-Forwarded-For`; the limits for an address apply to none of the clients of one that \
+             sends no such header.",
             "Loopback: a proxy on the same machine just works. Nothing else: a header that anyone can send must not \
              choose whose limits apply.",
         ),

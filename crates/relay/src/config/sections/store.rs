@@ -25,7 +25,7 @@ pub struct Store {
     pub erase_after: Duration,
     /// The share of a log file that may be of no more use, in percent.
     pub dead_percent_max: u32,
-    /// Free space below which writes are refused.
+    /// Free space that the log does not take.
     pub free_bytes_min: u64,
 }
 
@@ -105,8 +105,9 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!(
             store.free_bytes_min, DiskBytes<0, 1_152_921_504_606_846_976>, "free_bytes_min", Restart,
-            "With less free space than this, events are refused with `error:` until space returns. \
-             Reading goes on.",
+            "With less free space than this the log takes no more of the disk. `/readyz` warns, and when the next log \
+             file is needed, events are refused with `error:` until space returns. Reading goes on. A new data folder is \
+             not begun.",
             "256 MiB: room for the index to settle and for removing expired events to make space.",
         ),
     ],
