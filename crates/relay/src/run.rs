@@ -124,7 +124,10 @@ async fn open(
     stop: &mut Stop,
 ) -> anyhow::Result<Option<Opened>> {
     if config.store.url.is_some() {
-        return open_database(config, clock, metrics).await.map(Some);
+        return tokio::select! {
+            opened = open_database(config, clock, metrics) => opened.map(Some),
+            () = stop.asked() => bail!("told to stop while the database did not answer"),
+        };
     }
     let (patience, data) = (config.server.drain_deadline, config.store.data.clone());
     let mut opened = tokio::task::spawn_blocking({

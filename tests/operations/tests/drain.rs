@@ -136,3 +136,21 @@ async fn the_next_process_takes_port_and_folder_over_while_the_old_one_drains() 
     assert!(status?.success());
     Ok(())
 }
+
+/// A proxy without a server behind it, or a paused pooler.
+#[tokio::test]
+async fn a_relay_that_waits_for_its_database_ends_when_it_is_told_to() -> Result<()> {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("postgres://u@{}/d?sslmode=disable", silent.local_addr()?);
+    let home = tempfile::tempdir()?;
+    let mut relay = command()?;
+    relay.current_dir(home.path()).args(["serve", "--listen", "127.0.0.1:0", "--store", &url]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let relay = relay.spawn()?;
+    let _asking = within("it to ask the database", async { Ok(silent.accept().await?) }).await?;
+    let pid = relay.id().context("it has ended")?.to_string();
+    ensure!(tokio::process::Command::new("kill").args(["-s", "TERM", &pid]).status().await?.success());
+    let ended = within("it to end", async { Ok(relay.wait_with_output().await?) }).await?;
+    let told = String::from_utf8(ended.stderr)?;
+    assert!(ended.status.code() == Some(1) && told.contains("told to stop"), "{}: {told}", ended.status);
+    Ok(())
+}
