@@ -51,6 +51,13 @@ pub(crate) fn of_relay(args: &ServeArgs, environment: &Environment) -> Result<Re
     Ok(resolve(&sources)?)
 }
 
+/// Where the relay listens, by what does not change while it runs.
+pub(crate) fn of_server(environment: &Environment) -> Result<Resolved, Misconfigured> {
+    let mut variables = environment.variables.clone();
+    variables.retain(|(name, _)| name.starts_with("TOWPATH_SERVER_"));
+    Ok(resolve(&Sources::default().environment(variables))?)
+}
+
 fn store_sources(args: &StoreArgs, environment: &Environment) -> Sources {
     let mut sources = Sources::default();
     if let Some(path) = args.config.clone().or_else(|| environment.config_file()) {

@@ -110,6 +110,13 @@ fn health_asks_the_relay_of_this_configuration() {
         let (code, _, stderr) = run(&mut health);
         assert!(code == 1 && stderr.contains(&format!("cannot ask {asked}")), "{listen}: {stderr}");
     }
+    // A file that has got a mistake says nothing of a relay that read it before.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("towpath.toml");
+    std::fs::write(&file, "[limits]\nlimit_max = -1").expect("written");
+    let mut health = towpath(&["health", "--config", path(&file)]);
+    let (code, _, stderr) = run(health.env("TOWPATH_SERVER_LISTEN", "127.0.0.1:1"));
+    assert!(code == 1 && stderr.contains("cannot ask http://127.0.0.1:1/readyz"), "{stderr}");
 }
 
 #[test]

@@ -42,12 +42,14 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     let runtime = runtime(&config)?;
     let ended = runtime.block_on(run(config, reread));
     match &ended {
-        // With the runtime the last owner of the store is gone: the folder is free.
-        Ok(()) => drop(runtime),
-        // Such a thread may wait for something that never comes.
+        Ok(()) => {
+            // With the runtime the last owner of the store is gone: the folder is free.
+            drop(runtime);
+            handover::have_left(&data);
+        }
+        // Such a thread may wait for something that never comes, and have the folder until the process is gone.
         Err(_) => runtime.shutdown_timeout(FAILED_PAUSE),
     }
-    handover::have_left(&data);
     ended
 }
 

@@ -166,7 +166,8 @@ fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()
     if config.relay.url.is_none() && !local.ip().is_loopback() {
         tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
     }
-    if config.log.format == Format::Json {
+    // Even if nothing else is logged, the address is told.
+    if config.log.format == Format::Json && tracing::enabled!(tracing::Level::INFO) {
         tracing::info!(%place, relay_key = %node.own_key, "listening on {scheme}://{local}");
         return Ok(());
     }

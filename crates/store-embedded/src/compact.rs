@@ -9,8 +9,9 @@
 //! ```
 //! Nothing here delays a commit: only dropping the old file takes the writer's lock, for as long as it takes to forget a name.
 //!
-//! A rewrite may take all of the disk's reserve, which is kept for what makes room, but is not begun if what is still needed of the file
-//! would not fit. A file that is written to is closed first, and the next one has to leave the reserve alone.
+//! A rewrite may take the disk's reserve, which is kept for what makes room, but for what the index needs meanwhile. It is not begun if
+//! what is still needed of the file would not fit, and given up for a while when that runs out. A file that is written to is closed
+//! first, and the next one has to leave the reserve alone.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -35,8 +36,14 @@ const RECORDS_REPOINTED_AT_ONCE: usize = 500;
 /// Written before a sync, so that no sync of a commit has to wait for much of ours.
 const BYTES_UNSYNCED_MAX: u64 = 4 << 20;
 
-/// Files that could not be compacted, by their first entry, and why. Until the others have had their turn; for good if they are damaged.
-pub(crate) type PassedOver = BTreeMap<Seq, Error>;
+/// Of the disk, so much is left to the index, without which nothing could be read.
+const INDEX_ROOM: u64 = 32 << 20;
+/// For want of room, a file is tried again after so many seconds.
+const FULL_PAUSE_S: u64 = 300;
+
+/// Files that could not be compacted, by their first entry: why, and when. Until the others have had their turn; for good if they are
+/// damaged.
+pub(crate) type PassedOver = BTreeMap<Seq, (Error, u64)>;
 
 impl Shared {
     /// Compacts one file, if one is due. True if so.
@@ -47,11 +54,15 @@ impl Shared {
         } else if let Some(segment) = self.due(passed_over, now)? {
             (segment.first_seq, self.compact(&segment, now))
         } else {
-            passed_over.retain(|_, why| matches!(why, Error::Corrupt(_)));
+            passed_over.retain(|_, (why, at)| match why {
+                Error::Corrupt(_) => true,
+                Error::Full => now < at.saturating_add(FULL_PAUSE_S),
+                _ => false,
+            });
             return Ok(false);
         };
         if let Err(why) = &done {
-            passed_over.insert(first_seq, why.clone());
+            passed_over.insert(first_seq, (why.clone(), now));
         }
         done.map(|()| true)
     }
@@ -63,7 +74,7 @@ impl Shared {
         let txn = self.index.read()?;
         let counted = self.index.waste_of(&txn, segment.first_seq)?;
         let needed = segment.len().saturating_sub(counted.dead_bytes);
-        self.log.disk.check_free(&self.log.dir, needed).map_err(|e| Error::io("rewrite a log file", e))?;
+        self.log.disk.check_free(&self.log.dir, needed + INDEX_ROOM).map_err(|e| Error::io("rewrite a log file", e))?;
         let rewritten = self.rewrite(segment, &txn)?;
         drop(txn);
         self.log.change_files(|files| files.insert(Arc::clone(&rewritten)));
@@ -140,6 +151,7 @@ impl Shared {
             new.append(&bytes, end, &self.log.disk).map_err(failed)?;
             end += bytes.len() as u64;
             if end - synced >= BYTES_UNSYNCED_MAX {
+                self.log.disk.check_free(&self.log.dir, INDEX_ROOM).map_err(failed)?;
                 self.log.disk.sync(new.file()).map_err(failed)?;
                 synced = end;
             }

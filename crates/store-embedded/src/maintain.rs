@@ -128,8 +128,9 @@ impl Shared {
         if let Some(writer) = self.writer.try_lock() {
             writer.appender.check_open()?;
         }
+        // Whatever the reason, nothing can be read then: a disk with little room is another matter.
         if let Some(failure) = self.pending.failure() {
-            return Err(failure);
+            return Err(Error::Unavailable(format!("the index cannot follow the log: {failure}")));
         }
         self.log.disk.check_room(&self.log.dir).map_err(|e| Error::io("look at the disk", e))
     }

@@ -80,11 +80,13 @@ impl Connector {
 /// disk, which is decided for all that is on it.
 pub(crate) fn check_settings(client: &mut Client) -> Result<bool, Error> {
     const SETTINGS: &str = "select current_setting('default_transaction_isolation'), current_setting('synchronous_commit'), \
-                            current_setting('fsync')";
+                            current_setting('fsync'), current_setting('synchronous_standby_names')";
     let row = client.query_one(SETTINGS, &[]).map_err(|error| refused("look at the database's settings", &error))?;
-    let [isolation, commit, fsync]: [&str; 3] = [row.get(0), row.get(1), row.get(2)];
+    let [isolation, commit, fsync, standbys]: [&str; 4] = [row.get(0), row.get(1), row.get(2), row.get(3)];
     let wrong = match (isolation, commit) {
         ("read committed", "off") => Some(("synchronous_commit", "off", "on")),
+        // The server's own disk alone is not what the standbys are for.
+        ("read committed", "local") if !standbys.is_empty() => Some(("synchronous_commit", "local", "on")),
         ("read committed", _) => None,
         _ => Some(("default_transaction_isolation", isolation, "read committed")),
     };

@@ -25,6 +25,7 @@ mod tree;
 mod upkeep;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     /// The stream of this pod and its fence.
     lease: Mutex<Option<(StreamId, i64)>>,
     own: Mutex<Option<(StreamId, Head)>>,
+    /// How far the streams that were this pod's are known to have come.
+    ends: Mutex<BTreeMap<StreamId, Seq>>,
     others: Mutex<Vec<(StreamId, Head)>>,
     failure: Mutex<Option<Error>>,
     parts_seen: Mutex<Option<Instant>>,
@@ -105,6 +108,20 @@ impl Shared {
 
     fn note_lease(&self, lease: Option<(StreamId, i64)>) {
         *self.lease.lock() = lease;
+    }
+
+    /// A stream ends at `last`, where it never was before unless commits were lost: then an error, and nothing may go on from there.
+    fn note_end(&self, stream: StreamId, last: Seq) -> Result<(), Error> {
+        let mut ends = self.ends.lock();
+        let known = ends.entry(stream).or_insert(last);
+        if last < *known {
+            let (stream, known) = (stream.0, known.0);
+            let what =
+                format!("the database lost what it had committed: stream {stream} ends at {last} and was at {known}");
+            return Err(Error::Corrupt(what));
+        }
+        *known = last;
+        Ok(())
     }
 
     /// Another pod has taken the stream, or sealed it.
@@ -154,7 +171,8 @@ impl PostgresStore {
         let replica =
             config.replica_url.as_ref().map(|url| Connector::new(&config, url, TargetSessionAttrs::Any)).transpose()?;
         let mut client = connector.connect()?;
-        let synced = check_settings(&mut client)?;
+        // Who only reads gets no `OK`.
+        let synced = !config.takes_stream || check_settings(&mut client)?;
         migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
         let readers = match config.readers {
             Some(readers) => readers,
@@ -171,6 +189,7 @@ impl PostgresStore {
             writer: Mutex::default(),
             lease: Mutex::default(),
             own: Mutex::default(),
+            ends: Mutex::default(),
             others: Mutex::default(),
             failure: Mutex::default(),
             parts_seen: Mutex::default(),

@@ -101,6 +101,7 @@ impl Writer {
         let answer = answer?;
         let lease = self.lease.as_mut().ok_or_else(|| Error::Closed("the stream was lost".into()))?;
         let committed = lease.take_answer(batch, &answer)?;
+        shared.note_end(lease.stream, lease.last)?;
         *shared.own.lock() = lease.tree.as_ref().map(|tree| (lease.stream, tree.head()));
         Ok(committed)
     }
@@ -196,6 +197,7 @@ impl Writer {
         let stamp = Stamp { stream: lease.stream, seq, committed_at_ms: now.saturating_mul(1000) };
         lease.append([leaves::of_expiry(stamp, removed.iter().copied()).hash()]);
         lease.last = seq;
+        shared.note_end(lease.stream, seq)?;
         *shared.own.lock() = lease.tree.as_ref().map(|tree| (lease.stream, tree.head()));
         Ok(removed.len() >= usize::try_from(max).unwrap_or(usize::MAX))
     }
@@ -214,6 +216,7 @@ fn take(shared: &Shared, session: &mut Session) -> Result<Lease, Error> {
     let row = rows.first().ok_or_else(|| Error::Unavailable("no stream was given".into()))?;
     let (stream, fence, last): (i32, i64, i64) = (row.get(0), row.get(1), row.get(2));
     let (stream, last) = (StreamId(stream as u32), Seq(last as u64));
+    shared.note_end(stream, last)?;
     let tree = shared.config.audit.then(|| GrowingTree::load(shared, session, stream, last)).transpose()?;
     tracing::info!(stream = stream.0, fence, seq = last.0, "this pod commits to a stream");
     *shared.own.lock() = tree.as_ref().map(|tree| (stream, tree.head()));
@@ -230,6 +233,7 @@ fn catch_up(shared: &Shared, session: &mut Session, lease: Lease) -> Result<Opti
     };
     let last = Seq(row.get::<_, i64>(0) as u64);
     let stream = lease.stream;
+    shared.note_end(stream, last)?;
     let tree = shared.config.audit.then(|| GrowingTree::load(shared, session, stream, last)).transpose()?;
     *shared.own.lock() = tree.as_ref().map(|tree| (stream, tree.head()));
     Ok(Some(Lease { last, tree, known: true, ..lease }))

@@ -22,9 +22,13 @@ fn open(config: Config) -> Result<PostgresStore, Error> {
 }
 
 fn commit(store: &PostgresStore, dates: impl IntoIterator<Item = u64>) -> Committed {
+    try_commit(store, dates).expect("the commit succeeds")
+}
+
+fn try_commit(store: &PostgresStore, dates: impl IntoIterator<Item = u64>) -> Result<Committed, Error> {
     let key = SecretKey::from_bytes([1; 32]).expect("a small number is a key");
     let note = |at| plan(key.sign(at, 1, &[], "", &[0; 32]), Source::Client, &Policy::default());
-    store.commit(Batch::of(dates.into_iter().map(note).collect(), 1)).expect("the commit succeeds")
+    store.commit(Batch::of(dates.into_iter().map(note).collect(), 1))
 }
 
 fn run(server: &Postgres, sql: &str) {
@@ -57,6 +61,26 @@ fn a_commit_to_a_stream_that_was_sealed_goes_to_another() {
     let committed = commit(&store, [2, 3]);
     assert_eq!(committed.stream, StreamId(1));
     assert_eq!(committed.outcomes, [Outcome::Duplicate, Outcome::Accepted(Seq(1))], "stored once");
+}
+
+/// Once, the writer went on from where the database was, and nobody noticed before it was past where it had been.
+#[test]
+fn a_stream_that_lost_its_end_is_not_gone_on_with() {
+    let server = Postgres::start().unwrap();
+    let store = open(config(&server)).unwrap();
+    commit(&store, 1..=10);
+    // A commit of which nothing is known, as when patience with a database that is away is over.
+    let fail = "create function towpath.fail() returns trigger language plpgsql as 'begin raise ''no''; end'";
+    run(&server, &format!("{fail}; create trigger fail before insert on towpath.log execute function towpath.fail()"));
+    assert!(try_commit(&store, [11]).is_err());
+    let lose = "delete from towpath.log where seq > 7; update towpath.streams set last_seq = 7";
+    run(&server, &format!("drop trigger fail on towpath.log; {lose}"));
+    let refused = try_commit(&store, [12]).err();
+    assert!(
+        matches!(&refused, Some(Error::Corrupt(what)) if what.contains("lost what it had committed")),
+        "{refused:?}"
+    );
+    assert_eq!(commit(&store, [13]).stream, StreamId(1));
 }
 
 /// A failover to a server that had not got everything: its tree would have had leaves of entries that are others by now.

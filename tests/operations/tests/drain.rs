@@ -144,7 +144,11 @@ async fn a_relay_that_waits_for_its_database_ends_when_it_is_told_to() -> Result
     let url = format!("postgres://u@{}/d?sslmode=disable", silent.local_addr()?);
     let home = tempfile::tempdir()?;
     let mut relay = command()?;
-    relay.current_dir(home.path()).args(["serve", "--listen", "127.0.0.1:0", "--store", &url]).stdout(Stdio::null()).stderr(Stdio::piped());
+    relay
+        .current_dir(home.path())
+        .args(["serve", "--listen", "127.0.0.1:0", "--store", &url])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let relay = relay.spawn()?;
     let _asking = within("it to ask the database", async { Ok(silent.accept().await?) }).await?;
     let pid = relay.id().context("it has ended")?.to_string();

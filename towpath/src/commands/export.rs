@@ -1,8 +1,8 @@
 //! `towpath export`: the stored events, one a line, in the order they were stored.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -91,6 +91,10 @@ fn output(args: &ExportArgs) -> anyhow::Result<(Box<dyn Write>, Option<File>)> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let file = options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
+    // It may have been there.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
     let synced = file.try_clone()?;
     Ok((Box::new(file), Some(synced)))
 }

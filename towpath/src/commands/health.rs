@@ -30,7 +30,9 @@ pub(crate) fn run(args: &HealthArgs, environment: &Environment) -> anyhow::Resul
 /// Where the relay of this configuration listens, from this machine.
 fn own_url(args: &HealthArgs, environment: &Environment) -> anyhow::Result<String> {
     let store = StoreArgs { config: args.config.clone(), ..StoreArgs::default() };
-    let server = settings::of_relay(&ServeArgs { store, ..ServeArgs::default() }, environment)?.config.server;
+    let resolved = settings::of_relay(&ServeArgs { store, ..ServeArgs::default() }, environment);
+    // There may be a mistake in the file since the relay read it, which runs on all the same.
+    let server = resolved.or_else(|mistake| settings::of_server(environment).map_err(|_| mistake))?.config.server;
     let ip = match server.listen.ip() {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

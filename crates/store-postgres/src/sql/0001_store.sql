@@ -90,7 +90,9 @@ create table $schema.vanished (
 create table $schema.vanishing (
     pubkey bytea primary key,
     until  bigint not null,
-    term   bigint not null
+    term   bigint not null,
+    -- There may be gift wraps. Who is named often need not be looked through for them at each step.
+    wraps  boolean not null default true
 );
 create index vanishing_term on $schema.vanishing (term);
 -- Entries whose leaf must be forgotten but for its hash: their owner has vanished.
@@ -232,23 +234,30 @@ language plpgsql set plan_cache_mode = force_generic_plan as $$
 declare
     v_until bigint;
     v_term bigint;
+    v_wraps boolean;
     v_oldest bigint;
     v_gone int;
 begin
-    select v.until, v.term into v_until, v_term from $schema.vanishing v where v.pubkey = p_pubkey;
-    select array_agg(r.o_stream), array_agg(r.o_seq), min(doomed.created_at) into o_streams, o_seqs, v_oldest
-    from (
+    select v.until, v.term, v.wraps into v_until, v_term, v_wraps from $schema.vanishing v where v.pubkey = p_pubkey;
+    with wraps as materialized (
+        select t.created_at, t.id from $schema.tags t cross join lateral (
+                select 1 from $schema.events e
+                where e.created_at = t.created_at and e.id = t.id and $schema.is_to(e.json, p_pubkey) limit 1) theirs
+            where v_wraps and t.term = v_term and t.created_at <= v_until and t.kind = 1059
+            order by t.created_at desc, t.id limit p_max
+    ), doomed as materialized (
         (select e.created_at, e.id from $schema.events e
             where e.pubkey = p_pubkey and e.created_at <= v_until and e.kind <> 62
             order by e.created_at desc, e.id limit p_max)
-        union
-        (select t.created_at, t.id from $schema.tags t cross join lateral (
-                select 1 from $schema.events e
-                where e.created_at = t.created_at and e.id = t.id and $schema.is_to(e.json, p_pubkey) limit 1) theirs
-            where t.term = v_term and t.created_at <= v_until and t.kind = 1059
-            order by t.created_at desc, t.id limit p_max)
+        union select w.created_at, w.id from wraps w
         order by created_at desc, id limit p_max
-    ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
+    ), taken as (
+        select d.created_at, r.o_stream, r.o_seq
+        from doomed d cross join lateral $schema.take_out(d.created_at, d.id) r where r.o_seq is not null
+    )
+    select array_agg(t.o_stream), array_agg(t.o_seq), min(t.created_at),
+            (select count(*) = p_max from wraps) or exists (select created_at, id from wraps except select created_at, id from doomed)
+        into o_streams, o_seqs, v_oldest, v_wraps from taken t;
     with theirs as (
         delete from $schema.gone g
         where g.ctid = any (array(select few.ctid from $schema.gone few where few.pubkey = p_pubkey limit p_max))
@@ -263,7 +272,7 @@ begin
         delete from $schema.vanishing v where v.pubkey = p_pubkey;
     else
         -- Nothing newer is left, and the next step need not pass by what this one erased.
-        update $schema.vanishing v set until = coalesce(v_oldest, -1) where v.pubkey = p_pubkey;
+        update $schema.vanishing v set until = coalesce(v_oldest, -1), wraps = v_wraps where v.pubkey = p_pubkey;
     end if;
 end $$;
 
@@ -471,7 +480,7 @@ begin
             insert into $schema.vanished values (p_pubkeys[v_from], p_created[v_from])
                 on conflict (pubkey) do update set until = greatest(vanished.until, excluded.until);
             insert into $schema.vanishing values (p_pubkeys[v_from], p_created[v_from], p_wrap_term[v_from])
-                on conflict (pubkey) do update set until = greatest(vanishing.until, excluded.until);
+                on conflict (pubkey) do update set until = greatest(vanishing.until, excluded.until), wraps = true;
             if v_room > 0 then
                 select * into v_step from $schema.vanish_step(p_pubkeys[v_from], v_room);
                 v_streams := v_step.o_streams;
