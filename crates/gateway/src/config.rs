@@ -9,39 +9,38 @@ use crate::Network;
 /// Settings of the edge.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; port 0 takes any free port. Default: `127.0.0.1:7777`.
+    /// Where to listen; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Listen beside a process that is about to leave this port. Default: false; a port in use is an error.
+    /// Listen beside a process that is about to leave this port.
     pub share_port: bool,
-    /// Longest message a client may send, after decompression. Default: 512 KiB, room for the largest contact lists.
+    /// Longest message a client may send, after decompression.
     pub message_bytes_max: usize,
-    /// Bytes that all connections together may hold of messages that have not come in full. Default: 256 MiB, room for
-    /// five hundred of the longest messages at once; who holds no more than 64 KiB is served beyond it.
+    /// Bytes that all connections together may hold of messages that have not come in full; who holds no more than
+    /// 64 KiB is served beyond it.
     pub inbound_total_bytes_max: usize,
-    /// WebSocket connections at the same time. Default: 16 384.
+    /// WebSocket connections at the same time.
     pub connections_max: usize,
     /// Connections from one client address (an IPv6 /64 is one address); loopback and trusted proxies are exempt.
-    /// Default: 256, enough for an office behind one address.
     pub connections_per_address_max: usize,
-    /// WebSocket connections let in a second; more wait for their turn, half of `handshake_timeout` at most. Default: 1 000.
+    /// WebSocket connections let in a second; more wait for their turn, half of `handshake_timeout` at most.
     pub upgrades_per_second: u32,
-    /// Time between two pings. Default: 30 s, half the usual idle time-out of a proxy.
+    /// Time between two pings.
     pub ping_interval: Duration,
-    /// How long after a ping a client may stay silent. Default: 30 s.
+    /// How long after a ping a client may stay silent.
     pub pong_timeout: Duration,
-    /// How long a write may make no progress before the client counts as gone. Default: 30 s.
+    /// How long a write may make no progress before the client counts as gone.
     pub write_timeout: Duration,
-    /// Time for TLS, the request and its answer. Default: 10 s.
+    /// Time for TLS, the request and its answer.
     pub handshake_timeout: Duration,
-    /// Whether permessage-deflate is offered. Default: true; short messages are never compressed.
+    /// Whether permessage-deflate is offered.
     pub compression: bool,
-    /// Serve TLS with this certificate. Default: none.
+    /// Serve TLS with this certificate.
     pub tls: Option<Tls>,
-    /// Whose `X-Forwarded-For` is believed. Default: loopback, so that a proxy on the same host just works.
+    /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-    /// Exempt from limits by address, as loopback and trusted proxies are. Default: none.
+    /// Exempt from limits by address, as loopback and trusted proxies are.
     pub trusted_addresses: Vec<Network>,
-    /// How long connections may take to end after shutdown began. Default: 10 s.
+    /// How long connections may take to end after shutdown began.
     pub drain_timeout: Duration,
 }
 
@@ -54,6 +53,7 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
+/// For tests: a relay's are those of its configuration.
 impl Default for Config {
     fn default() -> Self {
         Config {

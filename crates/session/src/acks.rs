@@ -30,22 +30,17 @@ impl Acks {
         slots.first + slots.waiting.len() as u64 - 1
     }
 
-    /// Fills a slot, and sends every answer that has none missing before it. Returns how many were sent.
-    pub fn answer(&self, slot: u64, accepted: bool, text: &str, mut send: impl FnMut(String)) -> usize {
+    /// Fills a slot, and sends every answer that has none missing before it.
+    pub fn answer(&self, slot: u64, accepted: bool, text: &str, mut send: impl FnMut(String)) {
         let mut slots = self.0.lock();
-        let Some(at) = slot.checked_sub(slots.first).and_then(|at| usize::try_from(at).ok()) else { return 0 };
-        let Some(waiting) = slots.waiting.get_mut(at) else { return 0 };
+        let Some(at) = slot.checked_sub(slots.first).and_then(|at| usize::try_from(at).ok()) else { return };
+        let Some(waiting) = slots.waiting.get_mut(at) else { return };
         waiting.message = Some(relay_message::ok(&waiting.id, accepted, text));
-        let mut sent = 0;
-        while let Some(Slot { message: Some(_), .. }) = slots.waiting.front() {
-            let slot = slots.waiting.pop_front();
+        while let Some(message) = slots.waiting.front_mut().and_then(|slot| slot.message.take()) {
+            slots.waiting.pop_front();
             slots.first += 1;
-            sent += 1;
-            if let Some(message) = slot.and_then(|slot| slot.message) {
-                send(message);
-            }
+            send(message);
         }
-        sent
     }
 
     /// Events that are not answered yet.
@@ -70,6 +65,6 @@ mod tests {
         let expected: Vec<String> = ids.iter().map(|id| relay_message::ok(id, true, "")).collect();
         assert_eq!(*sent.lock(), expected);
         assert_eq!(acks.unanswered(), 0);
-        assert_eq!(acks.answer(slots[0], true, "", |_| panic!("answered twice")), 0);
+        acks.answer(slots[0], true, "", |_| panic!("answered twice"));
     }
 }

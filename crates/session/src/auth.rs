@@ -9,7 +9,7 @@ use towpath_protocol::VerifiedEvent;
 
 /// A challenge from 16 random bytes.
 pub fn new_challenge(random: [u8; 16]) -> String {
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    const_hex::encode(random)
 }
 
 /// Keys that one connection may prove: every one costs a look at each private event.

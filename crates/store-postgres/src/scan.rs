@@ -13,8 +13,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use towpath_protocol::{EventId, Filter, IndexedTags};
-use towpath_store::{Budget, Count, Cursor, Error, Progress, Query, Scan, Seq, Stored, StreamId, Tally, Verdict};
+use towpath_protocol::{EventId, Filter};
+use towpath_store::{Budget, Count, Cursor, Error, Progress, Query, Scan, Seq, Stored, StreamId, Tally, spread};
 
 use crate::Shared;
 use crate::parts::kept;
@@ -250,15 +250,6 @@ fn choose(filter: &Filter) -> Way {
     }
 }
 
-/// How many events tend to share a value of a tag, in no unit.
-fn spread(tag: u8) -> usize {
-    match tag {
-        b'e' | b'E' | b'a' | b'A' | b'q' | b'd' | b'i' | b'I' => 1,
-        b'p' | b'P' | b'h' => 4,
-        _ => 16,
-    }
-}
-
 /// See the module.
 pub(crate) struct PostgresScan {
     shared: Arc<Shared>,
@@ -379,15 +370,7 @@ impl PostgresScan {
             return Ok(None);
         }
         let event = row::event(json)?;
-        let tags = IndexedTags::of(&event);
-        let filters = self.query.filters.iter().enumerate();
-        let matching: Vec<usize> = filters.filter(|(_, (f, _))| f.matches(&event, &tags)).map(|(n, _)| n).collect();
-        if matching.is_empty() || !(self.query.visible)(&event) {
-            return Ok(None);
-        }
-        let sent = self.tally.count(matching.into_iter()) == Verdict::Send;
-        drop(tags);
-        Ok(sent.then_some(Stored { stream, seq, event }))
+        Ok(self.tally.admits(&self.query, &event).then_some(Stored { stream, seq, event }))
     }
 }
 

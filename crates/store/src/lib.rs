@@ -20,7 +20,7 @@ mod wraps;
 pub use batch::{Act, Batch, Committed, Outcome};
 pub use cursor::{Cursor, Entry, Page, Record, Run, Seq, Stored, StreamId};
 pub use error::Error;
-pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, Verdict};
+pub use query::{Budget, Completeness, Count, FilterLimit, Progress, Query, Scan, Tally, spread};
 pub use tree::StoredTree;
 #[cfg(feature = "suite")]
 pub use wraps::Wraps;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use towpath_audit::{Hash, Head, Leaf, LeafState, Node, Tree};
 use towpath_policy::{DeletionRequest, Placement, Removal, Write};
-use towpath_protocol::{Address, Event, EventId, IndexedTags, PublicKey};
+use towpath_protocol::{Address, Event, EventId, PublicKey};
 
 use crate::leaves::{self, Stamp};
 use crate::{
     Act, Batch, Budget, Committed, Count, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record,
-    Scan, Seq, Stats, Stored, StreamId, Tally, Verdict, rules,
+    Scan, Seq, Stats, Stored, StreamId, Tally, rules,
 };
 
 const STREAM: StreamId = StreamId(0);
@@ -452,12 +452,6 @@ impl MemoryScan {
     }
 
     fn wants(&mut self, event: &Event, seq: Seq) -> bool {
-        if !self.cursor.covers(STREAM, seq) || !(self.query.visible)(event) {
-            return false;
-        }
-        let tags = IndexedTags::of(event);
-        let filters = self.query.filters.iter().enumerate();
-        let matching: Vec<usize> = filters.filter(|(_, (f, _))| f.matches(event, &tags)).map(|(i, _)| i).collect();
-        !matching.is_empty() && self.tally.count(matching.into_iter()) == Verdict::Send
+        self.cursor.covers(STREAM, seq) && self.tally.admits(&self.query, event)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use towpath_protocol::{Event, Filter, HyperLogLog};
+use towpath_protocol::{Event, Filter, HyperLogLog, IndexedTags};
 
 use crate::{Cursor, Error, Stored};
 
@@ -94,21 +94,16 @@ impl Count {
     }
 }
 
-/// Keeps count of every filter's limit while matches come newest first. Shared by all stores, so that limits mean the same in each.
+/// Says what a query returns, and keeps count of every filter's limit, while candidates come newest first. Shared by all stores, so that
+/// filters and limits mean the same in each.
 #[derive(Debug, Clone)]
 pub struct Tally {
     remaining: Vec<u64>,
     left_out: bool,
     looked_ahead: u32,
-}
-
-/// What to do with a match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Return it.
-    Send,
-    /// Every filter it matches has had its share.
-    LeaveOut,
+    reads_tags: bool,
+    /// Of the event that is looked at; kept for its memory.
+    matching: Vec<usize>,
 }
 
 impl Tally {
@@ -121,25 +116,34 @@ impl Tally {
             remaining: filters.iter().map(|(_, limit)| limit.events_max).collect(),
             left_out: false,
             looked_ahead: 0,
+            reads_tags: filters.iter().any(|(filter, _)| !filter.tags.is_empty()),
+            matching: Vec::new(),
         }
     }
 
-    /// Whether `filter` may still contribute.
-    pub fn is_open(&self, filter: usize) -> bool {
-        self.remaining.get(filter).is_some_and(|n| *n > 0)
-    }
-
-    /// Counts one visible event that the filters at these indices match.
-    pub fn count(&mut self, matching: impl Iterator<Item = usize>) -> Verdict {
-        let mut verdict = Verdict::LeaveOut;
-        for filter in matching {
-            if let Some(remaining) = self.remaining.get_mut(filter).filter(|n| **n > 0) {
+    /// Whether `query` returns `event`: it may be seen, and a filter that it matches has not had its share, which it is counted in.
+    pub fn admits(&mut self, query: &Query, event: &Event) -> bool {
+        let tags = if self.reads_tags { IndexedTags::of(event) } else { IndexedTags::default() };
+        let filters = query.filters.iter().enumerate();
+        self.matching.clear();
+        self.matching.extend(filters.filter(|(_, (filter, _))| filter.matches(event, &tags)).map(|(number, _)| number));
+        if self.matching.is_empty() || !(query.visible)(event) {
+            return false;
+        }
+        let mut admitted = false;
+        for filter in &self.matching {
+            if let Some(remaining) = self.remaining.get_mut(*filter).filter(|n| **n > 0) {
                 *remaining -= 1;
-                verdict = Verdict::Send;
+                admitted = true;
             }
         }
-        self.left_out |= verdict == Verdict::LeaveOut;
-        verdict
+        self.left_out |= !admitted;
+        admitted
+    }
+
+    /// Whether nothing is gained by looking for more that `filter` matches: it has had its share, and something was left out.
+    pub fn is_done(&self, filter: usize) -> bool {
+        self.left_out && self.remaining.get(filter).is_none_or(|n| *n == 0)
     }
 
     /// Call once a step: the completeness, once there is no use in going on.
@@ -157,5 +161,14 @@ impl Tally {
     /// The completeness when there is nothing more to read.
     pub fn at_end(&self) -> Completeness {
         if self.left_out { Completeness::Limited } else { Completeness::All }
+    }
+}
+
+/// How many events tend to share a value of a tag, in no unit: a reply names its root; a hashtag is everybody's.
+pub fn spread(tag: u8) -> usize {
+    match tag {
+        b'e' | b'E' | b'a' | b'A' | b'q' | b'd' | b'i' | b'I' => 1,
+        b'p' | b'P' | b'h' => 4,
+        _ => 16,
     }
 }

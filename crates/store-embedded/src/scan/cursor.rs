@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use towpath_protocol::{Event, IndexedTags};
-use towpath_store::{Budget, Count, Error, Progress, Query, Scan, Seq, Stored, Tally, Verdict};
+use towpath_store::{Budget, Count, Error, Progress, Query, Scan, Seq, Stored, Tally};
 
 use super::merge::{Merge, Step};
 use super::plan;
@@ -25,10 +24,6 @@ pub(crate) struct Cursor {
     wants: Vec<Want>,
     merge: Merge,
     tally: Tally,
-    /// A match was left out because its filters had their share, so nothing is gained by looking for another.
-    left_out: bool,
-    reads_tags: bool,
-    matching: Vec<usize>,
 }
 
 impl Cursor {
@@ -43,25 +38,8 @@ impl Cursor {
             wants: filters.iter().map(|(filter, _)| plan::want(filter)).collect(),
             merge: Merge::new(streams.collect()),
             tally: Tally::new(filters),
-            left_out: false,
-            reads_tags: filters.iter().any(|(filter, _)| !filter.tags.is_empty()),
-            matching: Vec::new(),
             query,
         }
-    }
-
-    /// Whether to return `event`.
-    fn accepts(&mut self, event: &Event) -> bool {
-        let tags = if self.reads_tags { IndexedTags::of(event) } else { IndexedTags::default() };
-        let filters = self.query.filters.iter().enumerate();
-        self.matching.clear();
-        self.matching.extend(filters.filter(|(_, (filter, _))| filter.matches(event, &tags)).map(|(number, _)| number));
-        if self.matching.is_empty() || !(self.query.visible)(event) {
-            return false;
-        }
-        let verdict = self.tally.count(self.matching.iter().copied());
-        self.left_out |= verdict == Verdict::LeaveOut;
-        verdict == Verdict::Send
     }
 }
 
@@ -90,14 +68,14 @@ impl Cursor {
             if let Some(completeness) = self.tally.finished() {
                 return Ok(Progress::Done(completeness));
             }
-            let (tally, left_out) = (&self.tally, self.left_out);
-            match self.merge.step(&view, &self.wants, |filter| left_out && !tally.is_open(filter))? {
+            match self.merge.step(&view, &self.wants, |filter| self.tally.is_done(filter))? {
                 Step::End => return Ok(Progress::Done(self.tally.at_end())),
                 Step::Looked(keys) => cost += keys,
                 Step::Candidate(moment) if moment.seq > self.last => cost += 1,
                 Step::Candidate(moment) => {
                     cost += LOAD_COST;
-                    if let Some(event) = view.event(moment.seq)?.filter(|event| self.accepts(event)) {
+                    let event = view.event(moment.seq)?;
+                    if let Some(event) = event.filter(|event| self.tally.admits(&self.query, event)) {
                         events += 1;
                         bytes += event.json().len();
                         found(Stored { stream: STREAM, seq: moment.seq, event });

@@ -3,6 +3,7 @@
 //! Must not know: how streams are read or merged.
 
 use towpath_protocol::{Filter, TagFilter};
+use towpath_store::spread;
 
 use super::stream::{Stream, Want};
 use crate::index::keys::Prefix;
@@ -56,15 +57,6 @@ fn choose(filter: &Filter) -> Way<'_> {
     ways.extend(filter.tags.iter().map(|tag| (tag.values.len().saturating_mul(spread(tag.name)), Way::Tag(tag))));
     let best = ways.into_iter().min_by_key(|(cost, _)| *cost);
     best.map_or(Way::Time, |(_, way)| way)
-}
-
-/// How many events tend to share a value of a tag, in no unit: a reply names its root; a hashtag is everybody's.
-fn spread(tag: u8) -> usize {
-    match tag {
-        b'e' | b'E' | b'a' | b'A' | b'q' | b'd' | b'i' | b'I' => 1,
-        b'p' | b'P' | b'h' => 4,
-        _ => 16,
-    }
 }
 
 fn prefixes(filter: &Filter, way: &Way<'_>) -> Vec<Prefix> {
