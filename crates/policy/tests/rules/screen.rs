@@ -148,6 +148,10 @@ fn reposts_do_not_carry_protected_events() {
     ] {
         check(&event(kind, &[], content), &proved(&[1]), &policy(), expected);
     }
+    for kept in [r#"{"tags":[["-"]]}"#, r#"{"kind":1,"tags":[["t","x"],["-"]],"content":"without a signature"}"#] {
+        check(&event(6, &[], kept), &proved(&[1]), &policy(), carried.clone());
+    }
+    check(&event(6, &[], r#"{"tags":[["-","x"],["t","-"],[]]}"#), &proved(&[1]), &policy(), Ok(()));
     let spelled_differently = format!(" {}", protected.event().as_str().replace("\"-\"", "\"\\u002d\""));
     check(&event(6, &[], &spelled_differently), &proved(&[2]), &policy(), carried);
 }
