@@ -76,11 +76,13 @@ async fn the_relay_has_paths_of_its_own() {
 #[tokio::test]
 async fn readiness_fails_while_draining() {
     let mut edge = Edge::start();
-    let _keeps_it_open = edge.client().await;
     let mut early = edge.socket().await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Keeps it open, and was accepted behind the other.
+    let _later = edge.client().await;
     edge.stop();
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    while tokio::net::TcpStream::connect(("127.0.0.1", edge.port)).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
     tokio::io::AsyncWriteExt::write_all(&mut early, b"GET /readyz HTTP/1.1\r\n\r\n").await.expect("to send");
     let mut answer = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut early, &mut answer).await.expect("an answer");
