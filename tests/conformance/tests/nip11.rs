@@ -1,5 +1,7 @@
 //! NIP-11: the relay describes itself, and what it says is what it does.
 
+mod limits;
+
 use towpath_conformance::*;
 
 async fn document(relay: &Relay) -> Result<Value> {
@@ -194,7 +196,7 @@ async fn the_default_limits_are_shown() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_limits_shown_are_those_enforced() -> Result<()> {
+async fn the_limits_shown_are_those_configured() -> Result<()> {
     let config = "
         [limits]
         message_bytes_max = 20000
@@ -233,19 +235,4 @@ async fn a_relay_that_requires_authentication_says_so() -> Result<()> {
     let limitation = &document(&relay).await?["limitation"];
     assert_eq!(limitation["auth_required"], true, "{limitation}");
     Ok(())
-}
-
-#[tokio::test]
-async fn the_longest_message_is_read_and_a_longer_one_is_not() -> Result<()> {
-    let (relay, mut client) = relay_with("[limits]\nmessage_bytes_max = 2000\ncontent_chars_max = 1000").await?;
-    let padded = |length: usize| {
-        let frame = json!(["REQ", "s", { "ids": [] }]).to_string();
-        format!("{frame}{}", " ".repeat(length - frame.len()))
-    };
-    client.send_text(padded(2000)).await?;
-    assert!(matches!(client.stored("s").await?.end, End::Eose(_)));
-    // The relay may already hang up while the rest of the message is being written.
-    let _ = client.send_text(padded(2001)).await;
-    client.disconnected().await?;
-    expect_alive(&mut Client::connect(&relay).await?).await
 }

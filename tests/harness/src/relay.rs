@@ -4,11 +4,14 @@
 //! - [`Relay::start`] serves tests that need nothing special. With `RELAY_UNDER_TEST=ws://…` they
 //!   run against that relay, of whatever make, instead of a fresh one.
 //! - [`Relay::empty`] and [`Relay::builder`] always start Towpath's own binary, with an empty data
-//!   folder: `RELAY_BINARY`, or the one that was built beside the test.
+//!   folder: `RELAY_BINARY`, or the one that was built beside the test. With `RELAY_STORE=postgres://…` it keeps its events
+//!   there, alone in a schema of its own, and with `RELAY_BUS=redis://…` it is a pod on that bus.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
@@ -22,7 +25,22 @@ const ANNOUNCEMENT: &str = "listening on ";
 
 /// The address of a relay that is already running and is to be tested.
 pub(crate) fn url_under_test() -> Option<String> {
-    env::var("RELAY_UNDER_TEST").ok().filter(|url| !url.is_empty())
+    url_in("RELAY_UNDER_TEST")
+}
+
+fn url_in(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|url| !url.is_empty())
+}
+
+/// Has a relay keep its events in the database that the tests are told of, if they are, in a schema that no other relay has.
+fn shared_servers() -> Vec<(String, String)> {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    let Some(store) = url_in("RELAY_STORE") else { return Vec::new() };
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let schema = format!("relay_{}_{}", since_epoch.as_nanos(), STARTED.fetch_add(1, Ordering::Relaxed));
+    let bus = url_in("RELAY_BUS").map(|bus| ("TOWPATH_CLUSTER_BUS", bus));
+    let settings = [("TOWPATH_STORE_URL", store), ("TOWPATH_POSTGRES_SCHEMA", schema)].into_iter().chain(bus);
+    settings.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A running relay. Dropping it kills the process and removes its data.
@@ -82,7 +100,9 @@ impl RelayBuilder {
     }
 
     /// Starts the relay and waits until it accepts connections.
-    pub async fn start(self) -> Result<Relay> {
+    pub async fn start(mut self) -> Result<Relay> {
+        // What the test itself says comes later and wins.
+        self.environment.splice(..0, shared_servers());
         let home = tempfile::tempdir()?;
         let mut process = Process { builder: self, child: None, home };
         let url = process.spawn("127.0.0.1:0").await?;

@@ -1,14 +1,21 @@
-//! What may wait for sockets, and who has to wait or go when it is used up.
+//! What may wait for sockets, and who has to wait or go when it is used up; what may wait for the follower, which reads the rest from
+//! the log.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Waker};
 
-use towpath_store::{Cursor, Delivery};
+use parking_lot::Mutex;
+use towpath_policy::{Policy, Source, plan};
+use towpath_protocol::SecretKey;
+use towpath_runtime::{Clock, SystemClock, Thread};
+use towpath_store::memory::MemoryStore;
+use towpath_store::{Batch, Committed, Cursor, Delivery, EventStore};
 
-use super::{ROOMY, event, subscription};
+use super::{ROOMY, event, sent, subscription};
 use crate::{Budget, Deliver, Item, Metrics, Outbox, Subscription};
 
 const KIB: usize = 1024;
@@ -179,4 +186,93 @@ fn what_is_held_until_eose_may_take_half_of_the_connections_room() {
     assert!((10..16).contains(&held), "{held}");
     stored.abandon();
     assert!((10..16).contains(&fill(&subscription("t", &["{}"], &outbox))), "what was held is given back");
+}
+
+/// More than its inbox has room for: what was handed over is not all that the follower delivers.
+const COMMITS: u64 = 300;
+
+/// A follower that is at the first commit: the only socket takes its frame when it is given a turn, and so with every other.
+struct Stuck {
+    store: MemoryStore,
+    deliver: Deliver,
+    metrics: Metrics,
+    outbox: Arc<Outbox>,
+    follower: Thread,
+    turns: SyncSender<()>,
+    /// Frames that the socket was given.
+    begun: Arc<AtomicUsize>,
+}
+
+impl Stuck {
+    fn start() -> Self {
+        let (store, metrics) = (MemoryStore::new(), Metrics::default());
+        let deliver = Deliver::new(ROOMY, metrics.clone());
+        let follower = deliver.follow(Arc::new(store.clone()), Arc::new(SystemClock)).unwrap();
+        let outbox = outbox(&budget(1 << 20, 1 << 20));
+        deliver.register(&live(&outbox)).unwrap();
+        let (turns, given) = sync_channel(0);
+        let (begun, given) = (Arc::new(AtomicUsize::new(0)), Mutex::new(given));
+        let count = Arc::clone(&begun);
+        outbox.attach(Box::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            // Once nobody is left to give turns, it waits for none.
+            let _ = given.lock().recv();
+            false
+        }));
+        let stuck = Self { store, deliver, metrics, outbox, follower, turns, begun };
+        // As another process's, which nobody but the follower delivers.
+        stuck.deliver.take(stuck.commit(1).run(), SystemClock.instant());
+        stuck.wait_until_begun(1);
+        stuck
+    }
+
+    fn commit(&self, number: u64) -> Committed {
+        let key = SecretKey::from_bytes([1; 32]).unwrap();
+        let note = key.sign(number, 1, &[], &number.to_string(), &[0; 32]);
+        self.store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], number)).unwrap()
+    }
+
+    fn hand_over(&self, number: u64) {
+        self.deliver.committed(&self.commit(number), SystemClock.instant());
+    }
+
+    fn wait_until_begun(&self, frames: usize) {
+        while self.begun.load(Ordering::SeqCst) < frames {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets it go, and checks that it delivers every commit up to the `last` once, in order.
+    async fn expect_delivered(self, last: u64) {
+        drop(self.turns);
+        self.deliver.stop();
+        let follower = self.follower;
+        tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+        let all = (1..=last).map(|number| format!("s {number}"));
+        assert_eq!(sent(&self.outbox).await, std::iter::once("EOSE".to_owned()).chain(all).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn what_an_inbox_had_no_room_for_is_read_from_the_log_though_nothing_comes_behind_it() {
+    let stuck = Stuck::start();
+    let metrics = stuck.metrics.clone();
+    (2..=COMMITS).for_each(|number| stuck.hand_over(number));
+    stuck.expect_delivered(COMMITS).await;
+    assert_eq!((metrics.gaps.get(), metrics.catch_ups.get()), (0, 1), "it had room for all");
+}
+
+#[tokio::test]
+async fn what_comes_when_an_inbox_has_room_again_waits_for_what_the_log_has_before_it_and_is_delivered_once() {
+    let stuck = Stuck::start();
+    let metrics = stuck.metrics.clone();
+    (2..=COMMITS).for_each(|number| stuck.hand_over(number));
+    // Two of those that waited do not any more.
+    for frames in 2..=3 {
+        stuck.turns.send(()).unwrap();
+        stuck.wait_until_begun(frames);
+    }
+    stuck.hand_over(COMMITS + 1);
+    stuck.expect_delivered(COMMITS + 1).await;
+    assert_eq!(metrics.gaps.get(), 1, "it had room for all, or for none again");
 }
