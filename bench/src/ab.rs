@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict> {
 
 /// Judges what earlier sessions left behind.
 pub(crate) fn judge(options: &JudgeOptions) -> Result<Verdict> {
-    let artifacts: Vec<_> = options.artifacts.iter().map(|path| read(path)).collect::<Result<_>>()?;
+    let artifacts: Vec<_> = options.artifacts.iter().map(|path| folder::read(path)).collect::<Result<_>>()?;
     let (a, b) = verdict::sides(&artifacts)?;
     let guardrail = Guardrail::of(b.artifact, options.guardrail.as_deref())?;
     let judgement = verdict::judge(a, b, &guardrail)?;
@@ -104,7 +104,7 @@ pub(crate) fn judge(options: &JudgeOptions) -> Result<Verdict> {
 
 /// The verdict on a session's folder, printed and put into it beside a page to look at.
 fn conclude(folder: &Path, guardrail: &Guardrail) -> Result<Verdict> {
-    let artifacts = [read(folder)?];
+    let artifacts = [folder::read(folder)?];
     let page = folder::write(folder, &artifacts[0], guardrail)?;
     let (a, b) = verdict::sides(&artifacts)?;
     let judgement = verdict::judge(a, b, guardrail)?;
@@ -113,12 +113,6 @@ fn conclude(folder: &Path, guardrail: &Guardrail) -> Result<Verdict> {
     write(&folder.join(VERDICT), &table)?;
     println!("\n{}", page.display());
     Ok(judgement.verdict)
-}
-
-fn read(path: &Path) -> Result<Artifact> {
-    let file = folder::artifact_file(path);
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not an artifact", file.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

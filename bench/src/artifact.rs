@@ -127,6 +127,9 @@ impl Run {
     }
 }
 
+/// Where others used more of the machine, a figure is doubtful.
+const ELSEWHERE_SHARE_MAX: f64 = 0.1;
+
 /// What one run found. Names are `kebab-case`; a figure's name ends with its unit where it has one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -154,6 +157,11 @@ impl Outcome {
 
     pub(crate) fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied()
+    }
+
+    /// The share of the machine that others used, if it was so much that the figures are doubtful.
+    pub(crate) fn noise(&self) -> Option<f64> {
+        self.figure("elsewhere-share").filter(|share| *share > ELSEWHERE_SHARE_MAX)
     }
 
     /// Whether no promise was broken.

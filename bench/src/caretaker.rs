@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-/// `$0` is the number of the group's leader.
-const END: &str = r#"kill -s KILL -- "-$0""#;
+/// Ends all of its own group, and itself.
+const END: &str = "kill -s KILL 0";
 /// `$0` is the folder. Whoever writes there may be about to end, too.
 const REMOVE: &str = r#"for second in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$0" && break; sleep 1; done"#;
 
@@ -42,7 +42,8 @@ impl Drop for Caretaker {
     }
 }
 
-/// A process, and with it whatever it starts that does not leave its group.
+/// A process, and with it whatever it starts that does not leave its group. The caretaker made the group: it is there before the process
+/// is, at whatever instant the programme is ended.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) leader: Child,
@@ -51,16 +52,17 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
-        let mut leader = command.process_group(0).spawn()?;
-        let caretaker = Caretaker::hire(END, leader.id().to_string()).inspect_err(|_| drop(leader.kill()))?;
+        let caretaker = Caretaker::hire(END, "")?;
+        let group = i32::try_from(caretaker.0.id()).map_err(io::Error::other)?;
+        let leader = command.process_group(group).spawn()?;
         Ok(Self { leader, caretaker })
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Before the leader is waited for: until then its number is nobody else's.
         self.caretaker.dismiss();
+        // In case it left the group.
         let _ = self.leader.kill();
         let _ = self.leader.wait();
     }

@@ -10,10 +10,10 @@ use clap::Args;
 
 use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::floors;
+use crate::folder;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
 use crate::options::Output;
-use crate::page;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::report;
 
@@ -98,7 +98,7 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
 fn compare_again(paths: &[PathBuf]) -> Result<bool> {
     let mut are_clean = true;
     for path in paths {
-        let artifact = page::artifact(path)?;
+        let artifact = folder::read(path)?;
         println!("# {}\n\n{}", path.display(), report::markdown(&artifact)?);
         are_clean &= artifact.is_clean();
     }

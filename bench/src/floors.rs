@@ -40,6 +40,19 @@ pub(crate) struct Floors {
     pub(crate) echo_back_to_back: Distribution,
 }
 
+/// One of the floors that are latencies.
+type Latency = fn(&Floors) -> &Distribution;
+
+impl Floors {
+    /// Those that are latencies, as tables call them.
+    pub(crate) const NAMED: [(&'static str, Latency); 4] = [
+        ("V: one signature check", |floors| &floors.verify),
+        ("S: one 4 KiB append and sync", |floors| &floors.sync),
+        ("E: one WebSocket echo at the open loop's pace", |floors| &floors.echo),
+        ("one WebSocket echo back to back", |floors| &floors.echo_back_to_back),
+    ];
+}
+
 /// Measures all of them; `data` lies on the filesystem the relays write to.
 pub(crate) fn measure(notes: &Notes, data: &Path, rate_per_second: u32) -> Result<Floors> {
     Ok(Floors {

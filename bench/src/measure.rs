@@ -276,6 +276,25 @@ impl Spread {
     }
 }
 
+/// A spread as tables have it.
+pub(crate) fn show(spread: Option<Spread>) -> String {
+    match spread {
+        None => "-".into(),
+        Some(Spread { median, min, max }) if min == max => number(median),
+        Some(Spread { median, min, max }) => format!("{} ({} - {})", number(median), number(min), number(max)),
+    }
+}
+
+/// Three significant digits, and no more than a figure deserves.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -350,5 +369,11 @@ mod tests {
         assert_eq!(Spread::of([3.0, 1.0, 2.0]), spread(2.0, 1.0, 3.0));
         assert_eq!(Spread::of([4.0, 1.0]), spread(2.5, 1.0, 4.0));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn a_spread_of_one_value_is_that_value() {
+        let shown = [vec![], vec![0.0], vec![5.0, 5.0], vec![0.582, 12.34, 512.3]].map(|of| show(Spread::of(of)));
+        assert_eq!(shown, ["-", "0", "5.00", "12.3 (0.58 - 512)"]);
     }
 }

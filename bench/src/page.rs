@@ -14,11 +14,11 @@ mod tables;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::artifact::{Artifact, SCHEMA};
-use crate::folder::{ARTIFACT, artifact_file};
+use crate::artifact::Artifact;
+use crate::folder::{self, ARTIFACT, artifact_file};
 use crate::verdict::{self, Excluded, Guardrail};
 use scene::{Scene, Source};
 
@@ -110,24 +110,10 @@ fn write_charts(sources: &[Source], guardrail: &Guardrail, folder: &Path) -> Res
     figures.map(write).collect()
 }
 
-/// What a session left behind, by its file or its folder.
-pub(crate) fn artifact(path: &Path) -> Result<Artifact> {
-    Ok(read(path)?.artifact)
-}
-
 fn read(path: &Path) -> Result<Source> {
     let file = artifact_file(path);
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let artifact: Artifact =
-        serde_json::from_str(&text).with_context(|| format!("{} is no artifact", file.display()))?;
-    ensure!(
-        artifact.schema <= SCHEMA,
-        "{} is of schema {}, and this programme knows only {SCHEMA}",
-        file.display(),
-        artifact.schema
-    );
     let named = if file.ends_with(ARTIFACT) { file.parent().unwrap_or(&file) } else { &file };
-    Ok(Source { label: label(named), artifact })
+    Ok(Source { label: label(named), artifact: folder::read(path)? })
 }
 
 /// What a folder or a file is called without its path and its ending.

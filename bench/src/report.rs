@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::account::Accounts;
 use crate::artifact::{Arm, Artifact, Distribution, Outcome, Run};
 use crate::floors::Floors;
-use crate::measure::Spread;
+use crate::measure::{Spread, number, show};
 use crate::protocol::Setting;
 
 /// The workloads of a comparison: open loop, nobody listening …
@@ -24,14 +24,8 @@ pub(crate) const DEEP_PEAK: &str = "peak-deep";
 /// How many, on every connection.
 pub(crate) const DEEP: u32 = 256;
 
-type Floor = fn(&Floors) -> &Distribution;
-
-const FLOORS: [(&str, Floor); 4] = [
-    ("V: one signature check", |f| &f.verify),
-    ("S: one 4 KiB append + sync", |f| &f.sync),
-    ("E: one WebSocket echo at the open loop's pace", |f| &f.echo),
-    ("one WebSocket echo back to back", |f| &f.echo_back_to_back),
-];
+/// Where a report goes on behind what most readers come for, to the end. `cargo xtask figures` folds away what follows.
+const EVERYTHING: &str = "Everything that was measured:";
 
 type Figure = fn(&Outcome) -> Option<f64>;
 
@@ -59,6 +53,18 @@ const ROWS: [(&str, &str, &str, Figure); 22] = [
     (PEAK, "resident memory", "MiB", |o| o.figure("relay-resident-bytes").map(|bytes| bytes / 1_048_576.0)),
     (DEEP_PEAK, "events/s", "", |o| o.figure("events-per-s")),
     (DEEP_PEAK, "ack p99", "ms", |o| millis(o, "ack", |l| l.p99)),
+];
+
+/// Those that most readers come for: workload and name.
+const HEADLINES: [(&str, &str); 8] = [
+    (STEADY, "ack p50"),
+    (STEADY, "ack p99"),
+    (STEADY, "CPU per event"),
+    (FANOUT, "first delivery p99"),
+    (FANOUT, "last delivery p50"),
+    (PEAK, "events/s"),
+    (PEAK, "CPU per event"),
+    (PEAK, "resident memory"),
 ];
 
 fn millis(outcome: &Outcome, latency: &str, percentile: fn(&Distribution) -> f64) -> Option<f64> {
@@ -162,16 +168,20 @@ const BOUNDS: [Bound; 9] = [
     },
 ];
 
-/// The whole report: floors, figures, accounts, verdicts.
+/// The whole report: verdicts and headlines, then floors, figures, accounts and remarks.
 pub(crate) fn markdown(artifact: &Artifact) -> Result<String> {
     let setting = serde_json::Value::Object(artifact.setting.clone().into_iter().collect());
     let setting = serde_json::from_value(setting).context("the artifact is no comparison's")?;
     let report = Report { artifact, setting };
     let mut text = String::new();
-    report.write_floors(&mut text);
-    report.write_figures(&mut text);
-    report.write_accounts(&mut text);
+    report.write_setting(&mut text);
     report.write_verdicts(&mut text);
+    report.write_figures(|workload, name| HEADLINES.contains(&(workload, name)), &mut text);
+    let _ = writeln!(text, "{EVERYTHING}\n");
+    report.write_floors(&mut text);
+    report.write_figures(|_, _| true, &mut text);
+    report.write_accounts(&mut text);
+    report.write_remarks(&mut text);
     Ok(text)
 }
 
@@ -181,16 +191,19 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn write_floors(&self, out: &mut String) {
-        let floors = &self.artifact.floors;
+    fn write_setting(&self, out: &mut String) {
+        let (rounds, cores) = (self.artifact.floors.len(), self.artifact.machine.cores);
         let _ = writeln!(
             out,
-            "Median (smallest - largest) of {} rounds on {} cores.\n",
-            floors.len(),
-            self.artifact.machine.cores
+            "Median (smallest - largest) of {rounds} rounds on {cores} cores. V is one signature check, S one append and sync, E one \
+             WebSocket echo; S99 and E99 are those at p99.\n"
         );
+    }
+
+    fn write_floors(&self, out: &mut String) {
+        let floors = &self.artifact.floors;
         let _ = writeln!(out, "| floor | p50, us | p99, us |\n|---|---|---|");
-        for (name, floor) in FLOORS {
+        for (name, floor) in Floors::NAMED {
             let spread = |percentile: fn(&Distribution) -> f64| {
                 show(Spread::of(floors.iter().map(|floors| percentile(floor(floors)))))
             };
@@ -200,10 +213,11 @@ impl Report<'_> {
         let _ = writeln!(out, "\nSignature checks a second on all cores: {}.\n", show(checks));
     }
 
-    fn write_figures(&self, out: &mut String) {
+    /// Of the rows that are `wanted`, by workload and name.
+    fn write_figures(&self, wanted: fn(&str, &str) -> bool, out: &mut String) {
         let names: Vec<_> = self.artifact.arms.iter().map(|arm| arm.name.as_str()).collect();
         let _ = writeln!(out, "| figure | {} |\n|---|{}", names.join(" | "), "---|".repeat(names.len()));
-        for (workload, name, unit, figure) in ROWS {
+        for (workload, name, unit, figure) in ROWS.into_iter().filter(|row| wanted(row.0, row.1)) {
             let cells: Vec<_> = names
                 .iter()
                 .map(|arm| show(Spread::of(self.sound(arm, workload).filter_map(|(_, outcome)| figure(outcome)))))
@@ -259,7 +273,6 @@ impl Report<'_> {
             );
         }
         out.push('\n');
-        self.write_remarks(out);
     }
 
     /// Void and failed runs, complaints, and neighbours that were too loud to trust a figure.
@@ -276,7 +289,7 @@ impl Report<'_> {
             if let Some(complaint) = &outcome.complaint {
                 let _ = writeln!(out, "- {run}: the relay said: {complaint}");
             }
-            if let Some(share) = outcome.figure("elsewhere-share").filter(|share| *share > ELSEWHERE_SHARE_MAX) {
+            if let Some(share) = outcome.noise() {
                 let _ = writeln!(out, "- NOISY: {run}: others used {:.0} % of the machine", share * 100.0);
             }
         }
@@ -285,7 +298,7 @@ impl Report<'_> {
     /// Ratios are taken within a round, against the floors of that round.
     fn write_verdicts(&self, out: &mut String) {
         let Some(Arm { name: arm, .. }) = self.artifact.arms.first() else { return };
-        let _ = writeln!(out, "\n| {arm} | figure | bound | figure / bound | |\n|---|---|---|---|---|");
+        let _ = writeln!(out, "| {arm} | figure | bound | figure / bound | |\n|---|---|---|---|---|");
         for bound in &BOUNDS {
             let pairs: Vec<(f64, f64)> = self
                 .sound(arm, bound.workload)
@@ -308,24 +321,7 @@ impl Report<'_> {
             let _ =
                 writeln!(out, "| {} | {} | {} | {} | {verdict} |", bound.name, show(figure), show(limit), show(ratio));
         }
-    }
-}
-
-const ELSEWHERE_SHARE_MAX: f64 = 0.1;
-
-fn show(spread: Option<Spread>) -> String {
-    let Some(Spread { median, min, max }) = spread else {
-        return "-".into();
-    };
-    format!("{} ({} - {})", number(median), number(min), number(max))
-}
-
-/// Three significant digits, and no more than a figure deserves.
-fn number(value: f64) -> String {
-    match value.abs() {
-        large if large >= 100.0 => format!("{value:.0}"),
-        middle if middle >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        out.push('\n');
     }
 }
 

@@ -55,6 +55,7 @@ use crate::artifact::{Artifact, Run};
 use cells::{Cells, asked_for};
 pub(crate) use guardrail::Guardrail;
 use guardrail::{Measure, Promise};
+pub(crate) use table::percent;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,6 +17,9 @@ const NOW: &str = "towpath-now=target/release/towpath";
 const BEGIN: &str = "<!-- figures: written by `cargo xtask figures` -->\n";
 const END: &str = "<!-- end of figures -->";
 
+/// Where the load programme's report goes on behind what most readers come for.
+const EVERYTHING: &str = "\nEverything that was measured:\n";
+
 /// Runs the load programme with the arguments given, or its standard comparison; or, against a revision, judges this tree.
 /// The exit code is the load programme's.
 pub(crate) fn run(against: Option<&str>, arguments: &[String]) -> Result<ExitCode> {
@@ -142,7 +145,7 @@ pub(crate) fn figures(arguments: &[String]) -> Result<()> {
         fs::copy(charts.join(chart), kept.join(chart)).with_context(|| format!("{chart} was not drawn"))?;
     }
     let readme = root().join("README.md");
-    let text = replace(&fs::read_to_string(&readme)?, &String::from_utf8(output.stdout)?)?;
+    let text = replace(&fs::read_to_string(&readme)?, &folded(&String::from_utf8(output.stdout)?)?)?;
     fs::write(&readme, text).context("cannot write the README")
 }
 
@@ -154,6 +157,13 @@ fn programme() -> Command {
     let mut programme = Command::new(root().join("target/release/towpath-bench"));
     programme.current_dir(root()).stdin(Stdio::null());
     programme
+}
+
+/// The report with all but its first part folded away, as GitHub shows it.
+fn folded(report: &str) -> Result<String> {
+    let (first, everything) = report.split_once(EVERYTHING).context("the report has no part to fold away")?;
+    let summary = "<summary>Everything that was measured</summary>";
+    Ok(format!("{}\n\n<details>\n{summary}\n\n{}\n\n</details>", first.trim(), everything.trim()))
 }
 
 /// The document with what stands between the two marks replaced.
@@ -192,6 +202,16 @@ mod tests {
         drop(tree);
         assert!(!folder.exists());
         assert!(!git(&["worktree", "list"]).unwrap().contains(&*folder.to_string_lossy()));
+    }
+
+    #[test]
+    fn a_report_is_folded_behind_what_most_readers_come_for() {
+        let folded = folded("head\n\n| a |\n\nEverything that was measured:\n\n| b |\n\n- c\n").unwrap();
+        let summary = "<details>\n<summary>Everything that was measured</summary>";
+        assert_eq!(folded, format!("head\n\n| a |\n\n{summary}\n\n| b |\n\n- c\n\n</details>"));
+        assert!(super::folded("head\n").is_err());
+        let report = include_str!("../../bench/src/report.rs");
+        assert!(report.contains(&format!("{:?}", EVERYTHING.trim())), "the load programme has another word for it");
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     let data = TempDir::new().expect("a folder");
     let options = options(data.path(), &["--protocol", "same-pod,peak", "--commit-b", "abc"]);
     let folder = Session::open(&options).and_then(|session| session.run(no_floors)).expect("a session");
-    let artifact = read(&folder).expect("an artifact");
+    let artifact = folder::read(&folder).expect("an artifact");
 
     for protocol in ["same-pod", "peak"] {
         assert_eq!(rounds_in_turns(&artifact, protocol), 2, "{protocol}");
@@ -90,6 +90,17 @@ fn a_session_takes_turns_accounts_for_every_event_and_is_judged() {
     assert!(fs::read_to_string(folder.join("report.html")).expect("a page").contains("towpath-b"));
     let again = judge(&JudgeOptions { artifacts: vec![folder.clone()], guardrail: None }).expect("judged");
     assert_eq!(again, Verdict::Inconclusive);
+}
+
+/// It may mean something else there by what it says.
+#[test]
+fn a_session_of_a_later_schema_is_not_judged() {
+    let folder = TempDir::new().expect("a folder");
+    let later = Artifact::begin(&serde_json::json!({}), None).expect("an artifact");
+    folder::keep(folder.path(), &Artifact { schema: SCHEMA + 1, ..later }).expect("kept");
+    let options = JudgeOptions { artifacts: vec![folder.path().to_owned()], guardrail: None };
+    let refusal = format!("{:#}", judge(&options).expect_err("refused"));
+    assert!(refusal.contains("is of schema 2"), "{refusal}");
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::fmt::Write;
 
 use crate::artifact::{Artifact, Distribution, Outcome};
 use crate::floors::Floors;
-use crate::measure::Spread;
-
-const ELSEWHERE_SHARE_MAX: f64 = 0.1;
+use crate::measure::{Spread, number, show};
 
 const PERCENTILES: [fn(&Distribution) -> f64; 4] = [|d| d.p50, |d| d.p90, |d| d.p99, |d| d.max];
 
@@ -107,26 +105,8 @@ fn write_remarks(artifact: &Artifact, out: &mut String) {
         if let Some(accounts) = outcome.accounts.as_ref().filter(|accounts| !accounts.is_clean()) {
             let _ = writeln!(out, "- PROMISES BROKEN: {name}: {accounts:?}");
         }
-        if let Some(share) = outcome.figure("elsewhere-share").filter(|share| *share > ELSEWHERE_SHARE_MAX) {
+        if let Some(share) = outcome.noise() {
             let _ = writeln!(out, "- NOISY: {name}: others used {:.0} % of the machine", share * 100.0);
         }
-    }
-}
-
-fn show(spread: Option<Spread>) -> String {
-    match spread {
-        None => "-".into(),
-        Some(Spread { median, min, max }) if min == max => number(median),
-        Some(Spread { median, min, max }) => format!("{} ({} - {})", number(median), number(min), number(max)),
-    }
-}
-
-/// Three significant digits, and no more than a figure deserves.
-fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".into(),
-        large if large >= 100.0 => format!("{value:.0}"),
-        middle if middle >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
     }
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::format::{number, tick};
 use super::tables::scrolling;
-use crate::verdict::{Change, Judged, Judgement, Kept, Unit, Verdict};
+use crate::verdict::{Change, Judged, Judgement, Kept, Unit, Verdict, percent};
 
 /// Of the drawing of an interval.
 const WIDTH: f64 = 150.0;
@@ -47,15 +47,7 @@ pub(super) fn section(judgement: &Judgement) -> Markup {
 
 /// The verdict in a few words, for the head of the page.
 pub(super) fn standing(judgement: &Judgement) -> Markup {
-    let measures = judgement.measures.iter().map(|judged| judged.verdict);
-    let verdicts: Vec<Verdict> = measures.chain(judgement.promises.iter().map(|kept| kept.verdict)).collect();
-    let count = |verdict| verdicts.iter().filter(|each| **each == verdict).count();
-    html! {
-        li class=(class(judgement.verdict)) {
-            (word(judgement.verdict)) ": " (count(Verdict::Pass)) " of " (verdicts.len()) " passed, " (count(Verdict::Fail))
-            " failed, " (count(Verdict::Inconclusive)) " inconclusive"
-        }
-    }
+    html! { li class=(class(judgement.verdict)) { (glyph(judgement.verdict)) " " (judgement.sentence()) } }
 }
 
 fn measure(judged: &Judged, scale: f64) -> Markup {
@@ -63,7 +55,7 @@ fn measure(judged: &Judged, scale: f64) -> Markup {
     let shown = |value: &Option<f64>| value.map_or_else(|| "–".to_owned(), |value| show(*unit, value));
     html! {
         tr {
-            td class=(format!("verdict {}", class(*verdict))) { (word(*verdict)) }
+            td class=(format!("verdict {}", class(*verdict))) { (glyph(*verdict)) " " (verdict.word()) }
             th scope="row" { (protocol) ": " (name) }
             td.change {
                 @if let Some(change) = change {
@@ -84,7 +76,7 @@ fn promise(kept: &Kept) -> Markup {
     let Kept { name, verdict, broken_by_a, broken_by_b, runs } = kept;
     html! {
         tr {
-            td class=(format!("verdict {}", class(*verdict))) { (word(*verdict)) }
+            td class=(format!("verdict {}", class(*verdict))) { (glyph(*verdict)) " " (verdict.word()) }
             th scope="row" { "promise: " (name) }
             td.range colspan="3" { "times broken, in " (runs) " accounted runs of B" }
             td.right { (broken_by_a) }
@@ -128,16 +120,11 @@ fn show(unit: Unit, value: f64) -> String {
     }
 }
 
-fn percent(part: f64) -> String {
-    let percent = part * 100.0;
-    if percent.abs() < 10.0 { format!("{percent:+.1} %") } else { format!("{percent:+.0} %") }
-}
-
-fn word(verdict: Verdict) -> &'static str {
+fn glyph(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Pass => "✓ PASS",
-        Verdict::Fail => "✗ FAIL",
-        Verdict::Inconclusive => "? INCONCLUSIVE",
+        Verdict::Pass => "✓",
+        Verdict::Fail => "✗",
+        Verdict::Inconclusive => "?",
     }
 }
 

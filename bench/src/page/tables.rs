@@ -11,9 +11,6 @@ use crate::artifact::{self, Distribution, Outcome};
 use crate::floors::Floors;
 use crate::measure::Spread;
 
-/// Where others used more of the machine, a figure is doubtful.
-const ELSEWHERE_SHARE_MAX: f64 = 0.1;
-
 /// A table that scrolls by itself when the window is narrower.
 pub(super) fn scrolling(label: &str, table: Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(label) tabindex="0" { (table) } }
@@ -341,8 +338,7 @@ pub(super) fn unusable(scene: &Scene<'_>) -> Vec<Remark> {
 pub(super) fn noise(scene: &Scene<'_>) -> Vec<Remark> {
     let said = |entry: &Entry<'_>| {
         let outcome = entry.run.outcome.as_ref()?;
-        let loud = outcome.figure("elsewhere-share").filter(|share| *share > ELSEWHERE_SHARE_MAX);
-        let loud = loud.map(|share| format!("others used {} % of the machine", number(share * 100.0)));
+        let loud = outcome.noise().map(|share| format!("others used {} % of the machine", number(share * 100.0)));
         let complaint = outcome.complaint.as_ref().map(|text| format!("the relay said: {text}"));
         let all: Vec<String> = [complaint, loud].into_iter().flatten().collect();
         (!all.is_empty()).then(|| Remark::of(scene, entry, &all.join("; ")))
@@ -362,15 +358,6 @@ pub(super) fn remarks(title: &str, of: &[Remark]) -> Markup {
     )
 }
 
-type Floor = fn(&Floors) -> &Distribution;
-
-const FLOORS: [(&str, Floor); 4] = [
-    ("V: one signature check", |f| &f.verify),
-    ("S: one append and sync", |f| &f.sync),
-    ("E: one WebSocket echo, at the run's pace", |f| &f.echo),
-    ("the same echo, back to back", |f| &f.echo_back_to_back),
-];
-
 /// What the machine itself needs, by artifact.
 pub(super) fn floors(sources: &[Source]) -> Markup {
     let several = sources.len() > 1;
@@ -387,7 +374,7 @@ pub(super) fn floors(sources: &[Source]) -> Markup {
                     }
                 }
                 tbody {
-                    @for (name, floor) in &FLOORS {
+                    @for (name, floor) in Floors::NAMED {
                         tr {
                             th scope="row" { (name) }
                             @for source in sources {

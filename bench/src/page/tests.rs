@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::artifact::{Arm, Distribution, Outcome, Run};
+use crate::artifact::{Arm, Distribution, Outcome, Run, SCHEMA};
 
 fn source(artifact: Artifact) -> Source {
     Source { label: "monday".into(), artifact }

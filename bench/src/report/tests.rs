@@ -109,6 +109,18 @@ fn runs_too_short_to_tell_a_queue_that_fills_meet_and_miss_no_bound_on_latency()
 }
 
 #[test]
+fn what_most_readers_come_for_is_first() {
+    let report = comparison(&[(STEADY, outcome((500.0, 3_400.0), 0.0, 1_000.0))]);
+    let (head, rest) = report.split_once(EVERYTHING).expect("two parts");
+    let rows = |part: &str, what: &str| part.lines().filter(|line| line.starts_with(what)).count();
+    assert_eq!((verdict(head, "ack p50"), verdict(head, "deep")), ("met".to_owned(), "not measured".to_owned()));
+    let figures = |part| ["| 1000/s", "| 200/s", "| peak, "].map(|workload| rows(part, workload)).iter().sum::<usize>();
+    assert_eq!((figures(head), figures(rest)), (HEADLINES.len(), ROWS.len()));
+    let further = ["| floor |", "| V: ", "| accounts |", "| towpath | 9 |"];
+    assert_eq!(further.map(|row| (rows(head, row), rows(rest, row))), [(0, 1); 4]);
+}
+
+#[test]
 fn a_void_run_is_told_and_not_counted() {
     let void = Outcome { void: Some("the generator was late".into()), ..outcome((1.0, 1.0), 1.0, 1.0) };
     let report = comparison(&[(STEADY, void)]);

@@ -41,7 +41,8 @@ impl Judgement {
         }
     }
 
-    fn sentence(&self) -> String {
+    /// The verdict, and how many of the measures and promises came to which.
+    pub(crate) fn sentence(&self) -> String {
         let verdicts = || {
             let measures = self.measures.iter().map(|judged| judged.verdict);
             measures.chain(self.promises.iter().map(|kept| kept.verdict))
@@ -49,7 +50,7 @@ impl Judgement {
         let count = |verdict| verdicts().filter(|each| *each == verdict).count();
         let all = verdicts().count();
         let [passed, failed, open] = [Verdict::Pass, Verdict::Fail, Verdict::Inconclusive].map(count);
-        format!("{}: {passed} of {all} passed, {failed} failed, {open} inconclusive", word(self.verdict))
+        format!("{}: {passed} of {all} passed, {failed} failed, {open} inconclusive", self.verdict.word())
     }
 }
 
@@ -64,7 +65,7 @@ fn row(judged: &Judged) -> [String; 8] {
         Direction::NoneShown => "",
     });
     [
-        word(*verdict).to_owned(),
+        verdict.word().to_owned(),
         format!("{protocol}: {name}"),
         shown(a),
         shown(b),
@@ -82,18 +83,21 @@ fn row(judged: &Judged) -> [String; 8] {
 fn promise_row(kept: &Kept) -> [String; 3] {
     let Kept { name, verdict, broken_by_a, broken_by_b, runs } = kept;
     let found = format!("A broke it {broken_by_a} times, B {broken_by_b} times in {runs} runs");
-    [word(*verdict).to_owned(), name.clone(), found]
+    [verdict.word().to_owned(), name.clone(), found]
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Fail => "FAIL",
-        Verdict::Inconclusive => "INCONCLUSIVE",
+impl Verdict {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Inconclusive => "INCONCLUSIVE",
+        }
     }
 }
 
-fn percent(part: f64) -> String {
+/// A change, with its sign.
+pub(crate) fn percent(part: f64) -> String {
     let percent = part * 100.0;
     if percent.abs() < 10.0 { format!("{percent:+.1} %") } else { format!("{percent:+.0} %") }
 }
