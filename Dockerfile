@@ -1,5 +1,6 @@
 # Build, then only the binary and what it links to. `docker build -t towpath .`
-FROM rust:1.95-bookworm AS build
+# The version in rust-toolchain.toml: another would be fetched at every build.
+FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \

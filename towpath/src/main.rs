@@ -24,6 +24,8 @@ const MISUSE: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // A log of some size has more files than a shell allows a process to open.
+    towpath_relay::raise_descriptors();
     let environment = Environment::of_process();
     let command = args.command.unwrap_or(Command::Serve(args.serve));
     let is_server = matches!(command, Command::Serve(_));

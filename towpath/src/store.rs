@@ -11,8 +11,13 @@ use towpath_store::{Budget, Cursor, Entry, Error, EventStore, Page, Progress, Qu
 /// What is read from the log or a scan at once; bounds the memory of every command.
 const PAGE: Page = Page { entries_max: 4096, bytes_max: 8 << 20 };
 
-/// Opens the store of the data folder. One process at a time: a running relay has it.
+/// Opens the store to write to it; makes it if it is not there. One process at a time: a running relay has a data folder.
 pub(crate) fn open(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
+    towpath_relay::migrate_database(config).context("cannot make the database's tables")?;
+    open_as_it_is(config)
+}
+
+fn open_as_it_is(config: &Config) -> anyhow::Result<Arc<dyn EventStore>> {
     let place = match &config.store.url {
         Some(_) => "cannot open the database".to_owned(),
         None => format!("cannot open the store in {}", config.store.data.display()),
@@ -33,7 +38,7 @@ pub(crate) fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn EventStor
     if config.store.url.is_none() {
         ensure_there(&config.store.data)?;
     }
-    open(config)
+    open_as_it_is(config)
 }
 
 /// Whether `folder` is a data folder: looking at any other would make it one.
@@ -42,12 +47,6 @@ pub(crate) fn ensure_there(folder: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(folder.is_dir(), "there is no data folder {shown}: name it with --data");
     anyhow::ensure!(folder.join("log").is_dir(), "{shown} holds no store: name the data folder with --data");
     Ok(())
-}
-
-/// Whether `event` has passed its expiration (NIP-40); such events are stored until upkeep comes by.
-pub(crate) fn is_expired(event: &Event, now: u64) -> bool {
-    let expiration = event.first_value("expiration").and_then(|at| at.parse().ok());
-    expiration.is_some_and(|at: u64| at <= now)
 }
 
 /// Hands every log entry behind `cursor` to `take`, oldest first.

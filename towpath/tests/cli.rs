@@ -155,7 +155,6 @@ fn the_key_is_made_once_and_its_secret_shown_only_when_asked_for() {
     assert!(stderr.contains("exists: a relay keeps its key"), "{stderr}");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_key_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
@@ -203,7 +202,6 @@ fn what_cannot_be_meant_is_refused() {
     assert!(code == 2 && stderr.contains("cannot be used with"), "{stderr}");
 }
 
-#[cfg(unix)]
 #[test]
 fn an_export_is_for_its_owner_alone_and_a_backup_says_that_it_lacks_the_key() {
     use std::os::unix::fs::PermissionsExt;

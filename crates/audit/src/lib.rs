@@ -23,5 +23,5 @@ pub use leaf::{Action, AuthFailure, Group, Leaf, LeafState, NotALeaf, REMOVED_MA
 pub use note::{NoteSigner, is_signed_by};
 pub use proof::{check_consistency, check_inclusion, prove_consistency, prove_inclusion, root_at};
 pub use proof_file::{Lie, ProofFile, Proved};
-pub use tree::{HashSource, Node, Tree};
+pub use tree::{HashSource, Node, TILE_WIDTH, Tree};
 pub use verification::{Problem, Report, Seen, Verification};

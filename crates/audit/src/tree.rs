@@ -9,6 +9,9 @@ use crate::{Hash, Head};
 /// Tree levels between two levels of stored hashes, as in C2SP tlog-tiles.
 pub(crate) const TILE_HEIGHT: u32 = 8;
 
+/// Hashes in a full tile (C2SP tlog-tiles).
+pub const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
+
 /// The right edge of a growing tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {

@@ -15,10 +15,10 @@ use crate::{Checkpoint, Hash, Head, LeafState, Node, Tree};
 
 /// More problems than this are counted and not kept.
 const PROBLEMS_MAX: usize = 1_000;
-/// A checkpoint in the log covers no less than this many entries before it, or it is not checked: 4 MiB of hashes.
-const WINDOW: usize = 131_072;
+/// A checkpoint may come so many entries behind those it covers to be compared at once. 4 MiB of hashes.
+const WINDOW: u64 = 131_072;
 /// Entries between two trees kept within the window.
-const TREE_EVERY: u64 = 1_024;
+const TREE_EVERY: usize = 1_024;
 
 /// One entry, as whoever reads the log sees it.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,9 @@ pub struct Report {
     pub events: u64,
     /// Checkpoints that were found good.
     pub checkpoints: u64,
+    /// Of checkpoints in the log that waited so long that the root over what they cover was not known any more: a verification that is
+    /// told of them compares them.
+    pub late: Vec<Head>,
     /// What is wrong, at most a thousand.
     pub problems: Vec<Problem>,
     /// How much is wrong.
@@ -156,12 +159,19 @@ impl Verification {
     /// their signatures.
     pub fn new(stream: u32, relay: PublicKey, kept: &[Checkpoint]) -> Self {
         let tree = Tree::new();
-        let report =
-            Report { head: tree.head(), erased: 0, events: 0, checkpoints: 0, problems: Vec::new(), problems_total: 0 };
+        let report = Report {
+            head: tree.head(),
+            erased: 0,
+            events: 0,
+            checkpoints: 0,
+            late: Vec::new(),
+            problems: Vec::new(),
+            problems_total: 0,
+        };
         let mut signed: Vec<Head> = kept.iter().filter_map(|checkpoint| checkpoint.head_of(stream)).collect();
         signed.sort_unstable_by_key(|head| std::cmp::Reverse(head.size));
         let mut verification =
-            Self { stream, relay, verifier: Verifier::new(), tree, recent: Recent::default(), signed, report };
+            Self { stream, relay, verifier: Verifier::new(), tree, recent: Recent::of(WINDOW), signed, report };
         verification.compare_signed();
         verification
     }
@@ -228,7 +238,7 @@ impl Verification {
         match self.recent.root_at(&self.tree, head.size) {
             Some(root) if root == head.root => self.report.checkpoints += 1,
             Some(_) => self.report.add(Problem::Fork { size: head.size }),
-            None => self.report.add(Problem::Checkpoint { id, why: "it is too far behind what it covers".into() }),
+            None => self.report.late.push(head),
         }
     }
 
@@ -270,37 +280,46 @@ impl Verification {
 }
 
 /// What it takes to know the root over the first so many leaves, of late.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Recent {
-    trees: VecDeque<Tree>,
-    /// From the first of `trees` on.
-    leaves: VecDeque<Hash>,
+    window: u64,
+    stretches: VecDeque<Stretch>,
+}
+
+#[derive(Debug)]
+struct Stretch {
+    /// Before `leaves`, of which there are at most [`TREE_EVERY`].
+    tree: Tree,
+    leaves: Vec<Hash>,
 }
 
 impl Recent {
+    fn of(window: u64) -> Self {
+        Self { window, stretches: VecDeque::new() }
+    }
+
     /// `leaf` is about to follow in `tree`.
     fn push(&mut self, tree: &Tree, leaf: Hash) {
-        if tree.size().is_multiple_of(TREE_EVERY) {
-            self.trees.push_back(tree.clone());
+        if tree.size().is_multiple_of(TREE_EVERY as u64) {
+            self.stretches.push_back(Stretch { tree: tree.clone(), leaves: Vec::with_capacity(TREE_EVERY) });
+            let is_too_old = |next: &Stretch| next.tree.size() + self.window <= tree.size();
+            if self.stretches.get(1).is_some_and(is_too_old) {
+                self.stretches.pop_front();
+            }
         }
-        self.leaves.push_back(leaf);
-        if self.leaves.len() > WINDOW && self.trees.len() > 1 {
-            self.trees.pop_front();
-            let first = self.trees.front().map_or(0, Tree::size);
-            let gone = self.leaves.len() - usize::try_from(tree.size() + 1 - first).unwrap_or(0);
-            self.leaves.drain(..gone);
+        if let Some(latest) = self.stretches.back_mut() {
+            latest.leaves.push(leaf);
         }
     }
 
     fn root_at(&self, tree: &Tree, size: u64) -> Option<Hash> {
-        let first = self.trees.front().map_or_else(|| tree.size(), Tree::size);
         if size == tree.size() {
             return Some(tree.root());
         }
-        let mut at = self.trees.iter().rev().find(|tree| tree.size() <= size)?.clone();
-        let from = usize::try_from(at.size() - first).ok()?;
+        let stretch = self.stretches.iter().rev().find(|stretch| stretch.tree.size() <= size)?;
+        let mut at = stretch.tree.clone();
         let count = usize::try_from(size - at.size()).ok()?;
-        self.leaves.iter().skip(from).take(count).for_each(|leaf| at.append(*leaf, |_| ()));
+        stretch.leaves.iter().take(count).for_each(|leaf| at.append(*leaf, |_| ()));
         Some(at.root())
     }
 }

@@ -12,7 +12,7 @@ mod metrics;
 #[cfg(feature = "suite")]
 pub mod suite;
 
-pub use loopback::{Loopback, Mishap};
+pub use loopback::Loopback;
 pub use message::{MESSAGE_BYTES_MAX, Malformed, Message, PodId};
 pub use metrics::Metrics;
 

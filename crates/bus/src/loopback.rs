@@ -1,4 +1,4 @@
-//! The bus of pods in one process: for tests of everything that uses a bus, with mishaps on demand.
+//! The bus of pods in one process: for tests of everything that uses a bus.
 
 use std::sync::Arc;
 
@@ -7,9 +7,6 @@ use parking_lot::Mutex;
 
 use crate::{Bus, Listener, Message, PodId, Unreachable};
 
-/// What becomes of a message on its way to one pod.
-pub type Mishap = Box<dyn FnMut(&Message) -> usize + Send>;
-
 /// A bus in memory. Clones are the same bus.
 #[derive(Clone, Default)]
 pub struct Loopback(Arc<Mutex<State>>);
@@ -17,7 +14,6 @@ pub struct Loopback(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     listeners: Vec<(PodId, Arc<dyn Listener>)>,
-    mishap: Option<Mishap>,
     down: bool,
 }
 
@@ -36,11 +32,6 @@ impl Loopback {
     /// The sending end of `pod`.
     pub fn sender(&self, pod: PodId) -> impl Bus + use<> {
         Sender { bus: self.clone(), pod }
-    }
-
-    /// Decides of every message how often it arrives.
-    pub fn befall(&self, mishap: Mishap) {
-        self.0.lock().mishap = Some(mishap);
     }
 
     /// Takes the bus down, or up again.
@@ -65,18 +56,13 @@ struct Sender {
 impl Bus for Sender {
     fn send(&mut self, message: &Message) -> Result<(), Unreachable> {
         let bytes = Bytes::from(message.to_bytes(&self.pod));
-        let mut state = self.bus.0.lock();
+        let state = self.bus.0.lock();
         if state.down {
             return Err(Unreachable("taken down".into()));
         }
-        let others: Vec<_> =
-            state.listeners.iter().filter(|(pod, _)| *pod != self.pod).map(|(_, l)| Arc::clone(l)).collect();
-        for listener in others {
-            let times = state.mishap.as_mut().map_or(1, |mishap| mishap(message));
-            for _ in 0..times {
-                if let Ok((_, message)) = Message::from_bytes(&bytes) {
-                    listener.heard(message);
-                }
+        for (_, listener) in state.listeners.iter().filter(|(pod, _)| *pod != self.pod) {
+            if let Ok((_, message)) = Message::from_bytes(&bytes) {
+                listener.heard(message);
             }
         }
         Ok(())

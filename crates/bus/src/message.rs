@@ -71,6 +71,11 @@ impl Message {
         out
     }
 
+    /// Whether `pod` sent these bytes, if they are a message, without a look at what it says.
+    pub fn is_from(pod: &PodId, bytes: &[u8]) -> bool {
+        bytes.get(2..2 + pod.len()) == Some(&pod[..])
+    }
+
     /// The pod and the message whose bytes these are. The events are not verified: whoever may write to the bus is trusted.
     pub fn from_bytes(bytes: &Bytes) -> Result<(PodId, Self), Malformed> {
         let mut fields = Fields { bytes, at: 0 };
@@ -186,6 +191,7 @@ mod tests {
         for message in [run(&[], 5), run(&[5, 6, 9], 9), place, Message::Ephemeral(event("now"))] {
             let bytes = Bytes::from(message.to_bytes(&[3; 16]));
             assert_eq!(Message::from_bytes(&bytes), Ok(([3; 16], message)));
+            assert!(Message::is_from(&[3; 16], &bytes) && !Message::is_from(&[4; 16], &bytes));
         }
     }
 

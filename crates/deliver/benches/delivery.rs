@@ -58,7 +58,7 @@ impl World {
         let subscription = Subscription::new("feed".into(), vec![filter], self.reader.clone(), Arc::clone(outbox));
         let subscription = Arc::new(subscription);
         self.deliver.register(&subscription).expect("room");
-        assert!(subscription.go_live(&Cursor::start(), relay_message::eose("feed", None)));
+        assert!(subscription.go_live(&Cursor::start(), relay_message::eose("feed", None), 0));
         self.subscriptions.push(subscription);
     }
 

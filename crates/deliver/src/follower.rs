@@ -12,26 +12,26 @@
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
 //! the frame. What a socket does not take at once is left to its task.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use towpath_policy::{Audience, has_expired};
 use towpath_protocol::{Event, Filter};
 use towpath_runtime::{Clock, Thread};
-use towpath_store::{Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Record, Run, Stored};
+use towpath_store::{
+    Committed, Cursor, Deliverer, Delivery, Entry, Error, EventStore, Page, Run, Seq, Stored, StreamId,
+};
 
+use crate::inbox::{Commit, Inbox, Work};
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
 use crate::outbox::{Full, Origin, Outbox};
 use crate::subscription::{Reader, Subscription};
 
-/// Batches, and their bytes, that may wait for the follower before it is sent to the log.
-const BATCHES_MAX: usize = 256;
-const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What it reads from the log at once.
+/// What the follower reads from the log at once.
 const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
 /// The committer offers an event itself if so few filters could want it, and it is no longer than this: 0.1 ms at most.
 const LOOKS_HERE_MAX: usize = 256;
@@ -84,30 +84,6 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// When a run was committed, and whether here.
-#[derive(Clone, Copy)]
-struct Commit {
-    at: Instant,
-    here: bool,
-}
-
-#[derive(Default)]
-struct Inbox {
-    batches: VecDeque<(Run, Commit)>,
-    bytes: usize,
-    /// What waits in these is to be sent. Each is here once at most: see [`Outbox::touch`].
-    sockets: Vec<Arc<Outbox>>,
-    /// Something is in the log that is not here.
-    missed: bool,
-    stopped: bool,
-}
-
-impl Inbox {
-    fn is_empty(&self) -> bool {
-        self.batches.is_empty() && !self.missed
-    }
-}
-
 impl Deliver {
     /// Nobody listens yet.
     pub fn new(limits: IndexLimits, metrics: Metrics) -> Self {
@@ -115,7 +91,7 @@ impl Deliver {
             delivered: Mutex::default(),
             index: Mutex::new(LiveIndex::new()),
             limits,
-            inbox: Mutex::default(),
+            inbox: Mutex::new(Inbox::new(metrics.inbox_bytes.clone())),
             arrived: Condvar::new(),
             metrics,
         }))
@@ -135,13 +111,13 @@ impl Deliver {
         self.put(run, Commit { at, here: false });
     }
 
-    /// Has the follower read the log if it is not at `end`; whether it is behind.
+    /// Has the follower read the log up to `end`, as far as it does not come otherwise; whether it is not there yet.
     pub fn look(&self, end: &Cursor) -> bool {
         // An event or a page that is being delivered is waited for: then its place counts. Not the log, which may be away.
         let delivered = self.0.delivered.try_lock_for(LOOK_MAX);
         let behind = delivered.is_none_or(|delivered| !delivered.covers_all(end));
         if behind {
-            self.0.inbox.lock().missed = true;
+            self.0.inbox.lock().miss(end);
             self.0.arrived.notify_one();
         }
         behind
@@ -213,33 +189,28 @@ impl Deliver {
     }
 
     fn run(&self, log: &Log) {
-        while let Some(work) = self.next_work() {
+        while let Some((work, mut delivered)) = self.next_work() {
             match work {
-                Work::Send(touched) => send(touched, FOLLOWER_BYTES),
-                Work::Run(run, commit, delivered) => self.run_of(log, delivered, &run, commit),
-                Work::CatchUp(mut delivered) => {
-                    self.catch_up(log, &mut delivered);
+                Work::Send(touched) => {
+                    // Frames are in their outboxes, in order: the committer may deliver what is next.
+                    drop(delivered);
+                    send(touched, FOLLOWER_BYTES);
+                }
+                Work::Run(run, commit) => self.run_of(log, delivered, &run, commit),
+                Work::CatchUp(end) => {
+                    self.catch_up(log, &mut delivered, &end);
                 }
             }
         }
     }
 
     /// Waits for work. It is taken together with the right to deliver, so that the committer sees one of the two.
-    fn next_work(&self) -> Option<Work<'_>> {
+    fn next_work(&self) -> Option<(Work, MutexGuard<'_, Cursor>)> {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
-            if !inbox.sockets.is_empty() {
-                return Some(Work::Send(std::mem::take(&mut inbox.sockets)));
-            }
-            if let Some((run, commit)) = inbox.batches.pop_front() {
-                let bytes = run.bytes();
-                inbox.bytes -= bytes;
-                self.0.metrics.inbox_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-                return Some(Work::Run(run, commit, delivered));
-            }
-            if std::mem::take(&mut inbox.missed) {
-                return Some(Work::CatchUp(delivered));
+            if let Some(work) = inbox.take(&delivered) {
+                return Some((work, delivered));
             }
             if inbox.stopped {
                 return None;
@@ -250,26 +221,26 @@ impl Deliver {
     }
 
     /// Whether the committer may offer it itself: a lone event that few filters could want.
-    fn is_cheap(&self, batch: &Committed) -> bool {
-        let [Stored { event, .. }] = &batch.stored[..] else { return false };
+    fn is_cheap(&self, run: &Run) -> bool {
+        let [Stored { event, .. }] = &run.stored[..] else { return false };
         event.json().len() <= BYTES_HERE_MAX
             && self.0.index.try_lock().is_some_and(|index| index.looks(event) <= LOOKS_HERE_MAX)
     }
 
-    /// Offers a lone event on the committer's thread, if that is cheap and the follower has nothing before it. False if not.
-    fn deliver_here(&self, batch: &Committed, at: Instant) -> bool {
-        let [Stored { stream, seq, event }] = &batch.stored[..] else { return false };
+    /// Offers a lone event on the committer's thread, if the follower has nothing before it. False if not.
+    fn deliver_here(&self, run: &Run, at: Instant) -> bool {
+        let [Stored { stream, seq, event }] = &run.stored[..] else { return false };
         let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
-        if delivered.seq(*stream).next() != batch.first || !self.0.inbox.lock().is_empty() || !self.is_cheap(batch) {
+        if delivered.seq(*stream).next() != run.first || !self.0.inbox.lock().is_empty(&delivered) {
             return false;
         }
         let mut touched = Vec::new();
         let origin = Origin { stream: *stream, seq: *seq, at, here: true };
         self.deliver_promptly(event, origin, COMMITTER_BYTES, &mut touched);
-        delivered.advance(*stream, batch.cursor.seq(*stream));
+        delivered.advance(*stream, run.last);
         // With the right to deliver: whoever has it next does not begin something long before these are sent.
         if touched.len() > SOCKETS_HERE_MAX {
-            self.0.inbox.lock().sockets.append(&mut touched);
+            self.0.inbox.lock().leave(&mut touched);
             self.0.arrived.notify_one();
         }
         drop(delivered);
@@ -280,7 +251,10 @@ impl Deliver {
     fn run_of(&self, log: &Log, mut delivered: MutexGuard<'_, Cursor>, run: &Run, commit: Commit) {
         if run.first > delivered.seq(run.stream).next() {
             self.0.metrics.gaps.inc();
-            if !self.catch_up(log, &mut delivered) {
+            // And what else was missed: under a load that always fills the inbox, its turn would not come.
+            let mut end = self.0.inbox.lock().take_missed();
+            end.advance(run.stream, Seq(run.first.0.saturating_sub(1)));
+            if !self.catch_up(log, &mut delivered, &end) {
                 return;
             }
         }
@@ -304,13 +278,20 @@ impl Deliver {
         send(touched, FOLLOWER_BYTES);
     }
 
-    /// Delivers from the log until it is at its end. A log that cannot be read is tried again until it can, or the relay stops:
-    /// going on without it would lose events. False if the relay stops first.
-    fn catch_up(&self, log: &Log, delivered: &mut Cursor) -> bool {
+    /// Delivers from the log up to `end`, which is what was missed: everything behind it comes by the inbox, or is missed in its turn.
+    /// Reading on to the end of the log would deliver from there whatever is committed meanwhile, for as long as anything is. False if
+    /// the relay stops first.
+    fn catch_up(&self, log: &Log, delivered: &mut Cursor, end: &Cursor) -> bool {
         self.0.metrics.catch_ups.inc();
-        loop {
-            match log.store.since(delivered, PAGE) {
-                Ok(entries) if entries.is_empty() => return true,
+        end.places().all(|(stream, last)| self.catch_up_in(log, delivered, stream, last))
+    }
+
+    /// The same in one stream. A log that cannot be read is tried again until it can, or the relay stops: going on without it would lose
+    /// events.
+    fn catch_up_in(&self, log: &Log, delivered: &mut Cursor, stream: StreamId, last: Seq) -> bool {
+        while !delivered.covers(stream, last) {
+            match log.store.since_in(stream, delivered.seq(stream), PAGE) {
+                Ok(entries) if entries.is_empty() => break,
                 Ok(entries) => self.entries(entries, delivered, log),
                 Err(error) => {
                     tracing::error!(%error, "cannot read the log for delivery");
@@ -320,12 +301,16 @@ impl Deliver {
                 }
             }
         }
+        true
     }
 
     fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, log: &Log) {
-        let mut touched = Vec::new();
+        let (mut touched, now) = (Vec::new(), log.clock.unix_s());
         for entry in entries {
-            if let Record::Event { event, .. } = &entry.record {
+            // It may have been committed long ago.
+            if let Some(event) = entry.record.event()
+                && !has_expired(event, now)
+            {
                 self.deliver(event, Some(log.origin(&entry)), &mut touched);
             }
             delivered.advance(entry.stream, entry.seq);
@@ -334,16 +319,7 @@ impl Deliver {
     }
 
     fn put(&self, run: Run, commit: Commit) {
-        let mut inbox = self.0.inbox.lock();
-        if inbox.batches.len() < BATCHES_MAX && inbox.bytes < BATCH_BYTES_MAX {
-            let bytes = run.bytes();
-            inbox.bytes += bytes;
-            self.0.metrics.inbox_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-            inbox.batches.push_back((run, commit));
-        } else {
-            inbox.missed = true;
-        }
-        drop(inbox);
+        self.0.inbox.lock().put(run, commit);
         self.0.arrived.notify_one();
     }
 
@@ -357,17 +333,17 @@ impl Deliver {
 
     /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
     fn deliver(&self, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
-        self.offer(&self.matching(event), event, origin, touched)
+        self.offer(&self.matching(event), event, origin, &mut Readers::of(event), touched)
     }
 
     /// The same, but the first frame is sent at once: it does not wait for the others to be queued.
     fn deliver_promptly(&self, event: &Event, origin: Origin, bytes_max: usize, touched: &mut Vec<Arc<Outbox>>) {
         let matching = self.matching(event);
         let (first, others) = matching.split_at(matching.len().min(1));
-        let mut at_once = Vec::new();
-        self.offer(first, event, Some(origin), &mut at_once);
+        let (mut readers, mut at_once) = (Readers::of(event), Vec::new());
+        self.offer(first, event, Some(origin), &mut readers, &mut at_once);
         send(at_once, bytes_max);
-        self.offer(others, event, Some(origin), touched);
+        self.offer(others, event, Some(origin), &mut readers, touched);
     }
 
     fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
@@ -377,18 +353,18 @@ impl Deliver {
         matching
     }
 
-    /// Offers `event` to those of `matching` who may have it; returns how many did. Adds to `touched` whose sockets to send to.
+    /// Offers `event` to those of `matching` who are among its `readers`; returns how many are. Adds to `touched` whose sockets to send to.
     fn offer(
         &self,
         matching: &[Arc<Subscription>],
         event: &Event,
         origin: Option<Origin>,
+        readers: &mut Readers<'_>,
         touched: &mut Vec<Arc<Outbox>>,
     ) -> usize {
-        let mut reached = 0;
-        let (mut readers, mut relieved) = (Readers::default(), HashMap::default());
+        let (mut reached, mut relieved) = (0, HashMap::default());
         for subscription in matching {
-            if !readers.may_read(subscription.reader(), event) {
+            if !readers.include(subscription.reader()) {
                 continue;
             }
             reached += 1;
@@ -430,14 +406,25 @@ fn wake(touched: &[Arc<Outbox>]) {
     }
 }
 
-/// Who may read one event, decided once a connection however many of its subscriptions match.
-#[derive(Default)]
-struct Readers(HashMap<usize, bool>);
+/// Who may read one event: all, as nearly always, or else decided once a connection however many of its subscriptions match.
+struct Readers<'a> {
+    audience: Audience<'a>,
+    all: Option<bool>,
+    decided: HashMap<usize, bool>,
+}
 
-impl Readers {
-    fn may_read(&mut self, reader: &Reader, event: &Event) -> bool {
+impl<'a> Readers<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self { audience: Audience::of(event), all: None, decided: HashMap::default() }
+    }
+
+    fn include(&mut self, reader: &Reader) -> bool {
+        let Self { audience, all, decided } = self;
+        if *all.get_or_insert_with(|| reader.are_all(audience)) {
+            return true;
+        }
         let connection = Arc::as_ptr(&reader.principal) as usize;
-        *self.0.entry(connection).or_insert_with(|| reader.may_read(event))
+        *decided.entry(connection).or_insert_with(|| reader.is_among(audience))
     }
 }
 
@@ -449,14 +436,6 @@ pub fn cost_of(filters: &[Filter]) -> usize {
         1 + tags + listed.iter().sum::<usize>() + filter.kinds.as_deref().map_or(0, <[_]>::len)
     };
     filters.iter().map(len).sum()
-}
-
-/// What the follower does next. What has to be delivered comes with the right to deliver.
-enum Work<'a> {
-    /// Frames that the committer queued: nothing is held meanwhile.
-    Send(Vec<Arc<Outbox>>),
-    Run(Run, Commit, MutexGuard<'a, Cursor>),
-    CatchUp(MutexGuard<'a, Cursor>),
 }
 
 /// What the follower reads when it was not handed it.
@@ -473,17 +452,17 @@ impl Log {
 }
 
 impl Delivery for Deliver {
-    fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
-        let mine = !self.is_cheap(batch);
-        if mine {
-            self.put(batch.run(), Commit { at, here: true });
+    fn hand_over(&self, batch: &Committed, at: Instant) -> Deliverer {
+        if self.is_cheap(&batch.run) {
+            return Deliverer::Committer;
         }
-        mine
+        self.put(batch.run.clone(), Commit { at, here: true });
+        Deliverer::Follower
     }
 
-    fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
-        if !handed_over && !self.deliver_here(batch, at) {
-            self.put(batch.run(), Commit { at, here: true });
+    fn acknowledged(&self, batch: &Committed, at: Instant, deliverer: Deliverer) {
+        if deliverer == Deliverer::Committer && !self.deliver_here(&batch.run, at) {
+            self.put(batch.run.clone(), Commit { at, here: true });
         }
     }
 

@@ -10,6 +10,7 @@
 //! Must not know: sockets, how events are stored or found, parsing. Who may read is asked of `policy`.
 
 mod follower;
+mod inbox;
 mod index;
 mod metrics;
 mod outbox;

@@ -23,13 +23,13 @@ use crate::subscription::Subscription;
 #[derive(Debug)]
 pub struct Budget {
     /// For one connection.
-    pub connection_bytes_max: usize,
+    connection_bytes_max: usize,
     /// For all connections.
-    pub total_bytes_max: usize,
+    total_bytes_max: usize,
     /// Frames other than events that may wait before the connection stops reading requests.
-    pub answers_max: usize,
+    answers_max: usize,
     /// Their bytes, likewise.
-    pub answer_bytes_max: usize,
+    answer_bytes_max: usize,
     used: AtomicUsize,
     metrics: Metrics,
 }
@@ -52,25 +52,26 @@ impl Budget {
         }
     }
 
-    fn allows(&self, connection_bytes: usize, more: usize) -> bool {
+    /// Whether a connection that has `bytes` may have `more`, where it may have `bytes_max`.
+    fn allows(&self, bytes: usize, more: usize, bytes_max: usize) -> bool {
         // One event goes through an empty outbox whatever its size, and whatever others hold.
-        if connection_bytes == 0 {
+        if bytes == 0 {
             return true;
         }
-        let after = connection_bytes + more;
+        let after = bytes + more;
         let in_total =
             after <= Self::FAIR_SHARE_BYTES || self.used.load(Ordering::Relaxed) + more <= self.total_bytes_max;
-        after <= self.connection_bytes_max && in_total
+        after <= bytes_max && in_total
     }
 
     fn take(&self, bytes: usize) {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.metrics.queued_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.metrics.queued_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn give_back(&self, bytes: usize) {
-        let used = self.used.fetch_sub(bytes, Ordering::Relaxed) - bytes;
-        self.metrics.queued_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.queued_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -279,7 +280,7 @@ impl Outbox {
         if queues.close.is_some() || subscription.is_closed() {
             return Ok(());
         }
-        if !self.budget.allows(queues.event_bytes, bytes) {
+        if !self.budget.allows(queues.event_bytes, bytes, self.budget.connection_bytes_max) {
             return Err(Full);
         }
         self.queue_event(&mut queues, subscription, event, origin);
@@ -402,15 +403,14 @@ impl Outbox {
         self.room.notify_waiters();
     }
 
-    /// Makes room for a live event that has to wait for its subscription's EOSE, unless the connection holds enough.
+    /// Makes room for a live event that has to wait for its subscription's EOSE, unless the connection, which may hold half as many as
+    /// it may queue, or all of them together hold enough.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Full> {
-        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let max = self.budget.connection_bytes_max / 2;
+        let more = |held| self.budget.allows(held, bytes, max).then_some(held + bytes);
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Full)?;
         self.budget.take(bytes);
-        if held <= self.budget.connection_bytes_max / 2 {
-            return Ok(());
-        }
-        self.release_held(bytes);
-        Err(Full)
+        Ok(())
     }
 
     /// Gives back what was held.

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use towpath_policy::{Policy, Principal, may_read};
+use towpath_policy::{Audience, Policy, Principal, has_expired, may_read};
 use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
 use towpath_runtime::Live;
 use towpath_store::Cursor;
@@ -31,6 +31,15 @@ impl Reader {
     /// Whether it may be sent `event`.
     pub fn may_read(&self, event: &Event) -> bool {
         may_read(event, &self.principal.read(), &self.policy.get())
+    }
+
+    /// The same, of the event that `audience` is of.
+    pub(crate) fn are_all(&self, audience: &Audience<'_>) -> bool {
+        audience.is_everybody(&self.policy.get())
+    }
+
+    pub(crate) fn is_among(&self, audience: &Audience<'_>) -> bool {
+        audience.includes(&self.principal.read(), &self.policy.get())
     }
 }
 
@@ -162,16 +171,18 @@ impl Subscription {
         }
     }
 
-    /// The scan is done: EOSE goes behind what it found, and what was held and is not covered by the scan's `cursor` behind that; then
-    /// events go straight out. The calling thread sends it as far as the socket takes it. False if there was no room.
-    pub fn go_live(self: &Arc<Self>, cursor: &Cursor, eose: String) -> bool {
+    /// The scan is done: EOSE goes behind what it found, and what was held, is not covered by the scan's `cursor` and has not expired by
+    /// `now`, in seconds since 1970, behind that; then events go straight out. The calling thread sends it as far as the socket takes it.
+    /// False if there was no room.
+    pub fn go_live(self: &Arc<Self>, cursor: &Cursor, eose: String, now: u64) -> bool {
         let mut phase = self.phase.lock();
         if self.is_closed() {
             return true;
         }
         self.outbox.queue_word(self, eose);
         let held = self.leave_stored(&mut phase, cursor.clone());
-        let mut waiting = held.into_iter().filter(|held| !is_covered(cursor, held.origin));
+        let is_due = |held: &Held| !is_covered(cursor, held.origin) && !has_expired(&held.event, now);
+        let mut waiting = held.into_iter().filter(is_due);
         let fits = waiting.all(|Held { event, origin }| {
             let queued = self.outbox.queue_live(self, event.clone(), origin);
             // The scan's last events may not have been sent yet.

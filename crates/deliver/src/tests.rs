@@ -20,11 +20,13 @@ use crate::index::LiveIndex;
 use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription};
 
 const STREAM: StreamId = StreamId(0);
+/// When events are dated, in seconds since 1970.
+const NOW: u64 = 1_700_000_000;
 const ROOMY: IndexLimits = IndexLimits { postings_max: 100, connection_postings_max: 100 };
 
 fn event(author: u8, kind: u16, tags: &[&[&str]], content: &str) -> Event {
     let key = SecretKey::from_bytes([author; 32]).unwrap();
-    key.sign(1_700_000_000, kind, tags, content, &[0; 32]).into_event()
+    key.sign(NOW, kind, tags, content, &[0; 32]).into_event()
 }
 
 fn outbox(connection_bytes_max: usize) -> Arc<Outbox> {
@@ -61,11 +63,22 @@ async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
     }
     notes.offer(&note("ephemeral"), None).unwrap();
     assert!(sent(&outbox).await.is_empty(), "nothing before EOSE");
-    assert!(notes.go_live(&Cursor::at(STREAM, Seq(5)), relay_message::eose("s", None)));
+    assert!(notes.go_live(&Cursor::at(STREAM, Seq(5)), relay_message::eose("s", None), NOW));
     // Delivery may come to what the scan has sent long after the scan is done.
     notes.offer(&note("scanned too"), at(5)).unwrap();
     notes.offer(&note("later"), at(7)).unwrap();
     assert_eq!(sent(&outbox).await, [r#"["EOSE","s"]"#, "s live", "s ephemeral", "s later"]);
+}
+
+#[tokio::test]
+async fn what_expired_before_the_end_of_the_scan_is_not_sent_behind_it() {
+    let outbox = outbox(4096);
+    let notes = subscription("s", &["{}"], &outbox);
+    for (at, content) in [("1700000010", "gone"), ("1700000011", "lasting")] {
+        notes.offer(&event(1, 1, &[&["expiration", at]], content), None).unwrap();
+    }
+    assert!(notes.go_live(&Cursor::start(), "EOSE".into(), NOW + 10));
+    assert_eq!(sent(&outbox).await, ["EOSE", "s lasting"]);
 }
 
 #[tokio::test]
@@ -88,7 +101,7 @@ async fn a_slow_consumer_is_told_and_its_events_make_room() {
     );
     for subscription in [&slow, &other] {
         deliver.register(subscription).unwrap();
-        subscription.go_live(&Cursor::start(), "EOSE".into());
+        subscription.go_live(&Cursor::start(), "EOSE".into(), NOW);
     }
     let reached: Vec<usize> = (0..10).map(|n| deliver.ephemeral(&event(n + 1, 20_001, &[], "x"))).collect();
     assert_eq!(
@@ -108,7 +121,7 @@ async fn nothing_of_a_closed_subscription_is_sent_any_more() {
     let deliver = Deliver::new(ROOMY, Metrics::default());
     let notes = subscription("s", &["{}"], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&Cursor::start(), "EOSE".into());
+    notes.go_live(&Cursor::start(), "EOSE".into(), NOW);
     assert_eq!(deliver.ephemeral(&event(1, 20_001, &[], "x")), 1);
     deliver.unregister(&notes);
     assert_eq!(deliver.ephemeral(&event(2, 20_001, &[], "y")), 0);
@@ -124,14 +137,14 @@ async fn the_end_of_a_replaced_subscription_does_not_end_the_one_that_has_its_na
         deliver.register(old).unwrap();
     }
     outbox.queue_stored(&finished, [event(1, 1, &[], "old")].into_iter());
-    finished.go_live(&Cursor::start(), "EOSE of the old".into());
+    finished.go_live(&Cursor::start(), "EOSE of the old".into(), NOW);
     deliver.refuse(&refused, "error: too slow");
     // None of it has left yet when the client asks for something else.
     deliver.unregister(&finished);
     deliver.unregister(&refused);
     deliver.register(&new).unwrap();
     outbox.queue_stored(&new, [event(1, 1, &[], "new")].into_iter());
-    new.go_live(&Cursor::start(), "EOSE of the new".into());
+    new.go_live(&Cursor::start(), "EOSE of the new".into(), NOW);
     assert_eq!(sent(&outbox).await, ["s new", "EOSE of the new"]);
 }
 
@@ -164,7 +177,7 @@ async fn what_was_read_for_a_subscription_that_ended_takes_no_room() {
     deliver.register(&notes).unwrap();
     deliver.unregister(&notes);
     outbox.queue_stored(&notes, (0..3).map(|author| event(author + 1, 1, &[], "read meanwhile")));
-    assert!(notes.go_live(&Cursor::start(), "EOSE".into()));
+    assert!(notes.go_live(&Cursor::start(), "EOSE".into(), NOW));
     assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), None);
 }
 
@@ -218,7 +231,7 @@ fn a_full_index_is_closed_to_the_busy_and_open_to_newcomers() {
 /// A store whose log cannot be read the first time it is asked for.
 struct Stumbling {
     store: MemoryStore,
-    stumbles: AtomicUsize,
+    reads: AtomicUsize,
 }
 
 impl towpath_store::Wraps for Stumbling {
@@ -227,7 +240,7 @@ impl towpath_store::Wraps for Stumbling {
     }
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
-        if self.stumbles.fetch_add(1, Ordering::SeqCst) == 0 {
+        if self.reads.fetch_add(1, Ordering::SeqCst) == 0 {
             return Err(Error::Closed("it stumbles".into()));
         }
         self.store.since(cursor, page)
@@ -236,13 +249,13 @@ impl towpath_store::Wraps for Stumbling {
 
 #[tokio::test]
 async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it_takes() {
-    let store = Arc::new(Stumbling { store: MemoryStore::new(), stumbles: AtomicUsize::new(0) });
+    let store = Arc::new(Stumbling { store: MemoryStore::new(), reads: AtomicUsize::new(0) });
     let outbox = outbox(1 << 16);
     let deliver = Deliver::new(ROOMY, Metrics::default());
     let follower = deliver.follow(Arc::clone(&store) as Arc<dyn EventStore>, Arc::new(SystemClock)).unwrap();
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     for n in 1..=5 {
         let note = key.sign(n, 1, &[], &n.to_string(), &[0; 32]);
@@ -253,12 +266,13 @@ async fn a_follower_that_missed_commits_reads_them_from_the_log_however_often_it
             deliver.committed(&committed, SystemClock.instant());
         }
     }
-    while store.stumbles.load(Ordering::SeqCst) < 3 {
+    while store.reads.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
     deliver.stop();
     tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
     assert_eq!(sent(&outbox).await, ["EOSE", "s 1", "s 2", "s 3", "s 4", "s 5"]);
+    assert_eq!(store.reads.load(Ordering::SeqCst), 2, "it does not read on behind what it missed");
 }
 
 #[tokio::test]
@@ -268,7 +282,7 @@ async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_wa
     let follower = deliver.follow(Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
     let note = SecretKey::from_bytes([1; 32]).unwrap().sign(1, 1, &[], "", &[0; 32]);
     store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 5_000)).unwrap();
     clock.advance(Duration::from_secs(3));
@@ -283,6 +297,27 @@ async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_wa
     assert_eq!(clock.instant().duration_since(at), Duration::from_secs(3));
 }
 
+#[tokio::test]
+async fn what_expired_before_it_was_read_from_the_log_is_not_sent() {
+    let (store, outbox, clock) = (MemoryStore::new(), outbox(1 << 16), Arc::new(ManualClock::at(NOW * 1000)));
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let follower = deliver.follow(Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+    let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+    deliver.register(&notes).unwrap();
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
+    let key = SecretKey::from_bytes([1; 32]).unwrap();
+    let writes = ["1700000010", "1700000011"].map(|at| {
+        let note = key.sign(NOW, 1, &[&["expiration", at]], at, &[0; 32]);
+        plan(note, Source::Client, &Policy::default())
+    });
+    store.commit(Batch::of(writes.into(), NOW * 1000)).unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert!(deliver.look(&store.snapshot().unwrap()));
+    deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    assert_eq!(sent(&outbox).await, ["EOSE", "s 1700000011"]);
+}
+
 /// No follower runs here: what arrives was delivered by whoever handed the commit over.
 #[tokio::test]
 async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or_something_is_before_it() {
@@ -290,7 +325,7 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
     let deliver = Deliver::new(IndexLimits { postings_max: 1_000, connection_postings_max: 1_000 }, Metrics::default());
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     deliver.register(&notes).unwrap();
-    notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+    notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     let commit = |content: &str| {
         let note = key.sign(1, 1, &[], content, &[0; 32]);
@@ -321,7 +356,7 @@ async fn the_committer_sends_the_first_of_many_frames_and_leaves_the_others_to_t
             }));
             let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
             deliver.register(&notes).unwrap();
-            notes.go_live(&store.snapshot().unwrap(), "EOSE".into());
+            notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
             outbox
         })
         .collect();

@@ -18,7 +18,7 @@ const FAR: u64 = 10_000;
 fn commit(store: &MemoryStore, number: u64) -> Run {
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     let write = plan(key.sign(number, 1, &[], "", &[0; 32]), Source::Client, &Policy::default());
-    store.commit(Batch::of(vec![write], number)).unwrap().run()
+    store.commit(Batch::of(vec![write], number)).unwrap().run
 }
 
 /// Writes down the places it was given, and fails as often as it is told.

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use hyper::header::{HOST, HeaderMap};
+use hyper::header::HeaderMap;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +14,6 @@ pub struct Peer {
     pub address: IpAddr,
     /// Loopback or a trusted proxy itself: exempt from limits by address.
     pub trusted: bool,
-    /// The `Host` header.
-    pub host: Option<String>,
-    /// TLS, here or at the trusted proxy.
-    pub secure: bool,
 }
 
 impl Peer {
@@ -27,7 +23,7 @@ impl Peer {
     }
 
     /// The client of a request that came over a socket from `socket`.
-    pub(crate) fn of(socket: IpAddr, secure: bool, headers: &HeaderMap, proxies: &[Network]) -> Peer {
+    pub(crate) fn of(socket: IpAddr, headers: &HeaderMap, proxies: &[Network]) -> Peer {
         let socket = socket.to_canonical();
         let client = if is_in(proxies, socket) { forwarded_for(headers, proxies) } else { Forwarded::Nobody };
         let (address, trusted) = match client {
@@ -36,18 +32,13 @@ impl Peer {
             // Counted as the proxy, but not exempt as the proxy: else any client could buy exemption with garbage.
             Forwarded::Unreadable => (socket, false),
         };
-        Peer {
-            address,
-            trusted,
-            host: headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned),
-            secure: secure || (is_in(proxies, socket) && forwarded_as_https(headers)),
-        }
+        Peer { address, trusted }
     }
 }
 
-/// Whether limits by address do not apply.
+/// Whether it is loopback or a trusted proxy itself.
 pub(crate) fn is_trusted(address: IpAddr, proxies: &[Network]) -> bool {
-    address.is_loopback() || is_in(proxies, address)
+    address.to_canonical().is_loopback() || is_in(proxies, address)
 }
 
 /// The address limits are counted by. A host gets a whole IPv6 /64, so a /64 is one client.
@@ -58,7 +49,7 @@ pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_in(networks: &[Network], address: IpAddr) -> bool {
+pub(crate) fn is_in(networks: &[Network], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 
@@ -101,12 +92,6 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     address.parse::<IpAddr>().ok().map(|address| address.to_canonical())
 }
 
-fn forwarded_as_https(headers: &HeaderMap) -> bool {
-    let scheme = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-    let nearest = scheme.and_then(|list| list.rsplit(',').next()).map(str::trim);
-    nearest.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("wss"))
-}
-
 /// A range of addresses: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
@@ -122,8 +107,8 @@ pub struct NetworkError(String);
 impl Network {
     /// A network by its first address and the number of leading bits that count (more than there are means all).
     pub fn new(address: IpAddr, prefix: u8) -> Self {
-        let address = address.to_canonical();
-        Network { address, prefix: prefix.min(if address.is_ipv4() { 32 } else { 128 }) }
+        let prefix = prefix.min(bits(address)).saturating_sub(mapping_bits(address));
+        Network { address: address.to_canonical(), prefix }
     }
 
     /// Whether the address is in the network. An IPv4 address mapped into IPv6 is the IPv4 address.
@@ -142,6 +127,15 @@ impl Network {
     }
 }
 
+fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// The leading bits that only say that an IPv4 address follows (`::ffff:0:0/96`).
+fn mapping_bits(address: IpAddr) -> u8 {
+    bits(address) - bits(address.to_canonical())
+}
+
 impl FromStr for Network {
     type Err = NetworkError;
 
@@ -152,11 +146,9 @@ impl FromStr for Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().map_err(|_| error())?;
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        match prefix.unwrap_or(bits) {
-            prefix if prefix <= bits => Ok(Network::new(address, prefix)),
-            _ => Err(error()),
-        }
+        let prefix = prefix.unwrap_or(bits(address));
+        let possible = mapping_bits(address)..=bits(address);
+        if possible.contains(&prefix) { Ok(Network::new(address, prefix)) } else { Err(error()) }
     }
 }
 
@@ -179,7 +171,7 @@ mod tests {
         for value in forwarded {
             headers.append("x-forwarded-for", hyper::header::HeaderValue::from_bytes(value).expect("a header"));
         }
-        Peer::of(socket.parse().expect("an address"), false, &headers, &networks(proxies))
+        Peer::of(socket.parse().expect("an address"), &headers, &networks(proxies))
     }
 
     fn client(socket: &str, forwarded: &[&str], proxies: &[&str]) -> String {
@@ -234,10 +226,18 @@ mod tests {
 
     #[test]
     fn networks_that_cannot_match_are_refused() {
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "example.org", "10.0.0.0/-1"] {
+        for text in
+            ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "example.org", "10.0.0.0/-1", "::ffff:10.0.0.0/95"]
+        {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
         assert!(networks(&["0.0.0.0/0"])[0].contains("8.8.8.8".parse().expect("an address")));
         assert!(!networks(&["0.0.0.0/0"])[0].contains("::1".parse().expect("an address")));
+    }
+
+    /// It was its first address alone.
+    #[test]
+    fn a_network_in_mapped_notation_is_the_network_of_ipv4() {
+        assert_eq!(networks(&["::ffff:10.0.0.0/104", "::ffff:10.0.0.1"]), networks(&["10.0.0.0/8", "10.0.0.1/32"]));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Config, Network, address};
+use crate::{Config, Network, Peer, address};
 
 /// Sockets beyond `connections_max`: health checks and pages must answer when the relay is full.
 const HTTP_SOCKETS: usize = 256;
@@ -24,29 +24,22 @@ pub(crate) struct Admission {
     websockets: Arc<Semaphore>,
     websockets_max: usize,
     per_address_max: usize,
-    exempt: Vec<Network>,
+    proxies: Vec<Network>,
+    trusted_addresses: Vec<Network>,
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// The place of an accepted socket.
 pub(crate) struct Place {
-    _socket: OwnedSemaphorePermit,
-    /// None if the address had no room: such a socket may not upgrade.
-    address: Option<Counted>,
-}
-
-impl Place {
-    /// Whether its address has room.
-    pub(crate) fn may_upgrade(&self) -> bool {
-        self.address.is_some()
-    }
+    socket: OwnedSemaphorePermit,
+    standing: Standing,
 }
 
 /// The places of an upgraded connection, held until it ends.
 pub(crate) struct Seat {
-    _place: Place,
+    _socket: OwnedSemaphorePermit,
     _websocket: OwnedSemaphorePermit,
-    _client: Counted,
+    _counted: Option<Counted>,
 }
 
 /// Why there is no seat.
@@ -56,10 +49,18 @@ pub(crate) enum NoSeat {
     AddressFull,
 }
 
-/// One connection counted for an address; exempt addresses are not counted.
+/// How one more connection of an address is seen.
+enum Standing {
+    NoRoom,
+    /// Limits by address do not apply.
+    Exempt,
+    Counted(Counted),
+}
+
+/// One connection counted for an address.
 struct Counted {
     admission: Arc<Admission>,
-    address: Option<IpAddr>,
+    address: IpAddr,
 }
 
 impl Admission {
@@ -70,56 +71,63 @@ impl Admission {
             websockets: Arc::new(Semaphore::new(config.connections_max)),
             websockets_max: config.connections_max,
             per_address_max: config.connections_per_address_max,
-            exempt: config.trusted_proxies.iter().chain(&config.trusted_addresses).cloned().collect(),
+            proxies: config.trusted_proxies.clone(),
+            trusted_addresses: config.trusted_addresses.clone(),
             by_address: Mutex::default(),
         }
     }
 
     /// A place for a socket that was just accepted; none if it can only be dropped.
     pub(crate) fn place(self: &Arc<Self>, socket: IpAddr) -> Option<Place> {
-        let address = self.count(socket);
-        let room = if address.is_some() { &self.sockets } else { &self.refused };
-        Some(Place { _socket: room.clone().try_acquire_owned().ok()?, address })
+        let standing = self.standing(socket, address::is_trusted(socket, &self.proxies));
+        let room = if matches!(standing, Standing::NoRoom) { &self.refused } else { &self.sockets };
+        Some(Place { socket: room.clone().try_acquire_owned().ok()?, standing })
     }
 
-    /// Turns the place of `socket` into the seat of a WebSocket client at `client`.
-    pub(crate) fn seat(self: &Arc<Self>, mut place: Place, socket: IpAddr, client: IpAddr) -> Result<Seat, NoSeat> {
-        let own = place.address.take().ok_or(NoSeat::AddressFull)?;
+    /// Turns a socket's place into the seat of the WebSocket client behind it.
+    pub(crate) fn seat(self: &Arc<Self>, place: Place, client: &Peer) -> Result<Seat, NoSeat> {
+        let standing = match place.standing {
+            // Of a proxy, maybe, and then it is its client that counts.
+            Standing::Exempt => self.standing(client.address, client.trusted),
+            own => own,
+        };
+        let counted = match standing {
+            Standing::NoRoom => return Err(NoSeat::AddressFull),
+            Standing::Exempt => None,
+            Standing::Counted(counted) => Some(counted),
+        };
         let websocket = self.websockets.clone().try_acquire_owned().map_err(|_| NoSeat::Full)?;
-        let same = address::counted_as(socket) == address::counted_as(client);
-        let counted = if same { Some(own) } else { self.count(client) };
-        let client = counted.ok_or(NoSeat::AddressFull)?;
-        Ok(Seat { _place: place, _websocket: websocket, _client: client })
+        Ok(Seat { _socket: place.socket, _websocket: websocket, _counted: counted })
     }
 
-    /// Upgraded connections at this moment.
+    /// Seats taken at this moment.
     pub(crate) fn seated(&self) -> usize {
         self.websockets_max - self.websockets.available_permits()
     }
 
-    fn count(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
-        if address::is_trusted(address.to_canonical(), &self.exempt) {
-            return Some(Counted { admission: self.clone(), address: None });
+    /// One more connection of `address`, which is `trusted` as a [`Peer`] is.
+    fn standing(self: &Arc<Self>, address: IpAddr, trusted: bool) -> Standing {
+        if trusted || address::is_in(&self.trusted_addresses, address) {
+            return Standing::Exempt;
         }
-        let key = address::counted_as(address);
+        let address = address::counted_as(address);
         let mut by_address = self.by_address.lock();
-        let count = by_address.entry(key).or_insert(0);
+        let count = by_address.entry(address).or_insert(0);
         if *count >= self.per_address_max {
-            return None;
+            return Standing::NoRoom;
         }
         *count += 1;
-        Some(Counted { admission: self.clone(), address: Some(key) })
+        Standing::Counted(Counted { admission: self.clone(), address })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Some(address) = self.address else { return };
         let mut by_address = self.admission.by_address.lock();
-        if let Some(count) = by_address.get_mut(&address) {
+        if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&address);
+                by_address.remove(&self.address);
             }
         }
     }
@@ -140,7 +148,7 @@ mod tests {
     fn enter(admission: &Arc<Admission>, socket: &str, client: &str) -> Result<Seat, NoSeat> {
         let parse = |text: &str| text.parse().expect("an address");
         let place = admission.place(parse(socket)).expect("a place");
-        admission.seat(place, parse(socket), parse(client))
+        admission.seat(place, &Peer { address: parse(client), trusted: false })
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Config {
     pub pong_timeout: Duration,
     /// How long a write may make no progress before the client counts as gone.
     pub write_timeout: Duration,
-    /// Time for TLS, the request and its answer.
+    /// Time for TLS, and as long again for the request and its answer.
     pub handshake_timeout: Duration,
     /// Whether permessage-deflate is offered.
     pub compression: bool,

@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::decode::{Decoder, Item};
 use crate::http::Upgraded;
+use crate::liveness::{Beat, Liveness};
 use crate::server::Shared;
 use crate::unfinished::is_refusal;
 use crate::wire::{Closing, Extra, Wire};
@@ -150,7 +151,7 @@ pub(crate) fn open<R: Relay, S: Socket>(
     decoder.receive(&early);
     let mut reader = Reader { io: read, decoder, link: link.clone(), shared: shared.clone() };
     let wire = Wire::open(write, outbound, deflate, shared.clone());
-    let writer = Writer { wire, link, shared: shared.clone(), awaiting_pong: false };
+    let writer = Writer { wire, link, shared: shared.clone(), liveness: Liveness::default() };
     shared.metrics.connections.inc();
     let mut writing = Owned::start(writer.run());
     async move {
@@ -263,8 +264,7 @@ struct Writer<W, O> {
     wire: Arc<Wire<W, O>>,
     link: Arc<Link>,
     shared: Arc<Shared>,
-    /// Between two pings, or between a ping and the time by which it must be answered.
-    awaiting_pong: bool,
+    liveness: Liveness,
 }
 
 impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
@@ -276,10 +276,10 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
                 () = self.link.changed.notified() => {}
                 () = &mut timer => match self.beat() {
                     Beat::Silent => return WriteEnd::Silent,
-                    Beat::Heard => timer.set(sleep(self.shared.config.ping_interval)),
-                    Beat::Ping => {
+                    Beat::Wait(next) => timer.set(sleep(next)),
+                    Beat::Ping(next) => {
                         ping = true;
-                        timer.set(sleep(self.shared.config.pong_timeout));
+                        timer.set(sleep(next));
                     }
                 },
                 () = self.wire.ready() => {}
@@ -287,6 +287,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
             let owed = std::mem::take(&mut *self.link.owed.lock());
             let closed = self.wire.encode(Extra { pong: owed.pong, ping, close: owed.close });
             match self.wire.flush(self.shared.config.write_timeout).await {
+                Ok(()) if ping => self.liveness.sent(self.shared.clock.instant()),
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return WriteEnd::Stuck,
                 Err(_) => return WriteEnd::Lost,
@@ -302,23 +303,10 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
     /// What happens when the timer ends.
     fn beat(&mut self) -> Beat {
         let heard = self.link.heard.load(Ordering::Relaxed) || self.link.busy.load(Ordering::Relaxed);
-        match (self.awaiting_pong, heard) {
-            (true, false) => Beat::Silent,
-            (true, true) => {
-                self.awaiting_pong = false;
-                Beat::Heard
-            }
-            (false, _) => {
-                self.awaiting_pong = true;
-                self.link.heard.store(false, Ordering::Relaxed);
-                Beat::Ping
-            }
+        let beat = self.liveness.tick(self.shared.clock.instant(), heard, &self.shared.config);
+        if let Beat::Ping(_) = beat {
+            self.link.heard.store(false, Ordering::Relaxed);
         }
+        beat
     }
-}
-
-enum Beat {
-    Ping,
-    Heard,
-    Silent,
 }

@@ -63,7 +63,6 @@ struct Slot<R: Relay> {
 struct Visit<R: Relay> {
     edge: Arc<Edge<R>>,
     socket: IpAddr,
-    secure: bool,
     slot: Mutex<Slot<R>>,
 }
 
@@ -73,13 +72,12 @@ pub(crate) async fn serve<R: Relay, S>(
     edge: Arc<Edge<R>>,
     place: Place,
     socket: IpAddr,
-    secure: bool,
 ) -> Option<(Upgraded<R>, S, Bytes)>
 where
     S: Socket,
 {
     let slot = Mutex::new(Slot { place: Some(place), upgraded: None });
-    let visit = Arc::new(Visit { edge, socket, secure, slot });
+    let visit = Arc::new(Visit { edge, socket, slot });
     let service = service_fn(|request| {
         let visit = Arc::clone(&visit);
         Box::pin(async move { Ok::<_, Infallible>(visit.answer(&request).await) })
@@ -174,13 +172,15 @@ impl<R: Relay> Visit<R> {
         let (uri, headers) = (request.uri(), request.headers());
         let asked = ResourceRequest {
             method: request.method().to_string(),
-            peer: Peer::of(self.socket, self.secure, headers, &self.edge.shared.config.trusted_proxies),
+            peer: Peer::of(self.socket, headers, &self.edge.shared.config.trusted_proxies),
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
             authorization: headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned),
         };
-        let Some(found) = self.edge.relay.resource(asked).await else {
-            return page(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n");
+        let found = match self.edge.relay.resource(asked).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return page(StatusCode::NOT_FOUND, TEXT, "there is nothing here\n"),
+            Err(refused) => return refusal(&refused),
         };
         let status = StatusCode::from_u16(found.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut page = page(status, HeaderValue::from_static(found.kind), found.content);
@@ -196,17 +196,8 @@ impl<R: Relay> Visit<R> {
             Ok(_) => return self.bad_handshake(Bad::Connection),
             Err(bad) => return self.bad_handshake(bad),
         };
-        if !self.slot.lock().place.as_ref().is_some_and(Place::may_upgrade) {
-            // They take nobody's turn.
-            return refusal(&self.address_full());
-        }
-        if let Err(TooMany) = self.wait_for_turn().await {
-            self.edge.shared.metrics.refused("herd");
-            let reason = "too many clients connect at once".into();
-            return refusal(&Refused { too_many: false, reason, retry_after: RETRY_AFTER });
-        }
-        let peer = Peer::of(self.socket, self.secure, request.headers(), &self.edge.shared.config.trusted_proxies);
-        let upgraded = match self.connect(peer, handshake.deflate) {
+        let peer = Peer::of(self.socket, request.headers(), &self.edge.shared.config.trusted_proxies);
+        let upgraded = match self.connect(peer, handshake.deflate).await {
             Ok(upgraded) => upgraded,
             Err(refused) => return refusal(&refused),
         };
@@ -234,32 +225,31 @@ impl<R: Relay> Visit<R> {
         Ok(())
     }
 
-    fn address_full(&self) -> Refused {
-        self.edge.shared.metrics.refused("address");
-        let reason = "too many connections from your address".into();
-        Refused { too_many: true, reason, retry_after: RETRY_AFTER }
-    }
-
-    /// Takes a seat, then asks the relay.
-    fn connect(&self, peer: Peer, deflate: bool) -> Result<Upgraded<R>, Refused> {
-        let refuse = |label, too_many, reason| {
-            self.edge.shared.metrics.refused(label);
-            Err(Refused { too_many, reason, retry_after: RETRY_AFTER })
-        };
+    /// Takes a seat, waits for its turn, then asks the relay. In this order: who has no seat takes nobody's turn.
+    async fn connect(&self, peer: Peer, deflate: bool) -> Result<Upgraded<R>, Refused> {
+        let seat = self.seat(&peer)?;
+        let turn = self.wait_for_turn().await;
+        turn.map_err(|TooMany| self.refused("herd", false, "too many clients connect at once"))?;
         if self.edge.is_draining() {
-            return refuse("draining", false, "the relay is shutting down".into());
+            return Err(self.refused("draining", false, "the relay is shutting down"));
         }
-        let Some(place) = self.slot.lock().place.take() else {
-            return refuse("full", false, "there is no place for this connection".into());
-        };
-        let seat = match self.edge.admission.seat(place, self.socket, peer.address) {
-            Ok(seat) => seat,
-            Err(NoSeat::Full) => return refuse("full", false, "the relay has no room for more connections".into()),
-            Err(NoSeat::AddressFull) => return Err(self.address_full()),
-        };
         let (inbound, outbound) =
             self.edge.relay.connect(peer).inspect_err(|_| self.edge.shared.metrics.refused("relay"))?;
         Ok(Upgraded { inbound, outbound, deflate, seat })
+    }
+
+    fn seat(&self, peer: &Peer) -> Result<Seat, Refused> {
+        let place = self.slot.lock().place.take().ok_or(NoSeat::Full);
+        place.and_then(|place| self.edge.admission.seat(place, peer)).map_err(|no_seat| match no_seat {
+            NoSeat::Full => self.refused("full", false, "the relay has no room for more connections"),
+            NoSeat::AddressFull => self.refused("address", true, "too many connections from your address"),
+        })
+    }
+
+    /// Counts a refusal of the edge itself.
+    fn refused(&self, label: &'static str, too_many: bool, reason: &'static str) -> Refused {
+        self.edge.shared.metrics.refused(label);
+        Refused { too_many, reason: reason.into(), retry_after: RETRY_AFTER }
     }
 
     fn bad_handshake(&self, bad: Bad) -> Page {

@@ -16,6 +16,7 @@ mod deflate;
 mod encode;
 mod handshake;
 mod http;
+mod liveness;
 #[cfg(feature = "measuring")]
 pub mod measuring;
 mod metrics;
@@ -30,4 +31,4 @@ pub use address::{Network, NetworkError, Peer};
 pub use config::{Config, Tls};
 pub use metrics::Metrics;
 pub use relay::{Close, Frame, Inbound, Origin, Outbound, Refused, Relay, Resource, ResourceRequest, SendNow};
-pub use server::{Bound, Drained, Error, Gateway, Handle};
+pub use server::{Bound, Drained, Error, Gateway, Handle, raise_descriptors};

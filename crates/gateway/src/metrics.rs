@@ -9,6 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+/// From here up close codes are whatever a client likes, and each would be a series of its own.
+const PRIVATE_CODES: u16 = 3000;
+
 /// The edge's metrics. A clone counts into the same numbers.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -70,7 +73,7 @@ impl Delivery {
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Closed {
-    /// The close code: ours if we closed, else the client's; 1006 if the socket just ended.
+    /// The close code: ours if we closed, else the client's; 1006 if the socket just ended, 3000 for all from there up.
     pub code: u16,
     /// `client`, `relay` (with 1013 for too many unfinished messages), `protocol`, `lost`, `silent` (no pong) or `stuck` (took no bytes).
     pub by: &'static str,
@@ -107,6 +110,27 @@ impl Metrics {
     }
 
     pub(crate) fn closed(&self, code: u16, by: &'static str) {
-        self.closes.get_or_create(&Closed { code, by }).inc();
+        self.closes.get_or_create(&Closed { code: code.min(PRIVATE_CODES), by }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_cannot_choose_how_many_series_there_are() {
+        let (metrics, mut registry, mut text) = (Metrics::default(), Registry::default(), String::new());
+        (3000..5000).for_each(|code| metrics.closed(code, "client"));
+        metrics.closed(1000, "client");
+        metrics.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        let mut series: Vec<&str> = text.lines().filter(|line| line.starts_with("gateway_closes_total")).collect();
+        series.sort_unstable();
+        let expected = [
+            "gateway_closes_total{code=\"1000\",by=\"client\"} 1",
+            "gateway_closes_total{code=\"3000\",by=\"client\"} 2000",
+        ];
+        assert_eq!(series, expected);
     }
 }

@@ -28,7 +28,7 @@ pub trait Relay: Send + Sync + 'static {
     /// Every metric in the OpenMetrics text format.
     fn metrics(&self) -> Result<String, Refused>;
     /// Anything else; `None` if there is nothing at that path. A dropped call means that the client is gone.
-    fn resource(&self, request: ResourceRequest) -> impl Future<Output = Option<Resource>> + Send;
+    fn resource(&self, request: ResourceRequest) -> impl Future<Output = Result<Option<Resource>, Refused>> + Send;
 }
 
 /// A GET for something that is no page of every relay.

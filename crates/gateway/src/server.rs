@@ -1,5 +1,6 @@
 //! The listening socket: accepts, places, drains. Every task it starts ends before [`Bound::serve`] returns.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,7 +103,7 @@ impl<R: Relay> Edge<R> {
 impl Gateway {
     /// Opens the port, without accepting yet, and has the process allowed the files it takes. Must be called inside a tokio runtime.
     pub fn bind(config: Config, metrics: Metrics, clock: Arc<dyn Clock>) -> Result<Bound, Error> {
-        raise_descriptors(config.connections_max as u64 + OTHER_DESCRIPTORS);
+        ask_for_descriptors(config.connections_max as u64 + OTHER_DESCRIPTORS);
         let certificate = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
         let listener = listen(config.listen, config.share_port).map_err(|error| Error::Listen(config.listen, error))?;
         let address = listener.local_addr().map_err(|error| Error::Listen(config.listen, error))?;
@@ -114,18 +115,19 @@ impl Gateway {
     }
 }
 
-/// Every socket is a file descriptor, and a shell allows a process few of them unless it asks for what it may have.
-fn raise_descriptors(wanted: u64) {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= wanted);
-    if is_enough(current) {
-        return;
-    }
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let limit = if raised.is_ok() { maximum } else { current };
-    if !is_enough(limit) {
+fn ask_for_descriptors(wanted: u64) {
+    let limit = raise_descriptors();
+    if limit.is_some_and(|limit| limit < wanted) {
         tracing::warn!(limit, wanted, "server.connections_max takes more open files than are allowed (`ulimit -n`)");
     }
+}
+
+/// Every socket and every file of a log is a file descriptor, and a shell allows a process few of them unless it asks for what it may
+/// have. How many that is; `None` is any number.
+pub fn raise_descriptors() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if raised.is_ok() { maximum } else { current }
 }
 
 /// The port can be shared, so that the next process can take over from this one; but only a process that takes over may use
@@ -135,7 +137,6 @@ fn listen(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
         socket(address)?.bind(address)?;
     }
     let socket = socket(address)?;
-    #[cfg(unix)]
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -148,7 +149,7 @@ fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 impl Handle {
-    /// WebSocket connections open now.
+    /// WebSocket connections open now, and those that wait for their turn.
     pub fn connections(&self) -> usize {
         self.admission.seated()
     }
@@ -174,20 +175,21 @@ impl Bound {
     }
 
     /// Serves until `shutdown` completes, then waits for the connections to end; those left after `drain_timeout` are
-    /// cut. Ending connections is the relay's part: each [`Outbound`](crate::Outbound) has to yield its close.
-    pub async fn serve<R: Relay>(self, relay: Arc<R>, shutdown: impl Future<Output = ()>) -> Drained {
+    /// cut. Ending connections is the relay's part: each [`Outbound`](crate::Outbound) has to yield its close. What `shutdown` gave
+    /// is given back.
+    pub async fn serve<R: Relay, T>(self, relay: Arc<R>, shutdown: impl Future<Output = T>) -> (Drained, T) {
         let Bound { shared, listener, admission, certificate, .. } = self;
         let drain_timeout = shared.config.drain_timeout;
         let edge = Arc::new(Edge { relay, shared, admission, draining: AtomicBool::new(false) });
         let mut tasks = JoinSet::new();
         let accepting = Accepting { edge: &edge, listener, certificate };
-        tokio::select! {
-            () = accepting.run(&mut tasks) => {}
-            () = shutdown => {}
-        }
+        let told = tokio::select! {
+            never = accepting.run(&mut tasks) => match never {},
+            told = shutdown => told,
+        };
         edge.draining.store(true, Ordering::Relaxed);
         accepting.last(&mut tasks);
-        drain(tasks, drain_timeout).await
+        (drain(tasks, drain_timeout).await, told)
     }
 }
 
@@ -210,8 +212,7 @@ struct Accepting<'a, R> {
 }
 
 impl<R: Relay> Accepting<'_, R> {
-    /// Never returns.
-    async fn run(&self, tasks: &mut JoinSet<()>) {
+    async fn run(&self, tasks: &mut JoinSet<()>) -> Infallible {
         let mut certificate_check = tokio::time::interval(CERTIFICATE_CHECK);
         let mut told: Option<Instant> = None;
         loop {
@@ -276,7 +277,7 @@ fn start<R: Relay>(
     let edge = edge.clone();
     match certificate {
         Some(certificate) => tasks.spawn(serve_tls(stream, certificate.acceptor(), edge, place, address)),
-        None => tasks.spawn(serve(stream, edge, place, address, false)),
+        None => tasks.spawn(serve(stream, edge, place, address)),
     };
 }
 
@@ -289,7 +290,7 @@ async fn serve_tls<R: Relay>(
 ) {
     let handshake = Box::pin(timeout(edge.shared.config.handshake_timeout, acceptor.accept(stream)));
     match handshake.await {
-        Ok(Ok(stream)) => serve(stream, edge, place, address, true).await,
+        Ok(Ok(stream)) => serve(stream, edge, place, address).await,
         Ok(Err(error)) => tracing::debug!(%address, %error, "no TLS"),
         Err(_) => tracing::debug!(%address, "TLS took too long"),
     }
@@ -301,9 +302,8 @@ fn serve<R: Relay, S: Socket>(
     edge: Arc<Edge<R>>,
     place: Place,
     address: IpAddr,
-    secure: bool,
 ) -> impl Future<Output = ()> + Send {
-    let upgrade = Box::pin(upgrade(io, edge, place, address, secure));
+    let upgrade = Box::pin(upgrade(io, edge, place, address));
     async move {
         let Some(connection) = upgrade.await else { return };
         connection.await;
@@ -316,10 +316,9 @@ async fn upgrade<R: Relay, S: Socket>(
     edge: Arc<Edge<R>>,
     place: Place,
     address: IpAddr,
-    secure: bool,
 ) -> Option<impl Future<Output = ()> + Send> {
     let shared = edge.shared.clone();
-    let request = http::serve(io, edge, place, address, secure);
+    let request = http::serve(io, edge, place, address);
     let (upgraded, io, early) = timeout(shared.config.handshake_timeout, request).await.ok()??;
     Some(connection::open(io, early, upgraded, shared))
 }

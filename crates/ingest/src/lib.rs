@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! SubmittedEvent ─ screen ─ verify ─ authorise ─▶ Write ─▶ [commit queue] ─▶ committer ─┬─▶ answers
-//!   (well-formed,   (cheap   (BIP-340, (policy)      │                       (one thread, ├─▶ delivery
-//!    id correct)    rules,    bounded                └ ephemeral: delivered,  one batch   └─▶ (log followers)
-//!                   known id) CPU)                     answered, never stored  a time)
+//!   (well-formed,   (cheap   (known id, (policy)     │                       (one thread, ├─▶ delivery
+//!    id correct)    rules)    BIP-340,               └ ephemeral: delivered,  one batch   └─▶ (log followers)
+//!                             bounded CPU)             answered, never stored  a time)
 //! ```
 //!
 //! Owns: the order of the stages, the bound on signature work, the commit queue, the committer.
@@ -13,10 +13,14 @@
 mod authors;
 mod commit;
 mod metrics;
+mod queue;
+mod reply;
 mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use commit::{CommitLimits, Committer};
+pub use commit::Committer;
 pub use metrics::Metrics;
-pub use submit::{Answer, Answers, Ingest, Reply, Way};
+pub use queue::CommitLimits;
+pub use reply::{Answer, Answers, Reply, Way};
+pub use submit::Ingest;

@@ -1,82 +1,18 @@
 //! The stages before the commit, top to bottom.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::{Semaphore, oneshot};
-use towpath_policy::{Denial, Policy, Principal, Source, Write, authorise, plan, screen};
+use towpath_policy::{Policy, Principal, Source, Write, authorise, plan, screen};
 use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_runtime::{Clock, Live};
-use towpath_store::{Act, Delivery, Error, EventStore, Outcome, StreamId};
+use towpath_store::{Act, Delivery, EventStore};
 
 use crate::authors::Authors;
-use crate::commit::{CommitQueue, Pending};
 use crate::metrics::Metrics;
-
-/// What becomes of a submitted event. Worded where it is sent.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// The store decided, in the commit of this stream.
-    Committed(StreamId, Outcome),
-    /// It is stored already; found out before its signature was looked at.
-    Known,
-    /// An ephemeral event reached so many subscriptions.
-    Delivered(usize),
-    /// The rules refuse it.
-    Denied(Denial),
-    /// Its signature is not its author's.
-    BadSignature,
-    /// The commit queue is full.
-    Overloaded,
-    /// The store failed. Nothing was stored.
-    Failed(Error),
-}
-
-/// Takes the answers of one connection, in any order, by slot.
-pub trait Answers: Send + Sync {
-    /// The event submitted under `slot` came to this. Never blocks.
-    fn answer(&self, slot: u64, answer: Answer, way: Way);
-}
-
-/// How an answer gets to its socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// On the answering thread, which has little else to do: nobody needs to be woken for it.
-    Short,
-    /// By the socket's own task.
-    Woken,
-}
-
-/// Whom to answer.
-#[derive(Clone)]
-pub struct Reply {
-    /// The connection.
-    pub to: Arc<dyn Answers>,
-    /// Its name for the event.
-    pub slot: u64,
-    /// When the event's message arrived.
-    pub received: Instant,
-}
-
-impl Reply {
-    pub(crate) fn send(self, answer: Answer, way: Way, metrics: &Metrics, now: Instant) {
-        self.to.answer(self.slot, answer, way);
-        metrics.ack.observe(now.saturating_duration_since(self.received).as_secs_f64());
-    }
-}
-
-/// Takes one answer.
-struct Once(Mutex<Option<oneshot::Sender<Answer>>>);
-
-impl Answers for Once {
-    fn answer(&self, _: u64, answer: Answer, _: Way) {
-        if let Some(waiting) = self.0.lock().take() {
-            // Whoever asked may have gone.
-            let _ = waiting.send(answer);
-        }
-    }
-}
+use crate::queue::{CommitQueue, Pending};
+use crate::reply::{Answer, Once, Reply, Way};
 
 /// The stages of one relay. Clones share them.
 #[derive(Clone)]
@@ -122,7 +58,7 @@ impl Ingest {
     /// Has an event of the relay's own committed and delivered, as any other. A dropped call does not take it back.
     pub async fn publish_own(&self, event: VerifiedEvent) -> Answer {
         let (answer, answered) = oneshot::channel();
-        let to = Arc::new(Once(Mutex::new(Some(answer))));
+        let to = Arc::new(Once::new(answer));
         let reply = Reply { to, slot: 0, received: self.clock.instant() };
         self.commit(plan(event, Source::Relay, &self.policy.get()), reply);
         answered.await.unwrap_or(Answer::Overloaded)

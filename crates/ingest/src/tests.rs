@@ -16,7 +16,7 @@ use towpath_protocol::{Event, EventId, Limits, SecretKey, SubmittedEvent, wire};
 use towpath_runtime::{Clock, Live, ManualClock, TaskGroup, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{
-    Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Outcome, Page, Record, Seq, StreamId,
+    Batch, Committed, Cursor, Deliverer, Delivery, Entry, Error, EventStore, Outcome, Page, Record, Seq, StreamId,
 };
 
 use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Way};
@@ -169,12 +169,12 @@ impl Heard {
 }
 
 impl Delivery for Heard {
-    fn hand_over(&self, _: &Committed, _: Instant) -> bool {
-        false
+    fn hand_over(&self, _: &Committed, _: Instant) -> Deliverer {
+        Deliverer::Committer
     }
 
-    fn acknowledged(&self, batch: &Committed, _: Instant, _: bool) {
-        self.committed.lock().extend(batch.stored.iter().map(|stored| content(&stored.event)));
+    fn acknowledged(&self, batch: &Committed, _: Instant, _: Deliverer) {
+        self.committed.lock().extend(batch.run.stored.iter().map(|stored| content(&stored.event)));
         self.changed.notify_all();
     }
 
@@ -270,8 +270,13 @@ impl World {
 
     fn finish(&mut self) {
         if let Some(committer) = self.committer.take() {
-            committer.finish();
+            committer.finish(self.much_later());
         }
+    }
+
+    /// A deadline that never comes.
+    fn much_later(&self) -> Instant {
+        self.clock.instant() + Duration::from_secs(3600)
     }
 }
 
@@ -343,6 +348,21 @@ async fn what_comes_while_a_commit_is_in_flight_is_the_next_batch() {
     }
 }
 
+/// Other pods wait while one removes.
+#[tokio::test]
+async fn deletions_that_name_much_are_committed_apart() {
+    let ids: Vec<String> = (1..=600).map(|n| format!("{n:064x}")).collect();
+    let tags: Vec<[&str; 2]> = ids.iter().map(|id| ["e", id.as_str()]).collect();
+    let tags: Vec<&[&str]> = tags.iter().map(|tag| &tag[..]).collect();
+    let deletion = |of: &[&[&str]], content| event(1, NOW_S, 5, of, content);
+    let events = [deletion(&tags, "much"), deletion(&tags, "as much"), deletion(&tags[..9], "little"), note("last")];
+    let world = World::busy(LIMITS).await;
+    world.submit_all(&events).await;
+    world.store.open();
+    world.answers(5);
+    assert_eq!(world.store.batches(), [1, 1, 3]);
+}
+
 #[tokio::test]
 async fn a_lone_event_is_committed_at_once() {
     let world = World::new(LIMITS, Policy::default());
@@ -394,8 +414,8 @@ async fn the_end_waits_for_nothing() {
     let mut world = World::new(GATHER_LONG, Policy::default());
     let _coming = [(); 3].map(|()| world.ingest.queue.expect());
     world.submit(&note("the last")).await;
-    let committer = world.committer.take().unwrap();
-    committer.finish();
+    let (committer, deadline) = (world.committer.take().unwrap(), world.much_later());
+    committer.finish(deadline);
     assert_eq!(world.answers(1), accepted([1]));
 }
 
@@ -486,11 +506,11 @@ async fn an_ephemeral_event_leaves_without_a_commit_and_names_its_listeners() {
 async fn finishing_answers_everything_that_waits_and_refuses_what_comes_later() {
     let mut world = World::busy(CommitLimits { batch_events_max: 2, queue_events_max: 100_000, ..LIMITS }).await;
     world.submit_all(&notes(5)).await;
-    let committer = world.committer.take().unwrap();
+    let (committer, deadline) = (world.committer.take().unwrap(), world.much_later());
     let finished = Arc::new(AtomicUsize::new(0));
     let done = Arc::clone(&finished);
     let finishing = Thread::start("finish", move || {
-        committer.finish();
+        committer.finish(deadline);
         done.store(1, Ordering::SeqCst);
     })
     .unwrap();
@@ -514,7 +534,7 @@ async fn finishing_by_a_deadline_waits_for_the_commit_in_flight_and_refuses_what
     let mut world = World::busy(CommitLimits { batch_events_max: 2, ..LIMITS }).await;
     world.submit_all(&notes(5)).await;
     let (committer, deadline) = (world.committer.take().unwrap(), world.clock.instant());
-    let finishing = Thread::start("finish", move || committer.finish_by(deadline)).unwrap();
+    let finishing = Thread::start("finish", move || committer.finish(deadline)).unwrap();
     while !world.ingest.queue.is_over(deadline) {
         tokio::task::yield_now().await;
     }

@@ -2,9 +2,8 @@
 
 use towpath_protocol::{Event, PublicKey, VerifiedEvent};
 
-use crate::{KIND_AUTH, Policy, RelayUrl};
+use crate::{KIND_AUTH, KIND_HTTP_AUTH, Policy, RelayUrl};
 
-const KIND_HTTP_AUTH: u16 = 27_235;
 /// What NIP-98 suggests.
 const HTTP_AUTH_SKEW_MAX_S: u64 = 60;
 
@@ -95,10 +94,14 @@ fn is_of_this_relay(url: &str, target: &str, policy: &Policy) -> bool {
     if base.split_once("://").is_none_or(|(_, authority)| authority.contains(['/', '?', '#'])) {
         return false;
     }
-    RelayUrl::parse(&format!("ws{base}")).is_some_and(|url| policy.urls.contains(&url))
+    is_here(&format!("ws{base}"), policy)
 }
 
 fn names_this_relay(event: &Event, policy: &Policy) -> bool {
-    let named = event.first_value("relay").and_then(|url| RelayUrl::parse(&url));
-    named.is_some_and(|url| policy.urls.contains(&url))
+    event.first_value("relay").is_some_and(|url| is_here(&url, policy))
+}
+
+/// Whatever the path: who proves a key to one relay of a host proves it to all of them (NIP-42).
+fn is_here(url: &str, policy: &Policy) -> bool {
+    RelayUrl::parse(url).is_some_and(|url| policy.urls.iter().any(|own| own.is_beside(&url)))
 }

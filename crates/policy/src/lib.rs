@@ -13,15 +13,20 @@ mod write;
 
 pub use auth::{AuthDenial, HttpAuthDenial, check_auth, check_http_auth};
 pub use kinds::{Effect, KindSpec, Storage, kind_spec};
-pub use read::{all_private, may_read, names_private};
+pub use read::{Audience, all_private, may_read, names_private};
 pub use relay_url::RelayUrl;
 pub use source::Source;
-pub use write::{DELETION_TARGETS_MAX, DeletionRequest, Denial, Placement, Removal, Write, authorise, plan, screen};
+pub use write::{
+    DELETION_TARGETS_MAX, DeletionRequest, Denial, Placement, Removal, Write, authorise, expires_at, has_expired, plan,
+    screen,
+};
 
 use towpath_protocol::PublicKey;
 
 /// Kind 22242: proof of a key for one connection (NIP-42). Never stored, never delivered.
 pub const KIND_AUTH: u16 = 22242;
+/// Kind 27235: proof of a key for one HTTP request (NIP-98).
+pub const KIND_HTTP_AUTH: u16 = 27_235;
 /// Gift wraps, which their recipients may delete (NIP-59).
 pub const KIND_GIFT_WRAP: u16 = 1059;
 /// Gift wraps, stored and ephemeral: dated up to two days back on purpose (NIP-59).
@@ -50,7 +55,7 @@ pub struct Policy {
     pub auth_skew_max_s: u64,
     /// Requests to vanish are honoured (NIP-62).
     pub vanish: bool,
-    /// The names this relay goes by, for AUTH and requests to vanish.
+    /// The names this relay goes by: AUTH may name any path of their hosts, a request to vanish means one of them exactly.
     pub urls: Vec<RelayUrl>,
 }
 

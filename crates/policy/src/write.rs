@@ -3,6 +3,9 @@
 //! [`screen`] holds everything that needs no signature, so that refusals are cheap; [`authorise`] turns a genuine event into a
 //! [`Write`]. A `Write` is data: the store applies all of it in one transaction and there is nothing to undo.
 
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
 use towpath_protocol::{Address, Event, EventId, VerifiedEvent};
 
 use crate::kinds::{Effect, Storage, kind_spec};
@@ -223,6 +226,16 @@ fn expiration(event: &Event) -> Result<Option<u64>, Denial> {
     Ok(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
+/// When the event expires, in Unix seconds (NIP-40). Almost none does: the word is looked for before the tags are read.
+pub fn expires_at(event: &Event) -> Option<u64> {
+    event.as_str().contains("\"expiration\"").then(|| expiration(event).ok().flatten()).flatten()
+}
+
+/// Whether the event has passed its expiration.
+pub fn has_expired(event: &Event, now: u64) -> bool {
+    expires_at(event).is_some_and(|at| at <= now)
+}
+
 fn check_work(event: &Event, policy: &Policy) -> Result<(), Denial> {
     let required = policy.pow_bits_min;
     if required == 0 {
@@ -266,14 +279,14 @@ fn is_protected(event: &Event) -> bool {
     event.tags().any(|tag| tag.elements().eq(["-"]))
 }
 
-/// Whether or not it is whole: without its signature it says as much.
+/// Whether or not it is whole: without its signature it says as much. It is read as leniently as clients do: of what is there twice the
+/// last counts, and what is no tag hides none.
 fn carries_protected(repost: &Event) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Carried {
-        tags: Vec<Vec<String>>,
-    }
     let Ok(content) = repost.content() else { return false };
-    serde_json::from_str::<Carried>(&content).is_ok_and(|carried| carried.tags.iter().any(|tag| *tag == ["-"]))
+    let Ok(carried) = serde_json::from_str::<HashMap<String, &RawValue>>(&content) else { return false };
+    let tags = carried.get("tags").and_then(|tags| serde_json::from_str::<Vec<&RawValue>>(tags.get()).ok());
+    let is_mark = |tag: &&RawValue| serde_json::from_str::<Vec<String>>(tag.get()).is_ok_and(|tag| tag == ["-"]);
+    tags.is_some_and(|tags| tags.iter().any(is_mark))
 }
 
 /// One entry of the audit log says all that a request deleted.

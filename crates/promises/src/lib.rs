@@ -1,4 +1,5 @@
-//! The named promises of the relay as predicates that tests, models and debug builds share.
+//! The named promises of the relay as predicates. `tests/operations` uses them; the cluster rounds and the models check the same in their own
+//! words.
 //!
 //! Owns: what each promise means, as a function of plain observations: which ids were sent, acked, received and are stored,
 //! and at which positions of the log.

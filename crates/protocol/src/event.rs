@@ -315,4 +315,13 @@ impl Address {
         let pubkey = PublicKey::from_hex(parts.next()?).ok()?;
         Some(Self { kind, pubkey, d: parts.next().unwrap_or_default().into() })
     }
+
+    /// It in 32 bytes: SHA-256 of kind, author and `d`.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        sha.update(self.kind.to_be_bytes());
+        sha.update(self.pubkey.as_bytes());
+        sha.update(self.d.as_bytes());
+        sha.finalize().into()
+    }
 }

@@ -64,8 +64,8 @@ pub struct Filter {
     pub until: Option<u64>,
     /// Newest so many of the stored events; means nothing for live ones.
     pub limit: Option<u64>,
-    /// Where in an author's key the HyperLogLog of this filter starts to look (NIP-45); needs a tag condition.
-    pub hll_offset: Option<usize>,
+    /// The first tag condition's first value, as it was sent.
+    pub first_tag_value: Option<Box<str>>,
 }
 
 impl Default for Filter {
@@ -79,7 +79,7 @@ impl Default for Filter {
             since: 0,
             until: Some(u64::MAX),
             limit: None,
-            hll_offset: None,
+            first_tag_value: None,
         }
     }
 }
@@ -102,6 +102,11 @@ impl Filter {
             || self.kinds.as_ref().is_some_and(|kinds| kinds.is_empty())
             || self.tags.iter().any(|tag| tag.values.is_empty())
             || self.until.is_none_or(|until| until < self.since)
+    }
+
+    /// Where in an author's key the HyperLogLog of this filter starts to look (NIP-45); needs a tag condition.
+    pub fn hll_offset(&self) -> Option<usize> {
+        self.first_tag_value.as_deref().map(hll::offset)
     }
 }
 
@@ -144,15 +149,9 @@ pub(crate) fn scan_filter(scanner: &mut Scanner<'_>) -> Result<Filter, InvalidFi
 }
 
 fn take_element(filter: &mut Filter, key: &str, scanner: &mut Scanner<'_>) -> Result<(), InvalidFilter> {
-    let hex_error = || InvalidFilter::Hex(key.to_owned());
     match key.as_bytes() {
-        b"ids" => {
-            filter.ids = Some(list(key, scanner, |s| EventId::from_hex(&text(key, s)?).map_err(|_| hex_error()))?)
-        }
-        b"authors" => {
-            filter.authors =
-                Some(list(key, scanner, |s| PublicKey::from_hex(&text(key, s)?).map_err(|_| hex_error()))?);
-        }
+        b"ids" => filter.ids = Some(list(key, scanner, |s| hex(key, s, |id| EventId::from_hex(id).ok()))?),
+        b"authors" => filter.authors = Some(list(key, scanner, |s| hex(key, s, |k| PublicKey::from_hex(k).ok()))?),
         b"kinds" => filter.kinds = Some(list(key, scanner, |s| kind(key, s))?),
         b"since" => filter.since = timestamp(key, scanner)?.unwrap_or(0),
         b"until" => filter.until = timestamp(key, scanner)?,
@@ -170,15 +169,14 @@ fn take_tag(filter: &mut Filter, name: u8, key: &str, scanner: &mut Scanner<'_>)
     let exact = matches!(name, b'e' | b'p');
     let mut values = Vec::new();
     each_element(key, scanner, |s| {
-        let value = text(key, s)?;
-        if exact && EventId::from_hex(&value).is_err() {
-            return Err(InvalidFilter::Hex(key.to_owned()));
-        }
-        values.push(value.into_boxed_str());
+        values.push(match exact {
+            true => hex(key, s, |id| EventId::from_hex(id).is_ok().then(|| Box::<str>::from(id)))?,
+            false => text(key, s)?.into_boxed_str(),
+        });
         Ok(())
     })?;
-    if filter.hll_offset.is_none() {
-        filter.hll_offset = values.first().map(|first| hll::offset(first));
+    if filter.first_tag_value.is_none() {
+        filter.first_tag_value = values.first().cloned();
     }
     filter.tags.retain(|tag| tag.name != name);
     filter.tags.push(TagFilter { name, values: Set::new(values) });
@@ -207,6 +205,14 @@ fn each_element(
         more = scanner.another(b']')?;
     }
     Ok(())
+}
+
+/// An id or a key, read where it stands if it is written plainly.
+fn hex<T>(key: &str, scanner: &mut Scanner<'_>, read: impl Fn(&str) -> Option<T>) -> Result<T, InvalidFilter> {
+    match scanner.string_of(64, &read) {
+        Some(value) => Ok(value),
+        None => read(&text(key, scanner)?).ok_or_else(|| InvalidFilter::Hex(key.to_owned())),
+    }
 }
 
 fn text(key: &str, scanner: &mut Scanner<'_>) -> Result<String, InvalidFilter> {

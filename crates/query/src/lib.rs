@@ -22,7 +22,7 @@ use towpath_protocol::HyperLogLog;
 use towpath_runtime::{Clock, TaskGroup, Workers};
 use towpath_store::{Budget, Count, Cursor, Error, EventStore, Progress, Query, Scan, Stored};
 
-pub use limits::{QueryLimits, visible_at, with_limits};
+pub use limits::{QueryLimits, with_limits};
 
 /// Reads for one relay. Clones share the readers.
 #[derive(Clone)]

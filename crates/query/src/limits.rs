@@ -1,8 +1,8 @@
-//! From a client's filters to a query: limits and what is visible.
+//! From a client's filters to a query: limits.
 
 use std::sync::Arc;
 
-use towpath_protocol::{Event, Filter};
+use towpath_protocol::Filter;
 use towpath_store::FilterLimit;
 
 /// How many stored events one filter may ask for.
@@ -16,65 +16,43 @@ pub struct QueryLimits {
 
 /// The filters with their limits: the client's, clamped, or the default.
 pub fn with_limits(filters: &[Filter], limits: QueryLimits) -> Arc<[(Filter, FilterLimit)]> {
-    let limit = |filter: &Filter| filter.limit.unwrap_or(limits.limit_default).min(limits.limit_max);
-    filters.iter().map(|filter| (filter.clone(), FilterLimit { events_max: limit(filter) })).collect()
+    filters.iter().map(|filter| (filter.clone(), limit_of(filter, limits))).collect()
 }
 
-/// Whether `event` has not expired by `now` (NIP-40). Expired events are deleted soon, but not at that very second.
-pub fn visible_at(event: &Event, now: u64) -> bool {
-    // Almost no event expires: look for the word before reading the tags.
-    if !event.as_str().contains("\"expiration\"") {
-        return true;
-    }
-    let expires_at = event.first_value("expiration").and_then(|at| at.parse::<u64>().ok());
-    expires_at.is_none_or(|at| at > now)
+/// What a client asks for is what it gets (NIP-01). Where the relay cuts an answer short, it does not cut through a second, which no
+/// client that pages by date would get past (NIP-67).
+fn limit_of(filter: &Filter, limits: QueryLimits) -> FilterLimit {
+    let events_max = filter.limit.unwrap_or(limits.limit_default).min(limits.limit_max);
+    let ties_max = if filter.limit == Some(events_max) { 0 } else { limits.limit_max };
+    FilterLimit { events_max, ties_max }
 }
 
 #[cfg(test)]
 mod tests {
-    use towpath_protocol::{SecretKey, wire};
+    use towpath_protocol::wire;
 
     use super::*;
 
     #[test]
     fn a_limit_is_the_clients_clamped_or_the_default() {
         let limits = QueryLimits { limit_default: 500, limit_max: 5000 };
-        for (filter, expected) in [
-            ("{}", 500),
-            (r#"{"limit":0}"#, 0),
-            (r#"{"limit":1}"#, 1),
-            (r#"{"limit":501}"#, 501),
-            (r#"{"limit":5000}"#, 5000),
-            (r#"{"limit":5001}"#, 5000),
-            (r#"{"limit":18446744073709551615}"#, 5000),
+        for (filter, events_max, ties_max) in [
+            ("{}", 500, 5000),
+            (r#"{"limit":0}"#, 0, 0),
+            (r#"{"limit":1}"#, 1, 0),
+            (r#"{"limit":501}"#, 501, 0),
+            (r#"{"limit":5000}"#, 5000, 0),
+            (r#"{"limit":5001}"#, 5000, 5000),
+            (r#"{"limit":18446744073709551615}"#, 5000, 5000),
         ] {
             let parsed = [wire::filter(filter).unwrap()];
             let limited = with_limits(&parsed, limits);
             let [parsed] = parsed;
-            assert_eq!(*limited, [(parsed, FilterLimit { events_max: expected })], "{filter}");
+            assert_eq!(*limited, [(parsed, FilterLimit { events_max, ties_max })], "{filter}");
         }
         let each = with_limits(&[wire::filter("{}").unwrap(), wire::filter(r#"{"limit":2}"#).unwrap()], limits);
         assert_eq!(each.iter().map(|(_, limit)| limit.events_max).collect::<Vec<_>>(), [500, 2]);
         let low = QueryLimits { limit_default: 500, limit_max: 10 };
         assert_eq!(with_limits(&[Filter::default()], low)[0].1.events_max, 10, "the default is clamped too");
-    }
-
-    #[test]
-    fn an_event_is_visible_until_it_expires() {
-        let key = SecretKey::from_bytes([1; 32]).unwrap();
-        for (tags, content, expected) in [
-            (&[][..], "", true),
-            (&[], "\"expiration\" is only a word here", true),
-            (&[&["t", "expiration"][..]], "", true),
-            (&[&["expiration", "1001"]], "", true),
-            (&[&["expiration", "1000"]], "", false),
-            (&[&["expiration", "0"]], "", false),
-            (&[&["t", "x"], &["expiration", "999", "more"]], "", false),
-            (&[&["expiration", "2000"], &["expiration", "1"]], "", true),
-            (&[&["expiration", "99999999999999999999999"]], "", true),
-        ] {
-            let event = key.sign(1, 1, tags, content, &[0; 32]).into_event();
-            assert_eq!(visible_at(&event, 1000), expected, "{event:?}");
-        }
     }
 }

@@ -15,12 +15,11 @@ use std::sync::Arc;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use towpath_audit::{LeafState, prove_consistency, root_at};
+use towpath_audit::{LeafState, TILE_WIDTH, prove_consistency, root_at};
 use towpath_gateway::{Resource, ResourceRequest};
-use towpath_policy::{Principal, check_http_auth, may_read};
+use towpath_policy::{Principal, check_http_auth, has_expired, may_read};
 use towpath_protocol::{Event, EventId, wire};
-use towpath_query::visible_at;
-use towpath_store::{Entry, Record, Seq, StoredTree, StreamId};
+use towpath_store::{Entry, Seq, StoredTree, StreamId};
 
 use crate::checkpoints::Signed;
 use crate::limiter::{Asker, Class, counted_address};
@@ -29,8 +28,6 @@ use crate::proofs::{self, NoProof};
 
 /// Requests that read the store at once; others wait, bounded by the edge's handshake time.
 const AT_ONCE: usize = 4;
-/// Hashes in a full tile.
-const TILE_WIDTH: u64 = 256;
 /// Entries in one answer.
 const ENTRIES_MAX: usize = 1_000;
 const JSON: &str = "application/json";
@@ -191,8 +188,7 @@ impl Asked<'_> {
             return Err(Refusal(401, "reading needs authentication (NIP-98)".into()));
         }
         let entry = proofs::entry_of(&*self.node.store, &id)?;
-        let Record::Event { event, .. } = &entry.record else { return Err(NoProof::Unknown.into()) };
-        if !self.may_see(event) {
+        if !entry.record.event().is_some_and(|event| self.may_see(event)) {
             return Err(NoProof::Unknown.into());
         }
         let Signed { checkpoint, event: signed } =
@@ -204,7 +200,7 @@ impl Asked<'_> {
     /// As in an answer to a REQ, but for auditors.
     fn may_see(&self, event: &Event) -> bool {
         let readable = || may_read(event, &self.principal, &self.node.policy.get());
-        visible_at(event, self.node.clock.unix_s()) && (self.is_auditor() || readable())
+        !has_expired(event, self.node.clock.unix_s()) && (self.is_auditor() || readable())
     }
 
     fn is_auditor(&self) -> bool {
@@ -229,7 +225,7 @@ impl Asked<'_> {
     /// full `.p/<width>`.
     fn tile(&self, (stream, size): (StreamId, u64), level: &str, index: &[&str]) -> Result<Resource, Refusal> {
         let (level, index, width) = parse_tile(level, index).ok_or_else(nothing_here)?;
-        let full = size >> (8 * u32::from(level)) >= (index + 1).saturating_mul(TILE_WIDTH);
+        let full = size >> (8 * u32::from(level)) >= index.saturating_add(1).saturating_mul(TILE_WIDTH);
         let count = usize::try_from(width.unwrap_or(TILE_WIDTH)).map_err(|_| nothing_here())?;
         let hashes = self.node.store.tree_hashes(stream, level, index.saturating_mul(TILE_WIDTH), count)?;
         let content: Vec<u8> = hashes.ok_or_else(nothing_here)?.iter().flat_map(|hash| hash.0).collect();
@@ -296,7 +292,7 @@ fn entry_json(entry: &Entry) -> serde_json::Result<Value> {
         LeafState::Whole(leaf) => line["leaf"] = const_hex::encode(leaf.to_bytes()).into(),
         LeafState::Erased(hash) => line["hash"] = hash.to_string().into(),
     }
-    if let Record::Event { event, .. } = &entry.record {
+    if let Some(event) = entry.record.event() {
         line["event"] = serde_json::from_str(event.as_str())?;
     }
     Ok(line)

@@ -152,7 +152,6 @@ pub(crate) fn free_bytes(config: &Config) -> Option<u64> {
 fn embedded(config: &Config) -> towpath_store_embedded::Config {
     let store = &config.store;
     towpath_store_embedded::Config {
-        dir: store.data.clone(),
         segment_bytes: store.segment_bytes,
         index_bytes_max: store.index_bytes_max,
         sync: store.sync,
@@ -161,6 +160,7 @@ fn embedded(config: &Config) -> towpath_store_embedded::Config {
         dead_percent_max: u8::try_from(store.dead_percent_max).unwrap_or(100),
         audit: config.audit.enabled,
         checkpoint_idle_s: store.checkpoint_idle.as_secs(),
+        ..towpath_store_embedded::Config::at(&store.data)
     }
 }
 

@@ -205,7 +205,7 @@ async fn wants_all(node: &Node, config: &Audit) -> bool {
 }
 
 /// Of the stream this process commits to.
-fn own_heads(store: &dyn EventStore) -> Vec<(StreamId, Head)> {
+pub(crate) fn own_heads(store: &dyn EventStore) -> Vec<(StreamId, Head)> {
     let own = store.own_stream();
     store.heads().into_iter().filter(|(stream, _)| Some(*stream) == own).collect()
 }

@@ -4,7 +4,7 @@
 //! commit ─▶ announcer (a follower of the own stream) ─▶ bus ─▶ ear ─▶ delivery
 //!                                                              watch: the log's end, now and then ─▶ delivery reads what is missing
 //! ```
-//! The bus is trusted with nothing: every gap is found by its numbers, and the end of the log is looked at once a second, or every
+//! The bus is trusted with nothing: every gap is found by its numbers, and the end of the log is looked at twice a second, or every
 //! few milliseconds while the bus is away. Must not know: which store or bus it is beyond their ports.
 
 use std::sync::Arc;
@@ -24,13 +24,15 @@ use towpath_store_postgres::PostgresStore;
 
 use crate::metrics::Metrics;
 
-/// The end of the log is looked at this often while the bus is up.
-const LOOK_CALM: Duration = Duration::from_secs(1);
+/// The end of the log is looked at this often while the bus is up. What is found at one look is due at the next: within a second.
+const LOOK_CALM: Duration = Duration::from_millis(500);
 /// And while it is away: soon again after something was found, later and later after nothing was.
 const LOOK_SOON: Duration = Duration::from_millis(10);
 const LOOK_LATE: Duration = Duration::from_millis(200);
 /// After the last commit the others are told where the stream ends, in case the last message was lost.
 const PLACE_AFTER: Duration = Duration::from_millis(50);
+/// Entries that nobody announced, as those of an import, are announced afterwards up to so many: the others have read them from the log.
+const UNSAID_MAX: u64 = 1_024;
 /// Ephemeral events on their way to the bus; more are dropped.
 const EPHEMERAL_MAX: usize = 1_024;
 
@@ -38,6 +40,7 @@ const EPHEMERAL_MAX: usize = 1_024;
 pub(crate) struct Announcer {
     follower: Follower,
     ephemeral: Ephemeral,
+    watch: Arc<Watch>,
 }
 
 /// The queue of ephemeral events; taken away when the pod leaves.
@@ -45,12 +48,13 @@ type Ephemeral = Arc<Mutex<Option<SyncSender<Event>>>>;
 
 impl Announcer {
     pub(crate) fn committed(&self, batch: &Committed, at: Instant) {
-        self.follower.offer(batch.run(), at);
+        self.follower.offer(batch.run.clone(), at);
     }
 
-    /// Whether it is on its way.
+    /// Whether it is on its way: not if the bus is known to be away, though it may come back in time.
     pub(crate) fn ephemeral(&self, event: &Event) -> bool {
-        self.ephemeral.lock().as_ref().is_some_and(|queue| queue.try_send(event.clone()).is_ok())
+        let queued = self.ephemeral.lock().as_ref().is_some_and(|queue| queue.try_send(event.clone()).is_ok());
+        queued && self.watch.is_bus_up()
     }
 }
 
@@ -114,15 +118,11 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
         |server: &Server| RedisBus::new(server.clone(), topic.clone(), pod, Arc::clone(&clock), metrics.bus.clone());
     let mut threads = Vec::new();
     let own = store.own_stream().unwrap_or_default();
+    let name = format!("bus-{}", own.0);
+    leave_the_past(store, &name, own)?;
     let speaker = Speaker { bus: bus.as_ref().map(end), clock: Arc::clone(&clock), last: None };
-    let (follower, thread) = Follower::start(
-        &format!("bus-{}", own.0),
-        own,
-        Arc::new(store.clone()),
-        speaker,
-        Arc::clone(&clock),
-        metrics.followers.clone(),
-    )?;
+    let log = Arc::new(store.clone());
+    let (follower, thread) = Follower::start(&name, own, log, speaker, Arc::clone(&clock), metrics.followers.clone())?;
     threads.push(thread);
     let ephemeral = match &bus {
         Some(server) => {
@@ -140,8 +140,19 @@ pub(crate) fn join(join: Join<'_>) -> anyhow::Result<(Announcer, Membership)> {
         Thread::start("watch", move || watch.run(&store, &deliver))?
     };
     let ephemeral = Arc::new(Mutex::new(ephemeral));
-    let announcer = Announcer { follower: follower.clone(), ephemeral: Arc::clone(&ephemeral) };
+    let announcer =
+        Announcer { follower: follower.clone(), ephemeral: Arc::clone(&ephemeral), watch: Arc::clone(&watch) };
     Ok((announcer, Membership { follower, ephemeral, threads, ear, watch, watching }))
+}
+
+/// Lets the announcer called `name` begin at the end of `stream` if the place it last kept is long past.
+fn leave_the_past(store: &dyn EventStore, name: &str, stream: StreamId) -> Result<(), Error> {
+    let end = store.snapshot()?.seq(stream);
+    let kept = store.follower(name)?;
+    if kept.is_some_and(|kept| end.0.saturating_sub(kept.seq(stream).0) > UNSAID_MAX) {
+        store.keep_follower(name, &Cursor::at(stream, end))?;
+    }
+    Ok(())
 }
 
 /// Says what was committed.
@@ -241,6 +252,10 @@ impl Watch {
             .then(|| "degraded: the bus is away, events of other pods are read from the database".to_owned())
     }
 
+    fn is_bus_up(&self) -> bool {
+        self.state.lock().bus_up
+    }
+
     /// Whether that is news.
     fn set_bus(&self, up: bool) -> bool {
         let mut state = self.state.lock();
@@ -255,14 +270,14 @@ impl Watch {
     }
 
     fn run(&self, store: &PostgresStore, deliver: &Deliver) {
-        let mut pause = LOOK_SOON;
-        while self.wait(pause) {
+        let (mut pause, mut seen) = (LOOK_SOON, Cursor::start());
+        while let Some(on_its_way) = self.wait(pause) {
             // Before the end is looked up, which must have all of it.
             let delivered = deliver.delivered();
             let behind = match store.snapshot() {
                 Ok(end) => {
                     end_if_lost(&delivered, &end);
-                    deliver.look(&end)
+                    deliver.look(&due(on_its_way, &mut seen, end))
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the end of the log cannot be seen");
@@ -273,16 +288,24 @@ impl Watch {
         }
     }
 
-    /// Until it is time to look, at most `pause` while the bus is away. False if it is time to end.
-    fn wait(&self, pause: Duration) -> bool {
+    /// Until it is time to look, at most `pause` while the bus is away; whether the bus was up all the while, so that what has not come
+    /// yet may be on its way. `None` if it is time to end.
+    fn wait(&self, pause: Duration) -> Option<bool> {
         let mut state = self.state.lock();
         let pause = if state.bus_up { LOOK_CALM } else { pause };
         if !state.look_now && !state.stopped {
             self.changed.wait_for(&mut state, pause);
         }
-        state.look_now = false;
-        !state.stopped
+        let changed = std::mem::take(&mut state.look_now);
+        (!state.stopped).then_some(state.bus_up && !changed)
     }
+}
+
+/// How much of a log with this `end` must have come: all of it, or, if the rest may be `on_its_way`, what the last look has `seen`. What
+/// was just committed would be read from the log for nothing.
+fn due(on_its_way: bool, seen: &mut Cursor, end: Cursor) -> Cursor {
+    let before = std::mem::replace(seen, end.clone());
+    if on_its_way { before } else { end }
 }
 
 /// Ends the process if what was `delivered` is not in the log any more: another database took the place of the one that had it, without
@@ -303,7 +326,56 @@ fn lost(delivered: &Cursor, end: &Cursor) -> Option<(StreamId, Seq)> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_protocol::SecretKey;
+    use towpath_runtime::ManualClock;
+    use towpath_store::memory::MemoryStore;
+
     use super::*;
+
+    #[test]
+    fn what_the_bus_may_still_bring_is_due_one_look_later_and_all_at_once_when_it_came_back_or_is_away() {
+        let end = |seq| Cursor::at(StreamId(3), Seq(seq));
+        let mut seen = Cursor::start();
+        let looks = [(false, 5), (true, 7), (true, 9), (false, 11), (true, 13)];
+        let due = looks.map(|(on_its_way, seq)| due(on_its_way, &mut seen, end(seq)));
+        assert_eq!(due, [5, 5, 7, 11, 11].map(end));
+    }
+
+    #[test]
+    fn it_is_time_to_look_at_all_when_the_bus_comes_or_goes() {
+        let watch = Watch::new(true);
+        let soon = Duration::ZERO;
+        assert_eq!([watch.wait(soon), watch.wait(soon)], [Some(false); 2], "it is not up yet");
+        watch.set_bus(true);
+        assert_eq!(watch.wait(soon), Some(false), "it has just come");
+        watch.set_bus(false);
+        assert_eq!([watch.wait(soon), watch.wait(soon)], [Some(false); 2]);
+        watch.stop();
+        assert_eq!(watch.wait(soon), None);
+    }
+
+    #[test]
+    fn an_ephemeral_event_is_on_its_way_while_the_bus_is_up_and_has_room() {
+        struct Silence;
+        impl Follow for Silence {
+            fn take(&mut self, _: &Run, _: Instant) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(ManualClock::at(0)));
+        let (follower, thread) =
+            Follower::start("bus-0", StreamId(0), store, Silence, clock, Default::default()).unwrap();
+        let (queue, _events) = sync_channel(2);
+        let (ephemeral, watch) = (Arc::new(Mutex::new(Some(queue))), Arc::new(Watch::new(true)));
+        let announcer = Announcer { follower, ephemeral, watch };
+        let event = SecretKey::from_bytes([1; 32]).unwrap().sign(1, 20_001, &[], "", &[0; 32]).into_event();
+        assert!(!announcer.ephemeral(&event), "the bus is not up yet");
+        announcer.watch.set_bus(true);
+        assert!(announcer.ephemeral(&event));
+        assert!(!announcer.ephemeral(&event), "two wait");
+        announcer.follower.stop();
+        thread.join();
+    }
 
     #[test]
     fn a_log_is_lost_that_ends_before_what_was_delivered_of_a_stream_and_no_other() {

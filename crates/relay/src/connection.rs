@@ -1,36 +1,33 @@
-//! One connection: from each message to the piece that serves it, and the answers back.
+//! The receiving side of a connection: from each message to the piece that serves it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
 use towpath_audit::{Action, AuthFailure};
-use towpath_deliver::{Item, Origin, Outbox, Reader, Subscription};
-use towpath_gateway::{Close, Frame, Peer, SendNow};
-use towpath_ingest::{Answer, Answers, Reply, Way};
+use towpath_deliver::{Outbox, Reader, Subscription};
+use towpath_gateway::Peer;
+use towpath_ingest::{Answers, Reply};
 use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec, names_private};
 use towpath_protocol::{
     ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, VerifiedEvent, relay_message, wire,
 };
 use towpath_runtime::TaskGroup;
-use towpath_session::{Acks, Auth, new_challenge, wording};
-use towpath_store::{Act, Outcome, StreamId};
+use towpath_session::wording;
+use towpath_store::Act;
 
+use crate::answers::{ANSWER_BYTES, OrderedAnswers};
 use crate::build;
-use crate::config::Config;
 use crate::limiter::{Asker, Class, counted_address, tokens_of};
 use crate::node::Node;
+use crate::outbound::Outbound;
 use crate::scans::Scans;
 
 /// A client that sends nonsense is not kept from saying something sensible for longer.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// About how much leaves with an answer that is sent on the answering thread.
-const ANSWER_BYTES: usize = 2 * 1024;
 
-/// The receiving side. Dropping it ends the connection's subscriptions and tasks.
+/// See the module. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
     node: Arc<Node>,
     id: u64,
@@ -42,109 +39,23 @@ pub(crate) struct Inbound {
     scans: Scans,
     tasks: TaskGroup,
     /// The audit log has a failed proof of this connection's already.
-    recorded: AtomicBool,
-}
-
-/// The sending side.
-pub(crate) struct Outbound(Arc<Outbox>);
-
-/// Words answers and sends them in the order of their events.
-struct OrderedAnswers {
-    acks: Acks,
-    auth: Auth,
-    outbox: Arc<Outbox>,
-    answered: Notify,
-    node: Arc<Node>,
-}
-
-impl OrderedAnswers {
-    fn send(&self, slot: u64, accepted: bool, text: &str) {
-        self.queue(slot, accepted, text);
-        self.outbox.wake();
-    }
-
-    /// As `send`, but leaves it to the caller to have it sent.
-    fn queue(&self, slot: u64, accepted: bool, text: &str) {
-        if !accepted {
-            self.note_refusal(text);
-        }
-        self.acks.answer(slot, accepted, text, |message| self.outbox.queue_urgent(message));
-        self.answered.notify_one();
-    }
-
-    /// Counts a refusal that is about to be sent, and sends the challenge before it if it asks for one.
-    fn note_refusal(&self, text: &str) {
-        self.node.metrics.refused(text);
-        if wording::asks_for_auth(text) {
-            self.send_challenge();
-        }
-    }
-
-    fn send_challenge(&self) {
-        if let Some(challenge) = self.auth.unsent_challenge() {
-            self.outbox.push_urgent(relay_message::auth(challenge));
-        }
-    }
-
-    /// Waits until few enough events are unanswered. Only the connection's own reader waits here.
-    async fn room(&self, config: &Config) {
-        while self.acks.unanswered() >= config.queues.in_flight_per_connection_max.get() {
-            self.answered.notified().await;
-        }
-    }
-}
-
-impl Answers for OrderedAnswers {
-    fn answer(&self, slot: u64, answer: Answer, way: Way) {
-        match answer {
-            Answer::Committed(StreamId(stream), Outcome::Accepted(seq))
-                if self.node.config.get().audit.says_place() =>
-            {
-                self.queue(slot, true, &wording::audit_place(stream, seq.0 - 1));
-            }
-            Answer::Committed(_, outcome) => {
-                let (accepted, text) = wording::outcome(outcome);
-                self.queue(slot, accepted, text);
-            }
-            Answer::Known => self.queue(slot, true, wording::DUPLICATE),
-            Answer::Delivered(0) => self.queue(slot, false, wording::NOBODY_LISTENING),
-            Answer::Delivered(_) => self.queue(slot, true, ""),
-            Answer::Denied(denial) => self.queue(slot, false, &wording::denial(&denial)),
-            Answer::BadSignature => self.queue(slot, false, wording::BAD_SIGNATURE),
-            Answer::Overloaded => self.queue(slot, false, wording::OVERLOADED),
-            Answer::Failed(error) => self.queue(slot, false, wording::store_error(&error)),
-        }
-        match way {
-            Way::Short => self.outbox.send_now(ANSWER_BYTES),
-            Way::Woken => self.outbox.wake(),
-        }
-    }
+    recorded: bool,
 }
 
 impl Inbound {
     pub(crate) fn open(node: &Arc<Node>, peer: &Peer) -> (Self, Outbound) {
         let config = node.config.get();
-        let outbox = Arc::new(Outbox::new(Arc::clone(&node.outboxes)));
-        let answers = OrderedAnswers {
-            acks: Acks::default(),
-            auth: Auth::new(new_challenge(node.random.bytes())),
-            outbox: Arc::clone(&outbox),
-            answered: Notify::new(),
-            node: Arc::clone(node),
-        };
-        if config.auth.challenge_on_connect {
-            answers.send_challenge();
-        }
+        let (id, outbox) = node.open.open();
         let inbound = Self {
             node: Arc::clone(node),
-            id: node.open.add(&outbox),
+            id,
             address: counted_address(peer, &config.server.trusted_addresses),
             outbox: Arc::clone(&outbox),
-            answers: Arc::new(answers),
+            answers: Arc::new(OrderedAnswers::open(node, &outbox)),
             subscriptions: HashMap::new(),
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
-            recorded: AtomicBool::new(false),
+            recorded: false,
         };
         (inbound, Outbound(outbox))
     }
@@ -162,7 +73,7 @@ impl Inbound {
     async fn event(&self, event: SubmittedEvent, received: Instant) {
         let config = self.node.config.get();
         self.answers.room(&config).await;
-        let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
+        let slot = self.answers.reserve(event.unverified().id().to_hex());
         let ephemeral = kind_spec(event.unverified().kind()).storage == Storage::Ephemeral;
         let class = if ephemeral { Class::Ephemeral } else { Class::Publish };
         if let Err(refusal) = self.within_rate(class, tokens_of(event.unverified().json().len())) {
@@ -172,9 +83,9 @@ impl Inbound {
         self.node.ingest.submit(event, self.answers.auth.principal(), Reply { to, slot, received }).await;
     }
 
-    async fn auth(&self, event: SubmittedEvent) {
+    async fn auth(&mut self, event: SubmittedEvent) {
         self.answers.room(&self.node.config.get()).await;
-        let slot = self.answers.acks.reserve(event.unverified().id().to_hex());
+        let slot = self.answers.reserve(event.unverified().id().to_hex());
         if let Err(refusal) = self.within_rate(Class::Ephemeral, 1.0) {
             return self.answers.send(slot, false, &refusal);
         }
@@ -191,13 +102,13 @@ impl Inbound {
     }
 
     /// Has the audit log say that a genuine proof was not meant for here, once a connection. False if it cannot.
-    fn record(&self, event: &VerifiedEvent, denial: AuthDenial) -> bool {
+    fn record(&mut self, event: &VerifiedEvent, denial: AuthDenial) -> bool {
         let failure = match denial {
             AuthDenial::Challenge => AuthFailure::Challenge,
             AuthDenial::Relay => AuthFailure::Relay,
             AuthDenial::Kind | AuthDenial::Time { .. } | AuthDenial::TooManyKeys { .. } => return true,
         };
-        if self.recorded.load(Ordering::Relaxed) {
+        if self.recorded {
             return true;
         }
         let event = event.event();
@@ -207,9 +118,8 @@ impl Inbound {
             event: Some((event.id(), event.kind())),
             actor: Some(event.pubkey()),
         };
-        let recorded = self.node.ingest.record(act);
-        self.recorded.store(recorded, Ordering::Relaxed);
-        recorded
+        self.recorded = self.node.ingest.record(act);
+        self.recorded
     }
 
     async fn req(&mut self, id: SubscriptionId, filters: Vec<Filter>, received: Instant) {
@@ -334,7 +244,7 @@ impl Inbound {
         self.answers.room(&self.node.config.get()).await;
         match subject {
             Subject::Event(id) => {
-                let slot = self.answers.acks.reserve(id);
+                let slot = self.answers.reserve(id);
                 self.answers.send(slot, false, &reason);
             }
             Subject::Req(id) => {
@@ -374,42 +284,5 @@ impl Drop for Inbound {
             self.node.deliver.unregister(&subscription);
         }
         self.node.open.remove(self.id);
-    }
-}
-
-impl Drop for Outbound {
-    fn drop(&mut self) {
-        self.0.discard();
-    }
-}
-
-impl towpath_gateway::Outbound for Outbound {
-    async fn ready(&self) {
-        self.0.ready().await;
-    }
-
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
-        let mut items = Vec::new();
-        let close = self.0.take(&mut items, bytes_max);
-        into.extend(items.into_iter().map(frame));
-        close.map(|close| Close::new(close.code, close.reason))
-    }
-
-    fn sent(&self, bytes: usize) {
-        self.0.sent(bytes);
-    }
-
-    fn attach(&self, wire: Weak<dyn SendNow>) {
-        self.0.attach(Box::new(move |bytes_max| wire.upgrade().is_some_and(|wire| wire.send_now(bytes_max))));
-    }
-}
-
-fn frame(item: Item) -> Frame {
-    match item {
-        Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
-        Item::Event { subscription, event, origin } => {
-            let origin = origin.map(|Origin { at, here, .. }| towpath_gateway::Origin { at, here });
-            Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
-        }
     }
 }

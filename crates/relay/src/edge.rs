@@ -2,17 +2,20 @@
 //!
 //! Must not know: how either comes about.
 
+use std::mem::Discriminant;
 use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use towpath_gateway::{Peer, Refused, Resource, ResourceRequest};
 use towpath_store::Error;
 
 use crate::config::Config;
-use crate::connection::{Inbound, Outbound};
+use crate::connection::Inbound;
 use crate::node::Node;
 use crate::opening::Opening;
+use crate::outbound::Outbound;
 use crate::{audit_pages, build, information, landing};
 
 /// For clients of a relay whose index is being rebuilt: seconds or minutes, so that nobody has to hurry.
@@ -24,12 +27,14 @@ pub(crate) struct Edge {
     opening: Arc<Opening>,
     /// The warning that the relay has no name is for once.
     unnamed: Once,
+    /// The log has the reason for what the public is told of the store.
+    logged: Mutex<Option<Discriminant<Error>>>,
 }
 
 impl Edge {
     /// Refuses everything until it is [opened](Self::open).
     pub(crate) fn starting(opening: Arc<Opening>) -> Self {
-        Self { node: OnceLock::new(), opening, unnamed: Once::new() }
+        Self { node: OnceLock::new(), opening, unnamed: Once::new(), logged: Mutex::default() }
     }
 
     /// From now on `node` answers. Called once.
@@ -55,16 +60,24 @@ impl Edge {
             });
         }
     }
+
+    /// For the log, once each time that the store becomes unwell in another way: what names this machine's folders or servers is not public.
+    fn log_health(&self, config: &Config, health: &Result<(), Error>) {
+        let way = health.as_ref().err().map(std::mem::discriminant);
+        let is_news = std::mem::replace(&mut *self.logged.lock(), way) != way;
+        if let Err(error) = health
+            && is_news
+        {
+            let (folder, free_bytes) = (config.store.data.display(), build::free_bytes(config));
+            tracing::warn!(%error, %folder, free_bytes, "the store is unwell");
+        }
+    }
 }
 
 /// Why events are refused, or soon will be.
 fn want_of_room(config: &Config) -> String {
-    let (min, folder) = (config.store.free_bytes_min, config.store.data.display());
-    match build::free_bytes(config).filter(|free| *free < min) {
-        Some(free) => format!(
-            "{free} bytes are free in {folder}, less than store.free_bytes_min ({min}): events are refused when the next log \
-             file is needed"
-        ),
+    match build::free_bytes(config).filter(|free| *free < config.store.free_bytes_min) {
+        Some(_) => "less than store.free_bytes_min is free: events are refused when the next log file is needed".into(),
         None => Error::Full.to_string(),
     }
 }
@@ -91,11 +104,13 @@ impl towpath_gateway::Relay for Edge {
 
     fn readiness(&self) -> Result<Option<String>, String> {
         let node = self.node().map_err(|refused| refused.reason.into_owned())?;
-        let full = match node.store.health() {
+        let (config, health) = (node.config.get(), node.store.health());
+        self.log_health(&config, &health);
+        let full = match health {
             Ok(()) => None,
             // Reading goes on: nobody is better off elsewhere.
-            Err(Error::Full) => Some(want_of_room(&node.config.get())),
-            Err(error) => return Err(error.to_string()),
+            Err(Error::Full) => Some(want_of_room(&config)),
+            Err(_) => return Err("the store is unwell: the relay's log says why".into()),
         };
         let warnings = [full, node.findings.warning(), node.watch.as_ref().and_then(|watch| watch.warning())];
         let warnings: Vec<String> = warnings.into_iter().flatten().collect();
@@ -108,8 +123,8 @@ impl towpath_gateway::Relay for Edge {
         Ok(node.metrics.text())
     }
 
-    async fn resource(&self, request: ResourceRequest) -> Option<Resource> {
-        audit_pages::serve(self.node().ok()?, request).await
+    async fn resource(&self, request: ResourceRequest) -> Result<Option<Resource>, Refused> {
+        Ok(audit_pages::serve(self.node()?, request).await)
     }
 }
 
@@ -134,6 +149,15 @@ mod tests {
             assert_eq!(refused.reason, reason);
         }
         assert!(edge.metrics().is_err());
+        let request = ResourceRequest {
+            method: "GET".into(),
+            peer: Peer { address: [127, 0, 0, 1].into(), trusted: true },
+            path: "/audit".into(),
+            query: String::new(),
+            authorization: None,
+        };
+        let refused = edge.resource(request).await.expect_err("refused, and not said to be nowhere");
+        assert_eq!(refused.reason, reason);
     }
 
     #[test]

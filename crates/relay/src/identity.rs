@@ -5,9 +5,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use towpath_protocol::{PublicKey, SecretKey};
+use towpath_store_embedded::create_dir;
 
 /// The name of the file in the data folder.
 pub const FILE_NAME: &str = "relay.key";
@@ -53,17 +55,25 @@ impl Identity {
         SecretKey::from_bytes(secret).map(|secret| Some(Self(secret))).ok_or_else(|| Error::Malformed(path.to_owned()))
     }
 
-    /// Makes the key of `seed` and keeps it in `folder`. The caller has seen that there is none.
+    /// Makes the key of `seed` and keeps it in `folder`. The caller has seen that there is none; if another process has made one since,
+    /// that is the relay's.
     pub fn create(folder: &Path, seed: [u8; 32]) -> Result<Self, Error> {
         let identity = Self(SecretKey::from_bytes(seed).ok_or(Error::Unusable)?);
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |error| Error::Io { path, error }
         };
-        make_private_folder(folder).map_err(failed(folder))?;
+        create_dir(folder).map_err(failed(folder))?;
         let path = folder.join(FILE_NAME);
-        write_durably(folder, &path, &encode(&seed)).map_err(failed(&path))?;
-        Ok(identity)
+        // Another process has another key, and so another draft.
+        let draft = folder.join(format!("{FILE_NAME}.{}", identity.public_key().to_hex()));
+        match write_once(folder, &draft, &path, &encode(&seed)) {
+            Ok(()) => Ok(identity),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::load(folder)?.ok_or_else(|| failed(&path)(error))
+            }
+            Err(error) => Err(failed(&path)(error)),
+        }
     }
 
     /// The key others know the relay by.
@@ -79,11 +89,10 @@ impl Identity {
 
 /// Copies the key from one folder to another that has none; nothing if the first has none. Another key in the other is another relay.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    ensure_one(from, to)?;
-    match (Identity::load(from)?, Identity::load(to)?) {
-        (Some(identity), None) => Identity::create(to, identity.secret().to_bytes()).map(drop),
-        _ => Ok(()),
+    if let (Some(identity), None) = (Identity::load(from)?, Identity::load(to)?) {
+        Identity::create(to, identity.secret().to_bytes())?;
     }
+    ensure_one(from, to)
 }
 
 /// Fails if two folders hold two keys.
@@ -109,80 +118,86 @@ pub(crate) fn read_secret(path: &Path) -> Result<Option<[u8; 32]>, Error> {
     decode(text.trim()).map(Some).ok_or_else(|| Error::Malformed(path.to_owned()))
 }
 
-/// The file appears complete or not at all, whenever the power fails.
-fn write_durably(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("key.new");
+/// The file appears complete or not at all, whenever the power fails, and takes the place of no other.
+fn write_once(folder: &Path, draft: &Path, path: &Path, text: &str) -> io::Result<()> {
     // What an interrupted attempt left may have any mode.
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private_file(&draft)?;
+    remove_if_there(draft)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&draft, path)?;
-    File::open(folder)?.sync_all()
+    let kept = match fs::hard_link(draft, path) {
+        // A file system without links, on which the slower of two first starts wins.
+        Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) => {
+            fs::rename(draft, path)
+        }
+        linked => linked,
+    };
+    remove_if_there(draft)?;
+    // Also where another process was sooner, which may have ended before its name was durable.
+    File::open(folder)?.sync_all()?;
+    kept
 }
 
-#[cfg(unix)]
-fn make_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
-#[cfg(not(unix))]
-fn make_private_folder(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-#[cfg(unix)]
-fn private_file(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-#[cfg(unix)]
 fn is_exposed(path: &Path) -> Result<bool, Error> {
-    use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).map_err(|error| Error::Io { path: path.to_owned(), error })?;
     Ok(shows(metadata.mode(), metadata.uid() == 0))
 }
 
 /// Whether others than those it is meant for can read it. A file that root holds is handed to us by its group, as mounted secrets are.
-#[cfg(unix)]
 fn shows(mode: u32, of_root: bool) -> bool {
     mode & if of_root { 0o037 } else { 0o077 } != 0
 }
 
-#[cfg(not(unix))]
-fn is_exposed(_path: &Path) -> Result<bool, Error> {
-    Ok(false)
-}
-
 fn encode(bytes: &[u8; 32]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    hex + "\n"
+    const_hex::encode(bytes) + "\n"
 }
 
 fn decode(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(bytes)
+    // A prefix, which the decoder would take, is none of ours.
+    if hex.len() == 64 { const_hex::decode_to_array(hex).ok() } else { None }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use super::shows;
+    use super::*;
+
+    /// Of two first starts at one time, each saw no key, and one served under a key that the other had replaced.
+    #[test]
+    fn the_first_key_in_a_folder_stays_and_is_everybodys() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("towpath").join("data");
+        let [first, second] = [1, 2].map(|seed| Identity::create(&folder, [seed; 32]).unwrap());
+        assert_eq!(first.public_key(), SecretKey::from_bytes([1; 32]).unwrap().public_key());
+        assert_eq!(second.public_key(), first.public_key());
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, [FILE_NAME], "no draft stays");
+    }
+
+    #[test]
+    fn a_key_is_copied_to_a_folder_that_has_none_and_replaces_no_other() {
+        let home = tempfile::tempdir().unwrap();
+        let [one, other, empty] = ["one", "other", "empty"].map(|name| home.path().join(name));
+        let [key, _] = [(&one, 1), (&other, 2)].map(|(folder, seed)| Identity::create(folder, [seed; 32]).unwrap());
+        copy(&one, &empty).unwrap();
+        assert_eq!(Identity::load(&empty).unwrap().unwrap().public_key(), key.public_key());
+        assert!(matches!(copy(&one, &other), Err(Error::Another(_))));
+    }
+
+    #[test]
+    fn a_key_is_64_hexadecimal_characters_in_either_case_and_nothing_else() {
+        assert_eq!(decode(encode(&[0xab; 32]).trim()), Some([0xab; 32]));
+        assert_eq!(decode(&"AB".repeat(32)), Some([0xab; 32]));
+        for wrong in ["ab".repeat(31), "ab".repeat(33), "xy".repeat(32), format!("0x{}", "ab".repeat(31))] {
+            assert_eq!(decode(&wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_secret_is_its_owners_alone_or_roots_who_hands_it_to_a_group() {

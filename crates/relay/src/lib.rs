@@ -3,12 +3,14 @@
 //! Owns: which backends are used, how the pieces are wired, one connection's way through them, and the order of starting and
 //! stopping. Must not know: business rules (they are `policy`'s) or formats (they are `protocol`'s).
 
+mod answers;
 mod audit_pages;
 mod build;
 mod checkpoints;
 mod cluster;
 pub mod config;
 mod connection;
+mod connections;
 mod edge;
 mod handover;
 pub mod identity;
@@ -19,6 +21,7 @@ mod logging;
 mod metrics;
 mod node;
 mod opening;
+mod outbound;
 mod outlets;
 mod own_events;
 mod proofs;
@@ -30,6 +33,8 @@ mod start;
 pub use towpath_store_postgres::PodStream;
 
 pub use towpath_store_embedded::BackupReport;
+
+pub use towpath_gateway::raise_descriptors;
 
 pub use build::{
     backup_store, check_config, check_store, cluster_streams, migrate_database, open_store, restore_store,

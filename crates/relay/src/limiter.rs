@@ -39,7 +39,7 @@ impl Class {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scope {
     Address(IpAddr),
     Key(PublicKey),
@@ -74,7 +74,8 @@ impl Limiter {
         Self(RateLimiter::new(BUCKETS_MAX))
     }
 
-    /// Takes tokens from each bucket that applies, or says how long to wait.
+    /// Takes tokens from every bucket that applies, or from none and says how long to wait: what a client is refused must not cost those
+    /// who share its address or its key.
     pub(crate) fn take(
         &self,
         class: Class,
@@ -84,17 +85,14 @@ impl Limiter {
         now: Instant,
     ) -> Result<(), Duration> {
         let of_class = class.rates(rates);
-        let take = |scope, rate: crate::config::Rate| {
+        let connection = asker.connection.map(|number| (Scope::Connection(number), of_class.per_connection));
+        let keys = asker.keys.iter().map(|key| (Scope::Key(*key), of_class.per_key));
+        let address = asker.address.map(|address| (Scope::Address(address), of_class.per_address));
+        let buckets = connection.into_iter().chain(keys).chain(address).map(|(scope, rate)| {
             let rate = Rate { per_second: f64::from(rate.per_s), burst: f64::from(rate.burst) };
-            self.0.take((scope, class), tokens, rate, now)
-        };
-        if let Some(connection) = asker.connection {
-            take(Scope::Connection(connection), of_class.per_connection)?;
-        }
-        if let Some(address) = asker.address {
-            take(Scope::Address(address), of_class.per_address)?;
-        }
-        asker.keys.iter().try_for_each(|key| take(Scope::Key(*key), of_class.per_key))
+            ((scope, class), rate)
+        });
+        self.0.take(buckets, tokens, now)
     }
 }
 
@@ -154,7 +152,7 @@ mod tests {
             // A customer has a /64 to choose addresses from.
             ("2001:db9::1:2:3:4", false, address("2001:db9::")),
         ] {
-            let peer = Peer { address: client.parse().unwrap(), trusted: loopback, host: None, secure: false };
+            let peer = Peer { address: client.parse().unwrap(), trusted: loopback };
             assert_eq!(counted_address(&peer, &trusted), expected, "{client}");
             let counted = counted_address(&peer, &[]);
             assert_eq!(counted.is_none(), loopback, "{client}, where no address is trusted");
@@ -192,6 +190,15 @@ mod tests {
             let taken = world.take(connection, address("192.0.2.1"), keys);
             assert_eq!(taken.is_ok(), expected, "connection {connection}");
         }
+    }
+
+    /// One key that went on used up what the others behind its address had.
+    #[test]
+    fn what_a_key_is_refused_does_not_cost_its_address() {
+        let three = config::Rate { per_s: 1, burst: 3 };
+        let world = World::with(publishing(ClassRates { per_key: TWO, per_address: three, ..UNLIMITED }));
+        let taken = [1, 1, 1, 1, 1, 2].map(|person| world.take(1, address("192.0.2.1"), &[key(person)]).is_ok());
+        assert_eq!(taken, [true, true, false, false, false, true]);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use towpath_runtime::latency_histogram;
+use towpath_session::wording;
 
 /// The machine-readable prefix of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Reason {
-    prefix: String,
+    prefix: &'static str,
 }
 
 /// The metrics of all pieces.
@@ -29,7 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) stored: Histogram,
     /// Slices of scans that could be read, had they a reader.
     pub(crate) scans_waiting: Gauge,
-    /// Values in the filters of all scans in progress.
+    /// Values in the filters of all scans, in progress or waiting.
     pub(crate) scan_values: Gauge,
     /// Whether an OK waits for the disk.
     pub(crate) store_synced: Gauge,
@@ -80,7 +81,7 @@ impl Metrics {
         registry.register("parse_seconds", "Parsing one message", metrics.parse.clone());
         registry.register("query_stored_seconds", "From a REQ to its EOSE", metrics.stored.clone());
         registry.register("query_waiting", "Scans that wait for a reader", metrics.scans_waiting.clone());
-        registry.register("query_values", "Values in the filters of scans in progress", metrics.scan_values.clone());
+        registry.register("query_values", "Values in the filters of scans", metrics.scan_values.clone());
         registry.register("store_synced", "1 if an OK waits for the disk, 0 if not", metrics.store_synced.clone());
         registry.register("bus_configured", "1 if a bus is configured, 0 if not", metrics.bus_configured.clone());
         registry.register("refusals", "Refusals by prefix", metrics.refusals.clone());
@@ -95,20 +96,7 @@ impl Metrics {
 
     /// Counts a refusal worded `prefix: text`.
     pub(crate) fn refused(&self, text: &str) {
-        // Prefixes are a fixed few; anything else counts as an error, so that labels stay few.
-        const PREFIXES: [&str; 9] = [
-            "auth-required",
-            "restricted",
-            "blocked",
-            "invalid",
-            "pow",
-            "rate-limited",
-            "unsupported",
-            "mute",
-            "duplicate",
-        ];
-        let found = text.split_once(':').and_then(|(prefix, _)| PREFIXES.into_iter().find(|known| *known == prefix));
-        self.refusals.get_or_create(&Reason { prefix: found.unwrap_or("error").to_owned() }).inc();
+        self.refusals.get_or_create(&Reason { prefix: wording::prefix(text) }).inc();
     }
 
     /// `free_bytes` if the store is a data folder.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use towpath_deliver::Deliver;
 use towpath_protocol::Event;
-use towpath_store::{Committed, Delivery};
+use towpath_store::{Committed, Deliverer, Delivery};
 
 use crate::cluster::Announcer;
 
@@ -16,18 +16,18 @@ pub(crate) struct Outlets {
 }
 
 impl Delivery for Outlets {
-    fn hand_over(&self, batch: &Committed, at: Instant) -> bool {
+    fn hand_over(&self, batch: &Committed, at: Instant) -> Deliverer {
         self.deliver.hand_over(batch, at)
     }
 
-    fn acknowledged(&self, batch: &Committed, at: Instant, handed_over: bool) {
-        self.deliver.acknowledged(batch, at, handed_over);
+    fn acknowledged(&self, batch: &Committed, at: Instant, deliverer: Deliverer) {
+        self.deliver.acknowledged(batch, at, deliverer);
         if let Some(others) = &self.others {
             others.committed(batch, at);
         }
     }
 
-    /// Whether somebody listens on another pod is not known: with others, somebody may.
+    /// Whether somebody listens on another pod is not known: with others, somebody may while the bus is up.
     fn ephemeral(&self, event: &Event) -> usize {
         let here = self.deliver.ephemeral(event);
         match &self.others {

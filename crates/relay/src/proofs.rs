@@ -4,7 +4,7 @@
 
 use towpath_audit::{Checkpoint, Head, KIND_CHECKPOINT, Lie, ProofFile, prove_inclusion};
 use towpath_protocol::{Event, EventId, PublicKey};
-use towpath_store::{Entry, Error, EventStore, Page, Record, Seq, StoredTree, StreamId};
+use towpath_store::{Entry, Error, EventStore, Page, Seq, StoredTree, StreamId};
 
 use crate::own_events;
 
@@ -78,9 +78,5 @@ pub(crate) fn proof_of(
     let tree = StoredTree { store, stream: entry.stream };
     let path = prove_inclusion(&tree, entry.seq.0 - 1, head.size)?;
     let leaf = entry.leaf.leaf().ok_or(NoProof::Unknown)?;
-    let event = match &entry.record {
-        Record::Event { event, .. } => Some(event),
-        Record::Erased { .. } | Record::Expired { .. } | Record::Act => None,
-    };
-    Ok(ProofFile::new(leaf, &path, checkpoint, event)?)
+    Ok(ProofFile::new(leaf, &path, checkpoint, entry.record.event())?)
 }

@@ -3,14 +3,16 @@
 //! A round reads the log from its first entry to what was its end when the round began, so many entries a second, with their ids and
 //! signatures. What it finds is a metric and a warning of `/readyz`; the relay goes on serving, as refusing would repair nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use towpath_audit::{Checkpoint, Problem, Seen, Verification};
+use towpath_audit::{Checkpoint, Head, Problem, Report, Seen, Verification};
 use towpath_protocol::{Event, SubmittedEvent, Verifier};
-use towpath_store::{Entry, Error, EventStore, Page, Record, Seq, StreamId};
+use towpath_store::{Entry, Error, EventStore, Page, Seq, StreamId};
 
+use crate::checkpoints::own_heads;
 use crate::node::Node;
 
 /// Between two rounds.
@@ -41,23 +43,30 @@ struct Round {
 
 /// Goes on until the task is dropped.
 pub(crate) async fn keep_verifying(node: Arc<Node>) {
+    let mut late: HashMap<StreamId, Vec<Head>> = HashMap::new();
     loop {
         tokio::time::sleep(PAUSE).await;
         // Of a cluster each pod verifies its own.
-        let own = node.store.own_stream();
-        for (stream, head) in node.store.heads().into_iter().filter(|(stream, _)| Some(*stream) == own) {
+        for (stream, head) in own_heads(&*node.store) {
             // The head in memory is what the log must still come to; what was signed, too.
             let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
             let latest = node.checkpoints.latest(&stream.0.to_string()).map(|signed| signed.checkpoint);
             // One that was signed since is of more than this round looks at.
             known.extend(latest.filter(|signed| signed.head_of(stream.0).is_some_and(|of| of.size <= head.size)));
+            // What the last round could not compare any more when it came to it.
+            let of_late = late.get(&stream).into_iter().flatten();
+            known.extend(of_late.map(|head| Checkpoint::of_stream(node.own_key, stream.0, *head)));
             let verification = Verification::new(stream.0, node.own_key, &known);
-            round(&node, Round { stream, verification, verifier: Verifier::new(), end: head.size }).await;
+            let round = Round { stream, verification, verifier: Verifier::new(), end: head.size };
+            if let Some(report) = verify(&node, round).await {
+                late.insert(stream, report.late);
+            }
         }
     }
 }
 
-async fn round(node: &Arc<Node>, mut round: Round) {
+/// `None` if it could not be gone on with.
+async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
     let steps = if node.watch.is_some() { QUERIES_PER_SECOND } else { STEPS_PER_SECOND };
     while round.verification.entries() < round.end {
         let per_second = node.config.get().audit.verify_per_second;
@@ -66,14 +75,18 @@ async fn round(node: &Arc<Node>, mut round: Round) {
             let store = Arc::clone(&node.store);
             let before = round.verification.entries();
             let step = tokio::task::spawn_blocking(move || (round.step(&*store, entries_max), round)).await;
-            let Ok((result, stepped)) = step else { return };
+            let (result, stepped) = step.ok()?;
             round = stepped;
             if let Err(Error::Unavailable(why)) = &result {
                 // That says nothing of the log; the next round begins anew.
-                return tracing::debug!(%why, "the audit log cannot be read for verification");
+                tracing::debug!(%why, "the audit log cannot be read for verification");
+                return None;
             }
             if let Err(error) = result {
-                return note(node, format!("it cannot be read: {error}"));
+                // What it names of this machine is for the log alone.
+                tracing::error!(%error, "the audit log cannot be read");
+                note(node, "it cannot be read".to_owned());
+                return None;
             }
             node.metrics.audit_verified.inc_by(round.verification.entries() - before);
         }
@@ -85,6 +98,7 @@ async fn round(node: &Arc<Node>, mut round: Round) {
         Some(problem) => note(node, format!("{problem} ({} problems in all)", report.problems_total)),
         None => *node.findings.0.lock() = None,
     }
+    Some(report)
 }
 
 fn note(node: &Node, what: String) {
@@ -108,10 +122,7 @@ impl Round {
     }
 
     fn entry(&mut self, entry: &Entry) {
-        let event = match &entry.record {
-            Record::Event { event, .. } => Some(event),
-            Record::Erased { .. } | Record::Expired { .. } | Record::Act => None,
-        };
+        let event = entry.record.event();
         let seen = Seen { seq: entry.seq.0, committed_at_ms: entry.committed_at_ms, leaf: &entry.leaf, event };
         self.verification.entry(seen, |_| ());
         if let Some(why) = event.and_then(|event| self.forgery(event)) {

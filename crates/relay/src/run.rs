@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::opening::Opening;
+use crate::outlets::Outlets;
 use crate::start::{Opened, Parts, Start, start};
 use crate::{build, checkpoints, handover, logging};
 
@@ -28,8 +29,8 @@ use crate::{build, checkpoints, handover, logging};
 const SPARE_WORKERS: usize = 2;
 /// Clients are told to come back over this time at most.
 const CLOSE_WINDOW_MAX: Duration = Duration::from_secs(2);
-/// Threads that are at work when the relay fails have so long to end.
-const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// Tasks and threads that are at work when the relay ends have so long to notice, even if its time is up.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again, for SIGHUP.
 pub type Reread = Box<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
@@ -40,17 +41,22 @@ pub fn serve(config: Config, reread: Reread) -> anyhow::Result<()> {
     logging::start(&config.log);
     let data = config.store.data.clone();
     let runtime = runtime(&config)?;
-    let ended = runtime.block_on(run(config, reread));
-    match &ended {
-        Ok(()) => {
-            // With the runtime the last owner of the store is gone: the folder is free.
-            drop(runtime);
-            handover::have_left(&data);
+    let left_until = |deadline: Instant| deadline.saturating_duration_since(SystemClock.instant());
+    match runtime.block_on(run(config, reread)) {
+        Ok(deadline) => {
+            runtime.shutdown_timeout(left_until(deadline));
+            // With the runtime the last owner of the store is gone, if none was left to its fate: the folder is free.
+            if !left_until(deadline).is_zero() {
+                handover::have_left(&data);
+            }
+            Ok(())
         }
         // Such a thread may wait for something that never comes, and have the folder until the process is gone.
-        Err(_) => runtime.shutdown_timeout(FAILED_PAUSE),
+        Err(error) => {
+            runtime.shutdown_timeout(LAST_PAUSE);
+            Err(error)
+        }
     }
-    ended
 }
 
 fn runtime(config: &Config) -> anyhow::Result<Runtime> {
@@ -58,7 +64,8 @@ fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(workers).enable_all().build().context("cannot start the runtime")
 }
 
-async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
+/// Returns until when threads that are still at work may be waited for.
+async fn run(config: Config, reread: Reread) -> anyhow::Result<Instant> {
     let random = Random::from_os();
     let identity = own_identity(&config, &random)?;
     let metrics = Metrics::new();
@@ -85,15 +92,14 @@ async fn run(config: Config, reread: Reread) -> anyhow::Result<()> {
         ended = &mut life => return finish(ended?).await,
         () = opening.worth_asking() => {}
     }
-    let mut ended = Ok(None);
-    let drained = bound.serve(Arc::clone(&edge), async { ended = life.await }).await;
+    let (drained, ended) = bound.serve(Arc::clone(&edge), life).await;
     tracing::info!(cut = drained.cut, "stopped");
     finish(ended?).await
 }
 
 /// Ends what is left of a relay that drains, whether or not anybody was connected to it.
-async fn finish(drain: Option<Drain>) -> anyhow::Result<()> {
-    let Some(Drain { node, pipeline, deadline }) = drain else { return Ok(()) };
+async fn finish(drain: Option<Drain>) -> anyhow::Result<Instant> {
+    let Some(Drain { node, pipeline, deadline }) = drain else { return Ok(SystemClock.instant() + LAST_PAUSE) };
     let ended = timeout_at(deadline.into(), pipeline).await;
     node.tasks.stop();
     match ended {
@@ -101,8 +107,13 @@ async fn finish(drain: Option<Drain>) -> anyhow::Result<()> {
         Ok(Err(error)) => tracing::error!(%error, "the pipeline did not end in order"),
         Err(_) => bail!("the drain was cut off at its deadline; what was not acknowledged may be lost"),
     }
-    node.tasks.ended().await;
-    Ok(())
+    // Who took all the time there was has only just been cut off.
+    let deadline = deadline.max(node.clock.instant() + LAST_PAUSE);
+    // A request may be blocked in a statement of the database.
+    if timeout_at(deadline.into(), node.tasks.ended()).await.is_err() {
+        bail!("the drain was cut off at its deadline, in the middle of requests; what was acknowledged is safe");
+    }
+    Ok(deadline)
 }
 
 fn own_identity(config: &Config, random: &Random) -> anyhow::Result<Identity> {
@@ -181,9 +192,9 @@ impl Stop {
 }
 
 /// Has the last checkpoints cover everything, and delivers them as any event.
-fn sign_the_end(node: &Node) {
+fn sign_the_end(node: &Node, outlets: &Outlets) {
     match checkpoints::publish_last(node) {
-        Ok(Some(committed)) => node.outlets.committed(&committed, node.clock.instant()),
+        Ok(Some(committed)) => outlets.committed(&committed, node.clock.instant()),
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "the end of the audit log is not covered by a checkpoint"),
     }
@@ -202,7 +213,7 @@ struct Drain {
 /// closed behind its last frame.
 fn drain(parts: Parts) -> Drain {
     tracing::info!("draining");
-    let Parts { node, committer, follower, membership, database } = parts;
+    let Parts { node, committer, outlets, follower, membership, database } = parts;
     node.open.start_draining();
     if membership.is_none() {
         handover::announce_leaving(&node.config.get().store.data);
@@ -215,8 +226,8 @@ fn drain(parts: Parts) -> Drain {
     node.tasks.spawn(lose_patience(Arc::clone(&node), database, enough, window));
     let told = TellAll { node: Arc::clone(&node), window };
     let pipeline = tokio::task::spawn_blocking(move || {
-        committer.finish_by(enough);
-        sign_the_end(&told.node);
+        committer.finish(enough);
+        sign_the_end(&told.node, &outlets);
         told.node.deliver.stop();
         follower.join();
         if let Some(membership) = membership {
@@ -232,7 +243,7 @@ async fn lose_patience(node: Arc<Node>, database: Option<PostgresStore>, enough:
     if let Some(database) = &database {
         database.give_up();
     }
-    node.close_connections(window);
+    node.open.close_all(window, &node.random, &node.tasks);
 }
 
 /// Closes every connection when it is dropped: clients are told, however the pipeline ends.
@@ -243,6 +254,7 @@ struct TellAll {
 
 impl Drop for TellAll {
     fn drop(&mut self) {
-        self.node.close_connections(self.window);
+        let Self { node, window } = self;
+        node.open.close_all(*window, &node.random, &node.tasks);
     }
 }

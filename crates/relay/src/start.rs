@@ -22,11 +22,12 @@ use crate::build;
 use crate::checkpoints::{self, Checkpoints};
 use crate::cluster::{self, Join, Membership};
 use crate::config::{Config, Format};
+use crate::connections::Connections;
 use crate::edge::Edge;
 use crate::identity::Identity;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
-use crate::node::{Connections, Node};
+use crate::node::Node;
 use crate::outlets::Outlets;
 use crate::reverify::{Findings, keep_verifying};
 use crate::run::Reread;
@@ -61,6 +62,8 @@ pub(crate) struct Start {
 pub(crate) struct Parts {
     pub(crate) node: Arc<Node>,
     pub(crate) committer: Committer,
+    /// Where the committer's last commit leaves, and what is committed after it.
+    pub(crate) outlets: Arc<Outlets>,
     pub(crate) follower: Thread,
     pub(crate) membership: Option<Membership>,
     /// To be given up if the end takes too long.
@@ -78,7 +81,10 @@ pub(crate) fn start(start: Start, store: Opened, edge: &Edge) -> anyhow::Result<
     parts.node.tasks.spawn(keep_verifying(Arc::clone(&parts.node)));
     reload_on_hangup(&parts.node, hangups, handle, reread);
     edge.open(Arc::clone(&parts.node));
-    announce(&parts.node, local, &folder)?;
+    // Clients are served whether or not anybody reads what is printed.
+    if let Err(error) = announce(&parts.node, local, &folder) {
+        tracing::error!(%error, %local, "standard output does not take where the relay listens");
+    }
     Ok(parts)
 }
 
@@ -116,18 +122,16 @@ fn wire(
     metrics.bus_configured.set(i64::from(config.cluster.bus.is_some()));
     let scan_room = Room::new(build::SCAN_VALUES_MAX, metrics.scan_values.clone());
     let queries = Queries::new(Arc::clone(&store), parallel, slice, Arc::clone(&clock), waiting)?;
-    let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
     let (secret, notes) = (identity.secret().clone(), build::note_signer(&config.audit)?);
     let checkpoints = Checkpoints::resume(secret, notes, &*store, Arc::clone(&clock))?;
     let node = Node {
-        outboxes: Arc::new(build::outbox_budget(&config, &metrics)),
-        address: config.relay.url.clone().unwrap_or_else(|| format!("{scheme}://{}", local)),
+        open: Connections::new(build::outbox_budget(&config, &metrics)),
+        address: config.relay.url.clone().unwrap_or_else(|| listened_at(&config, local)),
         config: Live::new(config),
         policy,
         store,
         ingest,
         deliver,
-        outlets,
         watch: membership.as_ref().map(Membership::watch),
         queries,
         scan_room,
@@ -140,9 +144,13 @@ fn wire(
         checkpoints,
         audit_pages: AuditPages::default(),
         findings: Findings::default(),
-        open: Connections::default(),
     };
-    Ok(Parts { node: Arc::new(node), committer, follower, membership, database })
+    Ok(Parts { node: Arc::new(node), committer, outlets, follower, membership, database })
+}
+
+fn listened_at(config: &Config, local: SocketAddr) -> String {
+    let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
+    format!("{scheme}://{local}")
 }
 
 /// What this relay may be called when the configuration gives it no URL: only names that cannot be somebody else's.
@@ -158,7 +166,7 @@ fn names(address: SocketAddr) -> Vec<String> {
 /// On standard output, for people and for scripts that wait for the address; in the log, if that is for machines.
 fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()> {
     let config = node.config.get();
-    let scheme = if config.server.tls_certificate.is_some() { "wss" } else { "ws" };
+    let listened_at = listened_at(&config, local);
     let (what, place) = match &config.store.url {
         Some(_) => ("pod        ", build::pod_name(&config)),
         None => ("data folder", folder.display().to_string()),
@@ -168,11 +176,11 @@ fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()
     }
     // Even if nothing else is logged, the address is told.
     if config.log.format == Format::Json && tracing::enabled!(tracing::Level::INFO) {
-        tracing::info!(%place, relay_key = %node.own_key, "listening on {scheme}://{local}");
+        tracing::info!(%place, relay_key = %node.own_key, "listening on {listened_at}");
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on {scheme}://{local}")?;
+    writeln!(out, "listening on {listened_at}")?;
     writeln!(out, "{what}  {place}")?;
     writeln!(out, "relay key    {}", node.own_key)?;
     let public = &node.address;
@@ -236,7 +244,13 @@ fn reload_on_hangup(node: &Arc<Node>, mut hangups: Signal, handle: Handle, rerea
 fn reload(node: &Node, new: &Config) {
     let old = node.config.get();
     let difference = Config::reloadable_difference(&old, new);
-    let merged = old.with_live_values_of(new);
+    let merged = match old.with_live_values_of(new) {
+        Ok(merged) => merged,
+        Err(error) => {
+            tracing::error!(%error, "the configuration is not reloaded");
+            return;
+        }
+    };
     // The relay's names are those found at the start.
     let urls = node.policy.get().urls.clone();
     node.policy.set(Policy { urls, ..build::policy(&merged, &[]) });

@@ -25,6 +25,16 @@ impl Rate {
         self.per_second <= 0.0
     }
 
+    /// When a bucket that is full at `full_at` would be full without `tokens`, or how long until it has as many.
+    fn full_without(&self, full_at: &mut Instant, tokens: f64, now: Instant) -> Result<Instant, Duration> {
+        let burst = self.burst.max(1.0);
+        let latest = now + self.cost(burst);
+        // It may have been emptied under another rate: none is emptier than empty, from now on.
+        *full_at = (*full_at).min(latest);
+        let full_without = (*full_at).max(now) + self.cost(tokens.min(burst));
+        if full_without > latest { Err(full_without - latest) } else { Ok(full_without) }
+    }
+
     fn cost(&self, tokens: f64) -> Duration {
         Duration::try_from_secs_f64(tokens / self.per_second).unwrap_or(Duration::from_secs(3600))
     }
@@ -50,19 +60,28 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Self { keys_max, buckets: Mutex::new(Buckets { full_at: HashMap::new(), overflow_full_at: None }) }
     }
 
-    /// Takes `tokens` from `key`'s bucket, or says how long until there are as many. More than the bucket holds count as all of it.
-    pub fn take(&self, key: K, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
-        if rate.is_off() {
-            return Ok(());
-        }
+    /// Takes `tokens` from the bucket of each of `keys`, or from none: then it says how long until there are as many in all of them. More
+    /// than a bucket holds count as all of it.
+    pub fn take<I>(&self, keys: I, tokens: f64, now: Instant) -> Result<(), Duration>
+    where
+        I: Iterator<Item = (K, Rate)> + Clone,
+    {
         let mut buckets = self.buckets.lock();
-        if buckets.full_at.len() >= self.keys_max && !buckets.full_at.contains_key(&key) {
-            buckets.full_at.retain(|_, full_at| *full_at > now);
-            if buckets.full_at.len() >= self.keys_max {
-                return take(buckets.overflow_full_at.get_or_insert(now), tokens, rate, now);
+        let limited = keys.filter(|(_, rate)| !rate.is_off());
+        let mut longest = None;
+        for (key, rate) in limited.clone() {
+            longest = longest.max(rate.full_without(buckets.of(key, self.keys_max, now), tokens, now).err());
+        }
+        match longest {
+            Some(wait) => Err(wait),
+            None => {
+                for (key, rate) in limited {
+                    let full_at = buckets.of(key, self.keys_max, now);
+                    *full_at = rate.full_without(full_at, tokens, now).unwrap_or(*full_at);
+                }
+                Ok(())
             }
         }
-        take(buckets.full_at.entry(key).or_insert(now), tokens, rate, now)
     }
 
     #[cfg(test)]
@@ -71,17 +90,17 @@ impl<K: Eq + Hash> RateLimiter<K> {
     }
 }
 
-fn take(full_at: &mut Instant, tokens: f64, rate: Rate, now: Instant) -> Result<(), Duration> {
-    let burst = rate.burst.max(1.0);
-    let latest = now + rate.cost(burst);
-    // It may have been emptied under another rate: none is emptier than empty, from now on.
-    *full_at = (*full_at).min(latest);
-    let next_full = (*full_at).max(now) + rate.cost(tokens.min(burst));
-    if next_full > latest {
-        return Err(next_full - latest);
+impl<K: Eq + Hash> Buckets<K> {
+    /// When the bucket of `key` is full again.
+    fn of(&mut self, key: K, keys_max: usize, now: Instant) -> &mut Instant {
+        if self.full_at.len() >= keys_max && !self.full_at.contains_key(&key) {
+            self.full_at.retain(|_, full_at| *full_at > now);
+            if self.full_at.len() >= keys_max {
+                return self.overflow_full_at.get_or_insert(now);
+            }
+        }
+        self.full_at.entry(key).or_insert(now)
     }
-    *full_at = next_full;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -91,17 +110,27 @@ mod tests {
 
     const TWO_A_SECOND: Rate = Rate { per_second: 2.0, burst: 3.0 };
 
+    fn take<K: Eq + Hash + Clone>(
+        limiter: &RateLimiter<K>,
+        key: K,
+        tokens: f64,
+        rate: Rate,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        limiter.take(std::iter::once((key, rate)), tokens, now)
+    }
+
     #[test]
     fn a_burst_passes_then_one_per_refill_and_the_wait_is_named() {
         let limiter = RateLimiter::new(10);
         let start = SystemClock.instant();
         for _ in 0..3 {
-            assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, start), Ok(()));
+            assert_eq!(take(&limiter, "a", 1.0, TWO_A_SECOND, start), Ok(()));
         }
-        let wait = limiter.take("a", 1.0, TWO_A_SECOND, start).unwrap_err();
+        let wait = take(&limiter, "a", 1.0, TWO_A_SECOND, start).unwrap_err();
         assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(490), "{wait:?}");
-        assert_eq!(limiter.take("b", 1.0, TWO_A_SECOND, start), Ok(()), "keys do not share buckets");
-        assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, start + wait), Ok(()));
+        assert_eq!(take(&limiter, "b", 1.0, TWO_A_SECOND, start), Ok(()), "keys do not share buckets");
+        assert_eq!(take(&limiter, "a", 1.0, TWO_A_SECOND, start + wait), Ok(()));
     }
 
     #[test]
@@ -109,20 +138,31 @@ mod tests {
         let limiter = RateLimiter::new(10);
         let now = SystemClock.instant();
         let slow = Rate { per_second: 0.01, burst: 1_000.0 };
-        assert_eq!(limiter.take("a", 1_000.0, slow, now), Ok(()));
-        let wait = limiter.take("a", 1.0, TWO_A_SECOND, now).unwrap_err();
+        assert_eq!(take(&limiter, "a", 1_000.0, slow, now), Ok(()));
+        let wait = take(&limiter, "a", 1.0, TWO_A_SECOND, now).unwrap_err();
         assert!(wait <= Duration::from_millis(500), "{wait:?}");
-        assert_eq!(limiter.take("a", 1.0, TWO_A_SECOND, now + wait), Ok(()));
+        assert_eq!(take(&limiter, "a", 1.0, TWO_A_SECOND, now + wait), Ok(()));
+    }
+
+    #[test]
+    fn what_one_bucket_refuses_costs_the_others_nothing() {
+        let limiter = RateLimiter::new(10);
+        let now = SystemClock.instant();
+        let both = |first, second| [(first, TWO_A_SECOND), (second, TWO_A_SECOND)].into_iter();
+        assert_eq!(limiter.take(both("a", "b"), 3.0, now), Ok(()));
+        assert!(limiter.take(both("c", "a"), 1.0, now).is_err());
+        assert!(limiter.take(both("a", "c"), 1.0, now).is_err());
+        assert_eq!(take(&limiter, "c", 3.0, TWO_A_SECOND, now), Ok(()));
     }
 
     #[test]
     fn many_keys_cannot_grow_it_nor_escape_it() {
         let limiter = RateLimiter::new(5);
         let now = SystemClock.instant();
-        let passed = (0..1000).filter(|key| limiter.take(*key, 1.0, TWO_A_SECOND, now).is_ok()).count();
+        let passed = (0..1000).filter(|key| take(&limiter, *key, 1.0, TWO_A_SECOND, now).is_ok()).count();
         assert_eq!((passed, limiter.len()), (5 + 3, 5));
         let later = now + Duration::from_secs(10);
-        assert_eq!(limiter.take(2000, 1.0, TWO_A_SECOND, later), Ok(()));
+        assert_eq!(take(&limiter, 2000, 1.0, TWO_A_SECOND, later), Ok(()));
         assert_eq!(limiter.len(), 1, "full buckets are forgotten");
     }
 }

@@ -95,6 +95,26 @@ pub fn too_many_subscriptions(max: usize) -> String {
     format!("rate-limited: too many subscriptions; close some of the {max} open ones")
 }
 
+/// NIP-01's for `OK` and `CLOSED`, and NIP-42's.
+const PREFIXES: [&str; 10] = [
+    "duplicate",
+    "pow",
+    "blocked",
+    "rate-limited",
+    "invalid",
+    "restricted",
+    "mute",
+    "error",
+    "auth-required",
+    "unsupported",
+];
+
+/// The machine-readable prefix of a refusal; that of errors if it has none of those there are.
+pub fn prefix(text: &str) -> &'static str {
+    let known = text.split_once(':').and_then(|(prefix, _)| PREFIXES.into_iter().find(|known| *known == prefix));
+    known.unwrap_or("error")
+}
+
 /// Whether a refusal asks for (another) proven key, so that the client needs the challenge.
 pub fn asks_for_auth(refusal: &str) -> bool {
     refusal.starts_with("auth-required:") || refusal.starts_with("restricted:")
@@ -108,27 +128,21 @@ mod tests {
 
     use super::*;
 
-    /// NIP-01's for `OK` and `CLOSED`, and NIP-42's.
-    const PREFIXES: [&str; 10] = [
-        "duplicate",
-        "pow",
-        "blocked",
-        "rate-limited",
-        "invalid",
-        "restricted",
-        "mute",
-        "error",
-        "auth-required",
-        "unsupported",
-    ];
-
     /// The prefix, of a text that clients and people can both read.
-    fn prefix(text: &str) -> &str {
-        let (prefix, rest) = text.split_once(": ").unwrap_or_else(|| panic!("{text:?} has no prefix"));
-        assert!(PREFIXES.contains(&prefix), "{text:?} has a prefix of its own");
+    fn checked_prefix(text: &str) -> &str {
+        let (found, rest) = text.split_once(": ").unwrap_or_else(|| panic!("{text:?} has no prefix"));
+        assert_eq!(prefix(text), found, "{text:?} has a prefix of its own");
         assert!(rest.trim() == rest && rest.len() > 5, "{text:?} explains nothing");
         assert!(!text.contains(['\n', '\r']) && !text.ends_with('.'), "{text:?} is not one phrase");
-        prefix
+        found
+    }
+
+    #[test]
+    fn what_has_no_prefix_is_an_error() {
+        for text in ["", "pow", "Pow: x", "of: its own", " invalid: x", "error: x"] {
+            assert_eq!(prefix(text), "error", "{text:?}");
+        }
+        assert_eq!(prefix("pow: 7: is less than 8"), "pow");
     }
 
     #[test]
@@ -143,7 +157,7 @@ mod tests {
             [Outcome::Accepted(Seq(1)), Outcome::Duplicate, Outcome::Superseded, Outcome::Deleted, Outcome::Vanished]
         {
             let (accepted, text) = outcome(decided);
-            let prefix = (!text.is_empty()).then(|| prefix(text));
+            let prefix = (!text.is_empty()).then(|| checked_prefix(text));
             assert_eq!((accepted, prefix), expected(decided), "{decided:?}");
         }
     }
@@ -180,7 +194,7 @@ mod tests {
             (Denial::VanishElsewhere, &[]),
         ] {
             let text = denial(&refused);
-            assert_eq!(prefix(&text), expected(&refused), "{refused:?}");
+            assert_eq!(checked_prefix(&text), expected(&refused), "{refused:?}");
             assert!(figures.iter().all(|figure| text.contains(figure)), "{text:?} names {figures:?}");
         }
     }
@@ -198,7 +212,7 @@ mod tests {
             AuthDenial::Relay,
             AuthDenial::TooManyKeys { max: 64 },
         ] {
-            assert_eq!(prefix(&auth_denial(refused)), expected(refused), "{refused:?}");
+            assert_eq!(checked_prefix(&auth_denial(refused)), expected(refused), "{refused:?}");
         }
         assert!(auth_denial(AuthDenial::Time { skew_max_s: 601 }).contains("601 s"));
     }
@@ -216,7 +230,7 @@ mod tests {
             Error::Unavailable(secret()),
         ] {
             let text = store_error(&error);
-            assert_eq!(prefix(text), "error", "{error:?}");
+            assert_eq!(checked_prefix(text), "error", "{error:?}");
             assert!(!text.contains("secret"), "{text:?}");
             assert_eq!(text.contains("full"), matches!(error, Error::Full), "{error:?}");
         }
@@ -236,7 +250,7 @@ mod tests {
             (TOO_MANY_SCANS, "error"),
             (&too_many_subscriptions(1024), "rate-limited"),
         ] {
-            assert_eq!(prefix(text), expected, "{text:?}");
+            assert_eq!(checked_prefix(text), expected, "{text:?}");
         }
         assert!(too_many_subscriptions(1024).contains("1024"));
     }
@@ -246,7 +260,7 @@ mod tests {
         for (wait_ms, seconds) in [(1, 1), (999, 1), (1000, 1), (1001, 2), (59_500, 60)] {
             let text = rate_limited("queries", Duration::from_millis(wait_ms));
             assert_eq!(text, format!("rate-limited: too many queries; retry in {seconds} s"));
-            assert_eq!(prefix(&text), "rate-limited");
+            assert_eq!(checked_prefix(&text), "rate-limited");
         }
     }
 

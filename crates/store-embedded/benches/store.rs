@@ -116,7 +116,7 @@ impl Sample {
     }
 
     fn scan(&self, filter: &Filter, limit: u64) -> Vec<Stored> {
-        let filters = [(filter.clone(), FilterLimit { events_max: limit })];
+        let filters = [(filter.clone(), FilterLimit::newest(limit))];
         let query = Query { filters: filters.into(), cursor: None, visible: Arc::new(|_: &Event| true) };
         let mut scan = self.folder.store.scan(query).expect("opened");
         let mut found = Vec::new();

@@ -86,7 +86,7 @@ fn visible(store: &EmbeddedStore, writes: &mut impl Iterator<Item = Write>, even
         let ids = Some(Set::new(vec![write.event().id()]));
         let started = Instant::now();
         store.commit(Batch::of(vec![write], 1)).unwrap();
-        let filters = vec![(Filter { ids, ..Filter::default() }, FilterLimit { events_max: 1 })].into();
+        let filters = vec![(Filter { ids, ..Filter::default() }, FilterLimit::newest(1))].into();
         let query = Query { filters, cursor: None, visible: Arc::new(|_| true) };
         let mut out = Vec::new();
         let budget = Budget { events_max: 1, bytes_max: usize::MAX, spent: &|| false };
@@ -137,7 +137,7 @@ fn scans(store: &EmbeddedStore, authors: &[PublicKey]) {
         ("kind nobody wrote", 50, &|_| Filter { kinds: Some(Set::new(vec![9])), ..Filter::default() }),
     ] {
         let times = (0..300).map(|n| {
-            let filters = vec![(filter(n), FilterLimit { events_max: limit })].into();
+            let filters = vec![(filter(n), FilterLimit::newest(limit))].into();
             let started = Instant::now();
             let query = Query { filters, cursor: None, visible: Arc::new(|_| true) };
             let mut scan = store.scan(query).unwrap();

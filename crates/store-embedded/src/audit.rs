@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use towpath_audit::{Hash, HashSource, LeafState, Node, Tree};
@@ -50,7 +51,7 @@ fn places(seqs: &[Seq]) -> impl Iterator<Item = (StreamId, Seq)> + '_ {
 #[derive(Debug)]
 pub(crate) struct TreeFiles {
     dir: PathBuf,
-    levels: Mutex<[Option<File>; LEVELS]>,
+    levels: Mutex<[Option<Arc<File>>; LEVELS]>,
     unwritten: Mutex<Vec<Node>>,
 }
 
@@ -101,11 +102,11 @@ impl TreeFiles {
         *self.levels.lock() = Default::default();
     }
 
-    /// Waits until what was written would survive a power failure.
+    /// Waits until what was written would survive a power failure. What is gathered is to be flushed before.
     pub(crate) fn sync(&self) -> Result<(), Error> {
-        self.flush()?;
-        let levels = self.levels.lock();
-        levels.iter().flatten().try_for_each(File::sync_data).map_err(|e| Error::io("sync the audit tree", e))
+        // Whoever writes to them need not wait.
+        let levels = self.levels.lock().clone();
+        levels.iter().flatten().try_for_each(|file| file.sync_data()).map_err(|e| Error::io("sync the audit tree", e))
     }
 
     fn with<T>(&self, level: u8, act: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
@@ -116,7 +117,8 @@ impl TreeFiles {
             None => {
                 std::fs::create_dir_all(&self.dir)?;
                 let path = self.dir.join(level.to_string());
-                file.insert(OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?)
+                let opened = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+                file.insert(Arc::new(opened))
             }
         };
         act(file)

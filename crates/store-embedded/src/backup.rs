@@ -1,6 +1,7 @@
 //! Copies of the log while it is written to, and back.
 //!
 //! ```text
+//! <backup>/lock                          held while it is written to
 //! <backup>/log/<first seq>.<gen>.seg     as in the data folder, up to the last whole record
 //! ```
 //! The log is the truth and grows at its end only, so a copy of it up to any whole record is the store at that commit. A file that is
@@ -15,7 +16,7 @@
 mod kinship;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -25,8 +26,8 @@ use towpath_store::{Error, Seq};
 
 use crate::log::reader::{Step, Walk, damaged, missing};
 use crate::log::recovery::holds_record;
-use crate::log::segment::{Segment, parse_file_name};
-use crate::open::create_dir;
+use crate::log::segment::{Segment, is_draft_name, parse_file_name};
+use crate::open::{create_dir, open_lock};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// A file that goes while it is about to be copied was rewritten: then the list is out of date.
@@ -45,7 +46,22 @@ pub struct BackupReport {
 
 /// Brings the backup in `to` up to the log of the data folder `dir`, which may be in use.
 pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
+    let _lock = lock_target(to, "back the log up")?;
     copy(&dir.join("log"), &to.join("log"))
+}
+
+/// Whoever writes to a folder holds its lock: a store that is open, of which a copy would cut off what is being committed, or another
+/// backup or restore. On a disk that knows no locks, no store is open.
+fn lock_target(to: &Path, context: &'static str) -> Result<File, Error> {
+    create_dir(to).map_err(failed(context))?;
+    let file = open_lock(&to.join("lock")).map_err(failed(context))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("{} is in use: it is a running relay's, or another backup is being made", to.display());
+            Err(Error::io(context, io::Error::new(ErrorKind::ResourceBusy, why)))
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
 }
 
 /// Puts the log of a backup into a data folder that has none. The index is made when it is opened. A restore that is cut short leaves no
@@ -53,14 +69,15 @@ pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
 pub fn restore(from: &Path, dir: &Path) -> Result<BackupReport, Error> {
     let refused = |kind, why| Err(Error::io("restore", io::Error::new(kind, why)));
     let (log, draft) = (dir.join("log"), dir.join("log.restoring"));
+    if !from.join("log").is_dir() {
+        return refused(ErrorKind::NotFound, format!("{} holds no backup", from.display()));
+    }
+    let _lock = lock_target(dir, "restore")?;
     // An old index or old cursors would be taken for those of this log.
     for old in [&log, &dir.join("index"), &dir.join("followers")] {
         if old.exists() {
             return refused(ErrorKind::AlreadyExists, format!("{} is there already", old.display()));
         }
-    }
-    if !from.join("log").is_dir() {
-        return refused(ErrorKind::NotFound, format!("{} holds no backup", from.display()));
     }
     match fs::remove_dir_all(&draft) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("restore", error)),
@@ -114,6 +131,7 @@ fn open(first: Seq, (generation, path): &(u32, PathBuf)) -> Result<Option<Arc<Se
 /// `None` if a file was rewritten or written to meanwhile, so that the list or what was read is out of date.
 fn copy_listed(from: &Path, to: &Path) -> Result<Option<BackupReport>, Error> {
     let files = list(from).map_err(failed("list the log"))?;
+    ensure_named(from)?;
     // Before anything is written.
     if !kinship::check(&files, &list(to).map_err(failed("list the backup"))?)? {
         return Ok(None);
@@ -141,6 +159,24 @@ fn copy_listed(from: &Path, to: &Path) -> Result<Option<BackupReport>, Error> {
     File::open(to).and_then(|dir| dir.sync_all()).map_err(failed("sync the backup"))?;
     forget_old(&files, to)?;
     Ok(Some(report))
+}
+
+/// A power failure may have taken the name of the last log file back, which a start finds out. Of a relay that runs, no draft holds a
+/// record.
+fn ensure_named(from: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(from).map_err(failed("list the log"))? {
+        let path = entry.map_err(failed("list the log"))?.path();
+        if !is_draft_name(&path.file_name().unwrap_or_default().to_string_lossy()) {
+            continue;
+        }
+        let Some(draft) = open(Seq(0), &(0, path.clone()))? else { continue };
+        // By now it may have its name.
+        if matches!(Walk::new(draft, 0).step()?, Step::Record(..)) && path.exists() {
+            let why = format!("{} has lost its name: start the relay once, which gives it back", path.display());
+            return Err(Error::io("back the log up", io::Error::other(why)));
+        }
+    }
+    Ok(())
 }
 
 /// How far a file holds whole records, one after the other, and what is behind them.

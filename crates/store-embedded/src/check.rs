@@ -13,7 +13,7 @@ use towpath_store::{Error, Seq};
 
 use crate::audit::{TreeFiles, has_committed_root, leaf_of};
 use crate::index::apply::Logged;
-use crate::index::keys::{Moment, Position, address_key, be64, pair, prefixes, tombstone};
+use crate::index::keys::{Moment, Position, be64, pair, prefixes, tombstone};
 use crate::index::rebuild::Removals;
 use crate::index::{Index, Table, failed};
 use crate::log::reader::{Step, Walk};
@@ -119,6 +119,8 @@ impl fmt::Display for CheckReport {
 /// Opens the data folder (with recovery, as at a start) and verifies all of it. `progress` is told entries done and in all.
 pub fn check(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, Error> {
     let shared = open(config, &mut |_, _| ControlFlow::Continue(()))?;
+    // What waits for upkeep would be rows that belong to nothing.
+    while shared.vanish_some()? {}
     let report = shared.check(progress);
     shared.checkpoint()?;
     report
@@ -230,7 +232,7 @@ impl Check<'_> {
             self.lasting(seq, &entry.lasting)?;
             let Some(filed) = entry.body.filed() else { continue };
             self.event(seq, &filed.event);
-            if !self.removals.contain(seq) {
+            if !self.removals.contain(seq, &filed.event) {
                 self.live(seq, filed, logged.position(filed, extent))?;
             }
         }
@@ -268,7 +270,7 @@ impl Check<'_> {
         if let Some(address) = filed.filing.address_of(event) {
             self.expected.addresses += 1;
             let is_version = |value: &[u8]| value.ends_with(&seq_key);
-            self.compare(seq, "addresses", self.index.addresses, &address_key(&address), is_version)?;
+            self.compare(seq, "addresses", self.index.addresses, &address.hash(), is_version)?;
         }
         Ok(())
     }

@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use towpath_audit::{Head, Node, Tree};
-use towpath_policy::Removal;
 use towpath_store::leaves::{self, Stamp};
-use towpath_store::{Batch, Committed, Cursor, Error, Seq, Stored};
+use towpath_store::{Batch, Committed, Error, Run, Seq, Stored};
 
 use crate::Shared;
 use crate::audit::leaf_of;
@@ -25,6 +24,7 @@ use crate::log::append::Appender;
 use crate::log::record::{Body, Encoder, Extent, Header, Lasting, LogEntry, Record, STREAM};
 use crate::overlay::Overlay;
 use crate::pending::Unindexed;
+use crate::target::Target;
 
 /// The committer's own: the log's open end, that of the audit tree if there is one, and a buffer that is used again and again.
 #[derive(Debug)]
@@ -41,9 +41,6 @@ impl Shared {
     pub(crate) fn commit(&self, batch: &Batch) -> Result<Committed, Error> {
         let mut writer = self.writer.lock();
         writer.appender.check_open()?;
-        if batch.writes.iter().any(|write| *write.removal() == Removal::Vanish) {
-            self.pending.wait_until_empty()?;
-        }
         if let Err(error) = self.roll_if_full(&mut writer) {
             tracing::warn!(%error, "the next log file could not be started");
             writer.appender.check_open()?;
@@ -63,27 +60,29 @@ impl Shared {
         let stored = stored(first_seq, &entries);
         entries.extend(acts(batch, Seq(first_seq.0 + entries.len() as u64)));
         let last = self.append(&mut writer, entries, batch.committed_at_ms, overlay, Room::Free)?;
-        let cursor = Cursor::at(STREAM, last);
-        Ok(Committed {
-            stream: STREAM,
-            first: first_seq,
-            outcomes,
-            stored,
-            cursor,
-            head: head_of(writer.tree.as_ref()),
-        })
+        let run = Run { stream: STREAM, first: first_seq, last, stored };
+        Ok(Committed { run, outcomes, head: head_of(writer.tree.as_ref()) })
     }
 
-    /// Records that the events at `removed` expired: the first step to giving back their room, so it may take from the reserve.
-    pub(crate) fn expire(
-        &self,
-        writer: &mut Writer,
-        removed: Vec<Seq>,
-        overlay: Overlay,
-        now: u64,
-    ) -> Result<(), Error> {
+    /// Records that those of `due` that are still stored expired: the first step to giving back their room, so it may take from the
+    /// reserve. False if there is none.
+    pub(crate) fn expire(&self, due: &[Target], now: u64) -> Result<bool, Error> {
+        let nothing = Batch::of(Vec::new(), now.saturating_mul(1000));
+        let mut writer = self.writer.lock();
+        let pending = self.pending.wait_for_room()?;
+        let txn = self.index.read()?;
+        let files = self.log.files();
+        let first_seq = writer.appender.next_seq();
+        let mut decider = Decider::new(&self.index, &files, &txn, &pending, first_seq, &nothing);
+        let removed = decider.expire(due)?;
+        let overlay = decider.finish();
+        drop((txn, pending));
+        if removed.is_empty() {
+            return Ok(false);
+        }
         let entry = LogEntry { body: Body::Expired, removed, lasting: Lasting::None };
-        self.append(writer, vec![entry], now.saturating_mul(1000), overlay, Room::Reserve).map(drop)
+        self.append(&mut writer, vec![entry], nothing.committed_at_ms, overlay, Room::Reserve)?;
+        Ok(true)
     }
 
     /// Makes `entries` durable and visible. Returns the last sequence number.
@@ -108,16 +107,24 @@ impl Shared {
         let header = Header::parse(&bytes).ok_or_else(|| Error::Corrupt("a record just made cannot be read".into()))?;
         let segment = Arc::clone(writer.appender.segment());
         let at = writer.appender.append(&self.log, &bytes, header.next_seq(), room)?;
-        let last = Seq(header.next_seq().0 - 1);
-        (*self.head.lock(), writer.tree) = (head_of(tree.as_ref()), tree);
+        writer.tree = tree;
         let record = Record { header, entries, extents };
-        // The keeper has the next log file made, and must not come too late for it.
-        let half = self.log.segment_bytes / 2;
-        let urgent = (u64::from(at)..u64::from(at) + bytes.len() as u64).contains(&half);
-        self.pending.push(Unindexed { segment, at, record, nodes }, overlay, urgent);
-        self.last.store(last.0, Ordering::Release);
+        self.publish(head_of(writer.tree.as_ref()), Unindexed { segment, at, record, nodes }, overlay);
         writer.buffer = if bytes.capacity() <= BUFFER_BYTES_MAX { bytes } else { Vec::new() };
-        Ok(last)
+        Ok(self.last())
+    }
+
+    /// Shows others what has just become durable. In this order: who sees an entry finds its leaf under the head, and who waits until the
+    /// index has it finds something to wait for.
+    fn publish(&self, head: Head, batch: Unindexed, effects: Overlay) {
+        let header = &batch.record.header;
+        let last = header.next_seq().0 - 1;
+        // The keeper has the next log file made, and must not come too late for it.
+        let (at, half) = (u64::from(batch.at), self.log.segment_bytes / 2);
+        let urgent = (at..at + header.record_bytes() as u64).contains(&half);
+        *self.head.lock() = head;
+        self.pending.push(batch, effects, urgent);
+        self.last.store(last, Ordering::Release);
     }
 }
 

@@ -7,6 +7,9 @@
 //! repoint   the index's positions, some at a time, from one file to the other; both can be read meanwhile
 //! drop      the old file
 //! ```
+//! The index says what is live, so nothing is rewritten once it may have lost pages, and an event that it lacks is only left out if the
+//! index knows that it was removed: the log has the only copy.
+//!
 //! Nothing here delays a commit: only dropping the old file takes the writer's lock, for as long as it takes to forget a name.
 //!
 //! A rewrite may take the disk's reserve, which is kept for what makes room, but for what the index needs meanwhile. It is not begun if
@@ -19,13 +22,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use towpath_audit::LeafState;
+use towpath_protocol::{Event, PublicKey};
 use towpath_store::{Error, Seq, rules};
 
 use crate::Shared;
 use crate::audit::leaf_of;
 use crate::index::Snapshot;
 use crate::index::apply::Logged;
-use crate::index::keys::be64;
+use crate::index::keys::{NOBODY, be64, grave};
 use crate::index::tables::Waste;
 use crate::index::{failed, malformed};
 use crate::log::reader::{Walk, damaged};
@@ -48,6 +52,9 @@ pub(crate) type PassedOver = BTreeMap<Seq, (Error, u64)>;
 impl Shared {
     /// Compacts one file, if one is due. True if so.
     pub(crate) fn compact_one(&self, passed_over: &mut PassedOver, now: u64) -> Result<bool, Error> {
+        if self.marker.lock().is_distrusted() {
+            return Ok(false);
+        }
         let mut begun = self.log.files().outdated().into_iter();
         let (first_seq, done) = if let Some(old) = begun.find(|old| !passed_over.contains_key(&old.first_seq)) {
             (old.first_seq, self.finish_compaction(&old))
@@ -83,9 +90,15 @@ impl Shared {
         self.drop_file(segment)
     }
 
-    /// Ends compactions that were cut short: whatever has a newer generation goes.
+    /// Ends compactions that were cut short: whatever has another generation that counts goes. Where all are damaged, all stay.
     pub(crate) fn finish_compactions(&self) -> Result<(), Error> {
-        self.log.files().outdated().iter().try_for_each(|old| self.finish_compaction(old))
+        for old in self.log.files().outdated() {
+            match self.finish_compaction(&old) {
+                Err(Error::Corrupt(why)) => tracing::error!(%why, "a log file stays beside its rewrite"),
+                done => done?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether what it left out is off the count already is not known here. If not, the file is merely due again.
@@ -152,21 +165,25 @@ impl Shared {
             end += bytes.len() as u64;
             if end - synced >= BYTES_UNSYNCED_MAX {
                 self.log.disk.check_free(&self.log.dir, INDEX_ROOM).map_err(failed)?;
-                self.log.disk.sync(new.file()).map_err(failed)?;
+                self.log.disk.sync_file(new.file()).map_err(failed)?;
                 synced = end;
             }
             buffer = bytes;
         }
-        // A block that the disk lost may read as zeroes, which look like the end; what is behind it must not go.
-        if self.log.files().after(segment.first_seq).is_none_or(|next| next.first_seq != next_seq) {
-            return Err(damaged(segment, walk.at()));
-        }
+        self.ensure_ended(&walk, next_seq)?;
         new.close(end).map_err(failed)?;
-        self.log.disk.sync(new.file()).map_err(failed)?;
+        // Whatever is configured: what it takes the place of has been on disk for long.
+        self.log.disk.sync_file(new.file()).map_err(failed)?;
         let new = new.renamed(&self.log.dir, segment.first_seq).map_err(failed)?;
-        self.log.disk.sync_dir(&self.log.dir).map_err(failed)?;
+        self.log.disk.sync_names(&self.log.dir).map_err(failed)?;
         tracing::info!(file = %new.path.display(), from = segment.len(), to = end, "rewrote a log file");
         Ok(Arc::new(new))
+    }
+
+    /// A block that the disk lost may read as zeroes, which look like the end; what is behind it must not go.
+    fn ensure_ended(&self, walk: &Walk, next_seq: Seq) -> Result<(), Error> {
+        let next = self.log.files().after(walk.segment().first_seq).map(|next| next.first_seq);
+        if next == Some(next_seq) { Ok(()) } else { Err(damaged(walk.segment(), walk.at())) }
     }
 
     fn without_dead(&self, record: Record, txn: &Snapshot<'_>, buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
@@ -188,27 +205,54 @@ impl Shared {
         txn: &Snapshot<'_>,
     ) -> Result<Option<LeafState>, Error> {
         let owners = match &entry.body {
-            Body::Event(filed) if self.index.position(txn, seq)?.is_none() => rules::owners(&filed.event),
+            Body::Event(filed) if self.index.position(txn, seq)?.is_none() => {
+                self.ensure_removed(seq, &filed.event, txn)?;
+                rules::owners(&filed.event)
+            }
             Body::Erased(LeafState::Whole(leaf)) => leaf.actor.into_iter().collect(),
             _ => return Ok(None),
         };
         let leaf = leaf_of(seq, committed_at_ms, entry);
         for owner in &owners {
-            if self.index.vanished_at(txn, owner)?.is_some_and(|at| at > seq) {
+            if self.has_vanished_since(owner, seq, txn)? {
                 return Ok(Some(LeafState::Erased(leaf.hash())));
             }
         }
         Ok(Some(leaf))
     }
 
-    /// Moves the positions of all live events in `new` there.
+    /// Whatever removes an event leaves its author a grave, which goes when the author vanishes; or nobody, if it could not be read.
+    /// Without any of them, it is the index that has lost the event.
+    fn ensure_removed(&self, seq: Seq, event: &Event, txn: &Snapshot<'_>) -> Result<(), Error> {
+        let author = event.pubkey();
+        for of in [author, NOBODY] {
+            if self.index.get(self.index.graves, txn, &grave(&of, seq.0))?.is_some() {
+                return Ok(());
+            }
+        }
+        if self.has_vanished_since(&author, seq, txn)? {
+            return Ok(());
+        }
+        self.marker.lock().distrust(&self.log.disk).map_err(|e| Error::io("mark the index", e))?;
+        Err(Error::Corrupt(format!("the index has lost entry {seq}: the next start makes it anew")))
+    }
+
+    fn has_vanished_since(&self, who: &PublicKey, seq: Seq, txn: &Snapshot<'_>) -> Result<bool, Error> {
+        Ok(self.index.vanished_at(txn, who)?.is_some_and(|at| at > seq))
+    }
+
+    /// Moves the positions of all live events in `new` there. Fails if it does not hold all it should.
     fn repoint(&self, new: &Arc<Segment>) -> Result<(), Error> {
-        let mut walk = Walk::new(Arc::clone(new), 0);
+        let (mut walk, mut next_seq) = (Walk::new(Arc::clone(new), 0), new.first_seq);
         loop {
             let _marker = self.dirty_marker()?;
             let mut txn = self.index.write()?;
             for _ in 0..RECORDS_REPOINTED_AT_ONCE {
-                let Some((at, record)) = walk.next()? else { return self.index.commit(txn) };
+                let Some((at, record)) = walk.next()? else {
+                    self.ensure_ended(&walk, next_seq)?;
+                    return self.index.commit(txn);
+                };
+                next_seq = record.header.next_seq();
                 self.repoint_record(&mut txn, Logged { segment: new, at, record: &record })?;
             }
             self.index.commit(txn)?;
@@ -228,17 +272,9 @@ impl Shared {
 
     /// Takes what a rewrite left out off the count. What was removed while it ran is still in the new file.
     fn subtract_waste(&self, first_seq: Seq, counted: Waste, now: u64) -> Result<(), Error> {
-        self.set_waste(first_seq, |waste| Waste {
-            dead_bytes: waste.dead_bytes.saturating_sub(counted.dead_bytes),
-            erase_bytes: waste.erase_bytes.saturating_sub(counted.erase_bytes),
-            erase_since_ms: now.saturating_mul(1000),
-        })
-    }
-
-    fn set_waste(&self, first_seq: Seq, change: impl FnOnce(Waste) -> Waste) -> Result<(), Error> {
         let _marker = self.dirty_marker()?;
         let mut txn = self.index.write()?;
-        let waste = change(self.index.waste_of(&txn, first_seq)?);
+        let waste = self.index.waste_of(&txn, first_seq)?.rewritten(counted, now.saturating_mul(1000));
         self.index.set_waste(&mut txn, first_seq, waste)?;
         self.index.commit(txn)
     }

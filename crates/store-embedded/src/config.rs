@@ -24,6 +24,21 @@ pub struct Config {
     pub audit: bool,
     /// The index is checkpointed after so many seconds without a commit.
     pub checkpoint_idle_s: u64,
+    /// For tests to make small.
+    #[doc(hidden)]
+    pub at_once: AtOnce,
+}
+
+/// How much of what somebody who vanishes takes along, or of what has expired, goes with one entry or in one step of upkeep.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct AtOnce {
+    /// Events; and graves that are dug up.
+    pub events: usize,
+    /// Bytes of events, which are in memory together: no more are begun once there are so many.
+    pub bytes: usize,
+    /// Keys of an order that are looked at.
+    pub keys: usize,
 }
 
 impl Config {
@@ -39,6 +54,7 @@ impl Config {
             dead_percent_max: 50,
             audit: true,
             checkpoint_idle_s: 5,
+            at_once: AtOnce { events: 500, bytes: 4 << 20, keys: 10_000 },
         }
     }
 

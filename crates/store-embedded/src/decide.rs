@@ -4,17 +4,17 @@
 
 use std::sync::Arc;
 
-use towpath_policy::{DeletionRequest, KIND_GIFT_WRAP, Placement, Removal, Write};
-use towpath_protocol::{Event, EventId, PublicKey};
+use towpath_policy::{DeletionRequest, Placement, Removal, Write};
+use towpath_protocol::{Address, Event, EventId, PublicKey};
 use towpath_store::{Batch, Error, Outcome, Seq, leaves, rules};
 
-use crate::index::keys::{Hint, Moment, Prefix, address_key};
 use crate::index::tables::Version;
-use crate::index::{Index, Snapshot, failed, malformed};
+use crate::index::vanish::is_of;
+use crate::index::{Index, Snapshot};
 use crate::log::Files;
 use crate::log::record::{AddressKey, Body, Filed, Filing, Lasting, LogEntry};
 use crate::overlay::{Overlay, Placed};
-use crate::read::read_event;
+use crate::target::Target;
 
 /// Decides the writes of one batch in order.
 pub(crate) struct Decider<'a> {
@@ -28,19 +28,6 @@ pub(crate) struct Decider<'a> {
     batch: Overlay,
     committed_at_ms: u64,
     next_seq: Seq,
-}
-
-/// A stored event that is about to go.
-struct Target {
-    seq: Seq,
-    event: Event,
-    address: Option<AddressKey>,
-}
-
-impl From<&Placed> for Target {
-    fn from(placed: &Placed) -> Self {
-        Self { seq: placed.seq, event: placed.event.clone(), address: placed.address }
-    }
 }
 
 impl<'a> Decider<'a> {
@@ -64,22 +51,20 @@ impl<'a> Decider<'a> {
     /// Decides a write and, if it is accepted, appends to `log` what to log.
     pub(crate) fn decide(&mut self, write: &Write, log: &mut Vec<LogEntry>) -> Result<Outcome, Error> {
         let event = write.event();
-        if self.seq_of(&event.id())?.is_some() {
-            return Ok(Outcome::Duplicate);
-        }
-        if let Some(refusal) = self.refusal(event)? {
+        let gone_until = self.vanished_until(&event.pubkey())?;
+        if let Some(refusal) = self.refusal(event, gone_until)? {
             return Ok(refusal);
         }
         let mut removed = Vec::new();
         let address = match write.placement() {
-            Placement::Replaceable(address) => Some(address_key(address)),
+            Placement::Replaceable(address) => Some(address.hash()),
             Placement::Regular | Placement::Ephemeral => None,
         };
         if let Some(key) = address {
             if self.address_deleted_until(&key)?.is_some_and(|until| until >= event.created_at()) {
                 return Ok(Outcome::Deleted);
             }
-            if let Some(old) = self.version(&key)? {
+            if let Some(old) = self.version(&key, gone_until)? {
                 let supersedes = rules::supersedes((event.created_at(), event.id()), (old.created_at, old.id));
                 if !supersedes && !self.is_over(&old)? {
                     return Ok(Outcome::Superseded);
@@ -101,15 +86,15 @@ impl<'a> Decider<'a> {
         Ok(Outcome::Accepted(seq))
     }
 
-    /// Whether an owner of the event has vanished or asked for it to be deleted.
-    fn refusal(&self, event: &Event) -> Result<Option<Outcome>, Error> {
+    /// Whether an owner of the event has vanished (its author up to `gone_until`), it is stored, or an owner has asked for it to be
+    /// deleted. Who vanished comes first: what waits to be taken out is not there any more.
+    fn refusal(&self, event: &Event, gone_until: Option<u64>) -> Result<Option<Outcome>, Error> {
         let owners = rules::owners(event);
-        if rules::vanishes(event.kind()) {
-            for owner in &owners {
-                if self.vanished_until(owner)?.is_some_and(|until| until >= event.created_at()) {
-                    return Ok(Some(Outcome::Vanished));
-                }
-            }
+        if self.is_taken_along(event, gone_until, &owners)? {
+            return Ok(Some(Outcome::Vanished));
+        }
+        if self.seq_of(&event.id())?.is_some() {
+            return Ok(Some(Outcome::Duplicate));
         }
         if rules::is_deletable(event.kind()) {
             for owner in &owners {
@@ -119,6 +104,28 @@ impl<'a> Decider<'a> {
             }
         }
         Ok(None)
+    }
+
+    fn has_vanished(&self, event: &Event) -> Result<bool, Error> {
+        let gone_until = self.vanished_until(&event.pubkey())?;
+        self.is_taken_along(event, gone_until, &rules::owners(event))
+    }
+
+    /// Whether one of `owners`, of whom the author is the first and has vanished up to `gone_until`, takes the event along.
+    fn is_taken_along(&self, event: &Event, gone_until: Option<u64>, owners: &[PublicKey]) -> Result<bool, Error> {
+        if !rules::vanishes(event.kind()) {
+            return Ok(false);
+        }
+        let reaches = |until: Option<u64>| until.is_some_and(|until| until >= event.created_at());
+        if reaches(gone_until) {
+            return Ok(true);
+        }
+        for owner in owners.iter().skip(1) {
+            if reaches(self.vanished_until(owner)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn remove(&mut self, write: &Write, removed: &mut Vec<Seq>) -> Result<Lasting, Error> {
@@ -131,18 +138,19 @@ impl<'a> Decider<'a> {
 
     fn delete(&mut self, by: &Event, request: &DeletionRequest, removed: &mut Vec<Seq>) -> Result<Lasting, Error> {
         let deleter = by.pubkey();
+        let gone_until = self.vanished_until(&deleter)?;
         for id in &request.ids {
             self.batch.deleted.insert((*id, deleter));
             let Some(target) = self.stored(id)? else { continue };
-            if rules::is_deletable(target.event.kind()) && rules::owners(&target.event).contains(&deleter) {
+            if self.may_delete(&target, &deleter)? && self.is_stored(&target)? {
                 self.take_out(&target, removed)?;
             }
         }
         let own = request.addresses.iter().filter(|address| address.pubkey == deleter);
-        let addresses: Vec<AddressKey> = own.map(address_key).collect();
+        let addresses: Vec<AddressKey> = own.map(Address::hash).collect();
         for key in &addresses {
             self.batch.delete_address(*key, by.created_at());
-            let version = self.version(key)?.filter(|version| version.created_at <= by.created_at());
+            let version = self.version(key, gone_until)?.filter(|version| version.created_at <= by.created_at());
             if let Some(version) = version {
                 self.batch.remove(version.id, Some(*key));
                 removed.push(version.seq);
@@ -151,70 +159,84 @@ impl<'a> Decider<'a> {
         Ok(Lasting::Deleted { by: deleter, created_at: by.created_at(), ids: request.ids.clone(), addresses })
     }
 
-    /// Needs an index with nothing pending.
+    /// Takes out what the request reaches. Names it, unless it is much: then it is hidden, and taken out as the index finds it.
     fn vanish(&mut self, request: &Event, removed: &mut Vec<Seq>) -> Result<Lasting, Error> {
         let (who, until) = (request.pubkey(), request.created_at());
-        self.batch.vanish(who, until);
-        let fresh: Vec<Target> = self.batch.events.values().flatten().map(Target::from).collect();
-        for target in fresh {
-            self.take_along(who, until, &target, removed)?;
-        }
-        // One after the other: a client may have stored more than there is memory.
-        let mut indexed = self.indexed(Prefix::author(&who), until, rules::vanishes)?;
-        indexed.extend(self.indexed(Prefix::tag(b'p', &who.to_hex()), until, |kind| kind == KIND_GIFT_WRAP)?);
-        for seq in indexed {
-            if let Some(target) = self.target_at(seq)? {
-                self.take_along(who, until, &target, removed)?;
+        let mut reached = self.fresh_of(&who, until);
+        let indexed = self.index.belongings(self.txn, &who, until)?;
+        let is_much = !indexed.are_all || reached.len() + indexed.seqs.len() > self.index.at_once.events;
+        if !is_much {
+            for seq in indexed.seqs {
+                let target = self.target_at(seq)?;
+                reached.extend(target.filter(|target| target.event.as_ref().is_none_or(|event| is_of(event, &who))));
             }
         }
+        let mut named = Vec::new();
+        for target in &reached {
+            if self.is_stored(target)? {
+                self.take_out(target, &mut named)?;
+            }
+        }
+        if !is_much {
+            removed.append(&mut named);
+        }
+        // Last: from here on, what it reaches does not count as stored.
+        self.batch.vanish(who, until);
         Ok(Lasting::Vanished { who, until })
     }
 
-    /// Takes an event out if `who`, who vanishes, takes it along.
-    fn take_along(&mut self, who: PublicKey, until: u64, target: &Target, removed: &mut Vec<Seq>) -> Result<(), Error> {
-        let event = &target.event;
-        let reached = event.pubkey() == who || (event.kind() == KIND_GIFT_WRAP && rules::owners(event).contains(&who));
-        let goes = reached && event.created_at() <= until && rules::vanishes(event.kind());
-        if goes && self.seq_of(&event.id())? == Some(target.seq) {
-            self.take_out(target, removed)?;
+    /// What `who` takes along, who vanishes up to `until`, of what the index may lack.
+    fn fresh_of(&self, who: &PublicKey, until: u64) -> Vec<Target> {
+        let fresh = self.overlays().flat_map(|overlay| overlay.events.values().flatten());
+        let reached = fresh.filter(|placed| placed.event.created_at() <= until && is_of(&placed.event, who));
+        reached.map(Target::from).collect()
+    }
+
+    /// Takes out those of `due`, which have expired, that are still stored. Returns where they were.
+    pub(crate) fn expire(&mut self, due: &[Target]) -> Result<Vec<Seq>, Error> {
+        let mut removed = Vec::with_capacity(due.len());
+        for target in due {
+            if self.is_stored(target)? {
+                self.take_out(target, &mut removed)?;
+            }
         }
-        Ok(())
+        removed.sort_unstable();
+        Ok(removed)
     }
 
     fn take_out(&mut self, target: &Target, removed: &mut Vec<Seq>) -> Result<(), Error> {
-        let current = match &target.address {
-            Some(key) => self.version(key)?.is_some_and(|version| version.seq == target.seq),
+        let address = self.index.address_of(self.txn, target)?;
+        let current = match &address {
+            Some(key) => self.filed_under(key)?.is_some_and(|version| version.seq == target.seq()),
             None => false,
         };
-        self.batch.remove(target.event.id(), target.address.filter(|_| current));
-        removed.push(target.seq);
+        self.batch.remove(target.id, address.filter(|_| current));
+        removed.push(target.seq());
         Ok(())
     }
 
-    /// Where every indexed event under `prefix` up to `until` is whose kind is `meant`; none is read.
-    fn indexed(&self, prefix: Prefix, until: u64, meant: impl Fn(u16) -> bool) -> Result<Vec<Seq>, Error> {
-        let from = prefix.at(Moment::start_of(until));
-        let range = self.index.orders_from(self.txn, &from)?;
-        let mut found = Vec::new();
-        for item in range {
-            let (key, hint) = item.map_err(failed("read the index"))?;
-            if !key.starts_with(prefix.as_bytes()) {
-                break;
-            }
-            if !meant(Hint::parse(hint).ok_or_else(|| malformed("orders"))?.kind) {
-                continue;
-            }
-            found.push(Moment::parse(key).ok_or_else(|| malformed("orders"))?.seq);
+    /// Whether `who` is an owner of the event, and it is of a kind that can be deleted.
+    fn may_delete(&self, target: &Target, who: &PublicKey) -> Result<bool, Error> {
+        let kind = match &target.event {
+            Some(event) => rules::owners(event).contains(who).then(|| event.kind()),
+            None => self.index.kind_if_of(self.txn, target.moment, who)?,
+        };
+        Ok(kind.is_some_and(rules::is_deletable))
+    }
+
+    /// Whether it has not been taken out since it was read, nor waits to be, because an owner has vanished.
+    fn is_stored(&self, target: &Target) -> Result<bool, Error> {
+        if self.seq_of(&target.id)? != Some(target.seq()) {
+            return Ok(false);
         }
-        Ok(found)
+        Ok(match &target.event {
+            Some(event) => !self.has_vanished(event)?,
+            None => true,
+        })
     }
 
     fn target_at(&self, seq: Seq) -> Result<Option<Target>, Error> {
-        let Some(position) = self.index.position(self.txn, seq)? else { return Ok(None) };
-        let segment = self.files.holding_in(seq, position.generation).ok_or_else(|| malformed("events"))?;
-        let event = read_event(segment, seq, position)?;
-        let address = position.filing.address_of(&event).map(|address| address_key(&address));
-        Ok(Some(Target { seq, event, address }))
+        Target::at(self.index, self.txn, self.files, seq)
     }
 
     /// Newest first.
@@ -237,7 +259,13 @@ impl<'a> Decider<'a> {
         self.target_at(seq)
     }
 
-    fn version(&self, address: &AddressKey) -> Result<Option<Version>, Error> {
+    /// The version under `address`, unless its author, who has vanished up to `gone_until`, took it along.
+    fn version(&self, address: &AddressKey, gone_until: Option<u64>) -> Result<Option<Version>, Error> {
+        let version = self.filed_under(address)?;
+        Ok(version.filter(|version| gone_until.is_none_or(|until| until < version.created_at)))
+    }
+
+    fn filed_under(&self, address: &AddressKey) -> Result<Option<Version>, Error> {
         match self.overlays().find_map(|overlay| overlay.versions.get(address)) {
             Some(version) => Ok(*version),
             None => self.index.version(self.txn, address),

@@ -54,12 +54,19 @@ impl Disk {
         if self.sync { file.sync_data() } else { Ok(()) }
     }
 
-    /// The same for names: creation, renaming and removal of files in `dir`.
+    /// The same, whatever is configured.
+    pub(crate) fn sync_file(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_sync()?;
+        file.sync_data()
+    }
+
+    /// As [`Disk::sync`], for names: creation, renaming and removal of files in `dir`.
     pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         if self.sync { self.sync_names(dir) } else { Ok(()) }
     }
 
-    /// The same, whatever is configured.
+    /// As [`Disk::sync_file`], for names.
     pub(crate) fn sync_names(&self, dir: &Path) -> io::Result<()> {
         #[cfg(test)]
         self.faults.before_sync_names()?;
@@ -100,7 +107,7 @@ pub(crate) mod faults {
     use std::io;
     use std::os::unix::fs::FileExt;
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use parking_lot::{Condvar, Mutex};
 
@@ -118,6 +125,8 @@ pub(crate) mod faults {
         pub(crate) sync_names: AtomicBool,
         /// The removal of the index is cut short when the leaves' hashes and, if it is still there, the marker are left of it.
         pub(crate) removal: AtomicBool,
+        /// Syncs begun so far.
+        pub(crate) syncs: AtomicUsize,
         stalled: Mutex<bool>,
         moved_on: Condvar,
     }
@@ -142,6 +151,7 @@ pub(crate) mod faults {
         }
 
         pub(super) fn before_sync(&self) -> io::Result<()> {
+            self.syncs.fetch_add(1, Ordering::SeqCst);
             self.moved_on.wait_while(&mut self.stalled.lock(), |stalled| *stalled);
             if self.sync.load(Ordering::SeqCst) { Err(io::Error::other("injected")) } else { Ok(()) }
         }

@@ -31,6 +31,7 @@ mod read;
 mod roll;
 mod scan;
 mod since;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -47,9 +48,12 @@ use towpath_store::{Batch, Committed, Cursor, Entry, Error, EventStore, Page, Qu
 
 pub use backup::{BackupReport, backup, restore};
 pub use check::{CheckReport, Problem, check};
+#[doc(hidden)]
+pub use config::AtOnce;
 pub use config::Config;
 pub use disk::free_bytes;
 pub use index::rebuild::Progress;
+pub use open::create_dir;
 
 use audit::TreeFiles;
 use commit::Writer;
@@ -58,7 +62,8 @@ use index::marker::Marker;
 use log::Log;
 use log::record::STREAM;
 use maintain::Upkeep;
-use pending::Pending;
+use pending::{Pending, Said};
+use since::Places;
 
 /// An open data folder. Clones share it; it closes with the last of them.
 #[derive(Debug, Clone)]
@@ -88,6 +93,7 @@ struct Shared {
     /// Of the audit tree, as of the last durable entry.
     head: Mutex<Head>,
     marker: Mutex<Marker>,
+    places: Mutex<Places>,
     /// Held, not read.
     _lock: File,
 }
@@ -99,6 +105,18 @@ impl Shared {
 }
 
 impl Shared {
+    /// Where the event is stored, unless somebody who vanished took it along.
+    fn seq_of(&self, id: &EventId) -> Result<Option<Seq>, Error> {
+        let said = if self.pending.applied() < self.last() { self.pending.said_of(id) } else { Said::default() };
+        if let Some(place) = said.place {
+            return Ok(place);
+        }
+        let txn = self.index.read()?;
+        let Some(seq) = self.index.seq_of(&txn, id)? else { return Ok(None) };
+        let is_hidden = self.index.is_hidden(&txn, (id, seq), &said.vanished)?;
+        Ok(Some(seq).filter(|_| !is_hidden))
+    }
+
     fn tree_hashes(&self, level: u8, first: u64, count: usize) -> Result<Option<Vec<Hash>>, Error> {
         let end = first.checked_add(count as u64);
         let leaves = end.and_then(|end| end.checked_mul(256_u64.checked_pow(u32::from(level))?));
@@ -147,13 +165,7 @@ impl EventStore for EmbeddedStore {
     }
 
     fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
-        let Shared { pending, index, .. } = &**self.shared();
-        let unindexed = if pending.applied() < self.shared().last() { pending.place_of(id) } else { None };
-        let seq = match unindexed {
-            Some(seq) => seq,
-            None => index.seq_of(&*index.read()?, id)?,
-        };
-        Ok(seq.map(|seq| (STREAM, seq)))
+        Ok(self.shared().seq_of(id)?.map(|seq| (STREAM, seq)))
     }
 
     fn is_known(&self, id: &EventId) -> Result<bool, Error> {
@@ -178,6 +190,10 @@ impl EventStore for EmbeddedStore {
 
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
         self.shared().since(cursor.seq(STREAM), page)
+    }
+
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
+        if stream == STREAM { self.shared().since(after, page) } else { Ok(Vec::new()) }
     }
 
     fn own_stream(&self) -> Option<StreamId> {

@@ -1,18 +1,15 @@
-//! Upkeep, in bounded steps: expiry, checkpoints, compaction; and the figures for operators.
+//! Upkeep, in bounded steps: what requests to vanish left, expiry, checkpoints, compaction; and the figures for operators.
 
 use parking_lot::MutexGuard;
 use towpath_store::{Error, Seq, Stats};
 
 use crate::Shared;
 use crate::compact::PassedOver;
-use crate::index::keys::{address_key, be64};
+use crate::index::keys::be64;
 use crate::index::marker::Marker;
 use crate::index::tables::Waste;
 use crate::index::{failed, malformed};
-use crate::overlay::Overlay;
-use crate::read::read_event;
-
-const EXPIRED_AT_ONCE_MAX: usize = 500;
+use crate::target::Target;
 
 /// What upkeep remembers between steps.
 #[derive(Debug, Default)]
@@ -28,9 +25,12 @@ impl Shared {
     pub(crate) fn maintain(&self, now: u64) -> Result<bool, Error> {
         let mut upkeep = self.upkeep.lock();
         self.pending.wait_until_applied(self.last())?;
-        let expired = self.expire_some(now);
-        if matches!(expired, Ok(true)) {
-            return expired;
+        let removed = match self.vanish_some() {
+            Ok(true) => return Ok(true),
+            vanished => self.expire_some(now).and_then(|more| vanished.map(|_| more)),
+        };
+        if matches!(removed, Ok(true)) {
+            return removed;
         }
         // Whatever failed: this may make the room that was wanting, and what is broken must not keep the rest from being done.
         let compacted = self.compact_one(&mut upkeep.passed_over, now);
@@ -38,7 +38,7 @@ impl Shared {
             Ok(true) => Ok(()),
             _ => self.checkpoint_if_idle(&mut upkeep, now),
         };
-        expired.and(compacted).and_then(|more| checkpointed.map(|()| more))
+        removed.and(compacted).and_then(|more| checkpointed.map(|()| more))
     }
 
     fn checkpoint_if_idle(&self, upkeep: &mut Upkeep, now: u64) -> Result<(), Error> {
@@ -50,50 +50,59 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes events that have expired. True if there may be more.
-    fn expire_some(&self, now: u64) -> Result<bool, Error> {
-        if self.expired(now, 1)?.is_empty() {
-            return Ok(false);
-        }
-        let mut writer = self.writer.lock();
-        // Nothing may be removed between looking and logging: no batch is pending and no other can come.
-        self.pending.wait_until_empty()?;
-        let expired = self.expired(now, EXPIRED_AT_ONCE_MAX)?;
-        let overlay = self.overlay_without(&expired)?;
-        if expired.is_empty() {
-            return Ok(false);
-        }
-        self.expire(&mut writer, expired, overlay, now)?;
+    /// Takes out some of what requests to vanish left hidden. True if there was any.
+    pub(crate) fn vanish_some(&self) -> Result<bool, Error> {
+        let txn = self.index.read()?;
+        let files = self.log.files();
+        let Some(step) = self.index.next_step(&txn, &files)? else { return Ok(false) };
+        drop(txn);
+        let _marker = self.dirty_marker()?;
+        let mut txn = self.index.write()?;
+        self.index.take(&mut txn, &files, &step)?;
+        self.index.commit(txn)?;
         Ok(true)
     }
 
-    fn expired(&self, now: u64, max: usize) -> Result<Vec<Seq>, Error> {
+    /// Removes events that have expired. True if there may be more.
+    fn expire_some(&self, now: u64) -> Result<bool, Error> {
+        // They are read before commits have to wait.
+        let due = self.due_to_expire(now)?;
+        if due.is_empty() { Ok(false) } else { self.expire(&due, now) }
+    }
+
+    pub(crate) fn due_to_expire(&self, now: u64) -> Result<Vec<Target>, Error> {
         let context = "read the index";
         let txn = self.index.read()?;
-        let mut seqs = Vec::new();
+        let files = self.log.files();
+        let (mut due, mut bytes) = (Vec::new(), 0);
         for item in self.index.expiry.iter(&txn).map_err(failed(context))? {
             let (key, _) = item.map_err(failed(context))?;
             let (at, seq) = be64(key, 0).zip(be64(key, 8)).ok_or_else(|| malformed("expiry"))?;
-            if at > now || seqs.len() == max {
+            if at > now || due.len() >= self.config.at_once.events || bytes >= self.config.at_once.bytes {
                 break;
             }
-            seqs.push(Seq(seq));
+            let Some(target) = Target::at(&self.index, &txn, &files, Seq(seq))? else { continue };
+            bytes += target.event.as_ref().map_or(0, |event| event.json().len());
+            due.push(target);
         }
-        seqs.sort_unstable();
-        Ok(seqs)
+        Ok(due)
     }
 
     /// Syncs the index and marks it clean, so that it outlives a power failure.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
-        let mut marker = self.marker.lock();
-        if !marker.is_dirty() {
+        if !self.marker.lock().is_dirty() {
             return Ok(());
         }
         let failed = |e| Error::io("mark the index", e);
-        // What cannot be written is kept and comes again.
+        // Nobody waits for a mark while that is written which the last burst of commits left.
         self.tree_files.flush()?;
-        let synced = self.log.disk.sync_index(|| self.tree_files.sync().and_then(|()| self.index.sync()));
-        if let Err(error) = synced {
+        let synced = self.sync_index();
+        let mut marker = self.marker.lock();
+        if synced.is_ok() {
+            // What cannot be written is kept and comes again.
+            self.tree_files.flush()?;
+        }
+        if let Err(error) = synced.and_then(|()| self.sync_index()) {
             tracing::error!(%error, "the index may not be whole on disk: the next start makes it anew");
             marker.distrust(&self.log.disk).map_err(failed)?;
             return Err(error);
@@ -101,27 +110,15 @@ impl Shared {
         marker.set_clean(self.pending.applied().0, &self.log.disk).map_err(failed)
     }
 
+    fn sync_index(&self) -> Result<(), Error> {
+        self.log.disk.sync_index(|| self.tree_files.sync().and_then(|()| self.index.sync()))
+    }
+
     /// To be held while writing to the index.
     pub(crate) fn dirty_marker(&self) -> Result<MutexGuard<'_, Marker>, Error> {
         let mut marker = self.marker.lock();
         marker.set_dirty(&self.log.disk).map_err(|e| Error::io("mark the index", e))?;
         Ok(marker)
-    }
-
-    /// What the next batches must not find any more.
-    fn overlay_without(&self, removed: &[Seq]) -> Result<Overlay, Error> {
-        let txn = self.index.read()?;
-        let files = self.log.files();
-        let mut overlay = Overlay::default();
-        for seq in removed {
-            let Some(position) = self.index.position(&txn, *seq)? else { continue };
-            let segment = files.holding_in(*seq, position.generation).ok_or_else(|| malformed("events"))?;
-            let event = read_event(segment, *seq, position)?;
-            let address = position.filing.address_of(&event).map(|address| address_key(&address));
-            let version = address.map(|address| self.index.version(&txn, &address)).transpose()?.flatten();
-            overlay.remove(event.id(), address.filter(|_| version.is_some_and(|version| version.seq == *seq)));
-        }
-        Ok(overlay)
     }
 
     pub(crate) fn health(&self) -> Result<(), Error> {

@@ -14,9 +14,9 @@ use towpath_store::{Error, Seq};
 use crate::audit::{Growth, TreeFiles};
 use crate::commit::{Writer, head_of};
 use crate::disk::Disk;
-use crate::index::Index;
 use crate::index::marker::{Marker, Trust};
 use crate::index::rebuild::{Progress, rebuild, replay_tail};
+use crate::index::{Index, malformed};
 use crate::log::Log;
 use crate::log::recovery::recover;
 use crate::maintain::Upkeep;
@@ -49,6 +49,7 @@ pub(crate) fn open_on(disk: Disk, config: Config, progress: &mut Progress<'_>) -
         index,
         tree_files,
         marker: Mutex::new(marker),
+        places: Mutex::default(),
         config,
         _lock: lock,
     };
@@ -69,7 +70,7 @@ fn ensure_room(disk: &Disk, config: &Config) -> Result<(), Error> {
 }
 
 /// Creates a folder for its owner alone, private messages being in it, that is still there after a power failure.
-pub(crate) fn create_dir(dir: &Path) -> std::io::Result<()> {
+pub fn create_dir(dir: &Path) -> std::io::Result<()> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     for created in missing {
@@ -79,14 +80,19 @@ pub(crate) fn create_dir(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+/// Until the file is dropped, nobody else has the lock.
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let failed = |e| Error::io("lock the data folder", e);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    let file = open_lock(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::InUse),
         Err(TryLockError::Error(e)) => Err(failed(e)),
     }
+}
+
+pub(crate) fn open_lock(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
 /// An index that holds exactly the log up to `last`, and is marked dirty; and the tree over the same entries, if one is kept.
@@ -116,8 +122,7 @@ fn open_index(
         removed.map_err(|e| Error::io("remove the old index", e))?;
         tree_files.close();
     }
-    let index = Index::open(&dir, config.index_bytes_max)?;
-    index.has_current_format()?;
+    let index = Index::open(config)?.ok_or_else(|| malformed("meta"))?;
     let mut growth = config.audit.then(|| Growth::from(tree_files, Seq(0))).transpose()?;
     rebuild(&index, &files, last, growth.as_mut(), progress)?;
     // Only now: a rebuild that is cut short starts over.
@@ -138,17 +143,15 @@ fn has_lost_entries(config: &Config, last: Seq, applied: Seq) -> Result<bool, Er
 
 /// The index as it is and how far it is, unless LMDB refuses it or this code cannot read it.
 fn open_trusted(config: &Config) -> Result<Option<(Index, Seq)>, Error> {
-    let index = match Index::open(&config.index_dir(), config.index_bytes_max) {
-        Ok(index) => index,
+    let index = match Index::open(config) {
+        Ok(Some(index)) => index,
+        Ok(None) => return Ok(None),
         Err(Error::Corrupt(why)) => {
             tracing::warn!(%why, "the index cannot be opened");
             return Ok(None);
         }
         Err(error) => return Err(error),
     };
-    if !index.has_current_format()? {
-        return Ok(None);
-    }
     let applied = index.applied(&*index.read()?)?;
     Ok(Some((index, applied)))
 }

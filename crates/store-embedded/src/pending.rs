@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_audit::Node;
-use towpath_protocol::EventId;
+use towpath_protocol::{EventId, PublicKey};
 use towpath_store::{Error, Seq};
 
 use crate::log::record::Record;
@@ -43,6 +43,15 @@ pub(crate) enum Job {
     /// In this order.
     Index(Vec<Arc<Unindexed>>),
     Stop,
+}
+
+/// What batches say of an event.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Where it is stored, if at all; nothing, if they do not touch it.
+    pub(crate) place: Option<Option<Seq>>,
+    /// Who has vanished with them, up to when: everybody, whether the event is theirs or not.
+    pub(crate) vanished: Vec<(PublicKey, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -127,11 +136,6 @@ impl Pending {
         Ok(state.taken.iter().chain([&state.fresh]).cloned().collect())
     }
 
-    /// Waits until the index has everything.
-    pub(crate) fn wait_until_empty(&self) -> Result<(), Error> {
-        self.wait_until(|state| state.batches.is_empty()).map(drop)
-    }
-
     /// Waits until the index has `seq`.
     pub(crate) fn wait_until_applied(&self, seq: Seq) -> Result<(), Error> {
         if self.applied() >= seq {
@@ -140,12 +144,15 @@ impl Pending {
         self.wait_until(|_| self.applied() >= seq).map(drop)
     }
 
-    /// Where the event is stored, if at all, as far as the batches that the index may lack say anything of it.
-    pub(crate) fn place_of(&self, id: &EventId) -> Option<Option<Seq>> {
+    /// What the batches that the index may lack say of the event.
+    pub(crate) fn said_of(&self, id: &EventId) -> Said {
         let state = self.state.lock();
-        let placed =
-            [Some(&state.fresh), state.taken.as_ref()].into_iter().flatten().find_map(|of| of.events.get(id))?;
-        Some(placed.as_ref().map(|placed| placed.seq))
+        let overlays = [Some(&state.fresh), state.taken.as_ref()].into_iter().flatten();
+        let placed = overlays.clone().find_map(|overlay| overlay.events.get(id));
+        Said {
+            place: placed.map(|placed| placed.as_ref().map(|placed| placed.seq)),
+            vanished: overlays.flat_map(|overlay| overlay.vanished.iter().map(|(who, until)| (*who, *until))).collect(),
+        }
     }
 
     fn wait_until(&self, mut reached: impl FnMut(&State) -> bool) -> Result<MutexGuard<'_, State>, Error> {
@@ -205,10 +212,12 @@ impl Pending {
         for _ in 0..batches {
             state.remove_oldest();
         }
-        state.taken = None;
+        let indexed = state.taken.take();
         self.applied.store(applied.0, Ordering::Release);
         drop(state);
         self.changed.notify_all();
+        // It may take a while, in which nobody has to wait.
+        drop(indexed);
     }
 
     /// For the keeper: the oldest batch could not be indexed.

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct Config {
     /// `postgres://user@host/database?sslmode=verify-full&sslrootcert=FILE`.
     pub url: String,
-    /// A server that follows the first, for reading what it has already; with the same password.
+    /// A server that follows the first, for reading what it has already; with the same password. The name may lead to one of several, but
+    /// each connection to one and no other.
     pub replica_url: Option<String>,
     /// Holds the password, if the URL does not.
     pub password_file: Option<PathBuf>,
@@ -18,7 +19,7 @@ pub struct Config {
     pub pod: String,
     /// How long a stream stays a pod's that is not heard of.
     pub lease: Duration,
-    /// Connections for reading. None for as many as the server's limit leaves for a pod of ten.
+    /// Connections for reading. None for a tenth of the server's limit.
     pub readers: Option<usize>,
     /// After this long the server gives up a statement.
     pub statement_timeout: Duration,
@@ -28,7 +29,8 @@ pub struct Config {
     pub pooler: bool,
     /// Whether to keep an audit tree.
     pub audit: bool,
-    /// Whether to take a stream at once, as a pod does; a tool takes one only if it commits.
+    /// Whether to take a stream at once, as a pod does, and to bring the tables up to date; a tool takes one only if it commits, and finds
+    /// the tables as they must be.
     pub takes_stream: bool,
 }
 

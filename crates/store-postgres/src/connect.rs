@@ -51,13 +51,14 @@ impl Connector {
         }
         config.application_name(&format!("towpath {}", settings.pod));
         if !settings.pooler {
-            // Every statement has an index to go by. A plan made while a part was empty must not read it from end to end once it is full.
-            // A commit decides on what it sees once it has its locks.
+            // Every statement has an index to go by, and the plan for all parameters goes by that: one for a limit of a few goes by time
+            // in a part of few kinds, through all of it if there is none of the kind. A plan made while a part was empty must not read it
+            // from end to end once it is full. A commit decides on what it sees once it has its locks.
             let ms = settings.statement_timeout.as_millis();
             config.options(&format!(
                 "-c statement_timeout={ms} -c lock_timeout={ms} -c idle_in_transaction_session_timeout={ms} \
                  -c default_transaction_isolation=read\\ committed \
-                 -c jit=off -c enable_seqscan=off -c client_min_messages=warning"
+                 -c jit=off -c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c client_min_messages=warning"
             ));
         }
         let tls = match url.ssl_mode {

@@ -9,8 +9,10 @@
 //!
 //! Owns: the tables and the statements, the lease, the pool. Must not know: sockets, subscriptions, who may read what, the bus.
 
+mod columns;
 mod config;
 mod connect;
+mod health;
 mod heartbeat;
 mod metrics;
 mod migrate;
@@ -41,6 +43,8 @@ pub use config::Config;
 pub use metrics::Metrics;
 
 use connect::{Connector, check_settings};
+use health::Health;
+use heartbeat::Pulse;
 use pool::{Pool, Session};
 use postgres::config::TargetSessionAttrs;
 use statements::Statements;
@@ -90,7 +94,7 @@ pub(crate) struct Shared {
     /// How far the streams that were this pod's are known to have come.
     ends: Mutex<BTreeMap<StreamId, Seq>>,
     others: Mutex<Vec<(StreamId, Head)>>,
-    failure: Mutex<Option<Error>>,
+    health: Mutex<Health>,
     parts_seen: Mutex<Option<Instant>>,
     stopping: Mutex<bool>,
     stop: Condvar,
@@ -98,14 +102,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn note_failure(&self, error: &Error) {
-        *self.failure.lock() = Some(error.clone());
-    }
-
-    fn note_success(&self) {
-        *self.failure.lock() = None;
-    }
-
     fn note_lease(&self, lease: Option<(StreamId, i64)>) {
         *self.lease.lock() = lease;
     }
@@ -115,10 +111,7 @@ impl Shared {
         let mut ends = self.ends.lock();
         let known = ends.entry(stream).or_insert(last);
         if last < *known {
-            let (stream, known) = (stream.0, known.0);
-            let what =
-                format!("the database lost what it had committed: stream {stream} ends at {last} and was at {known}");
-            return Err(Error::Corrupt(what));
+            return Err(lost(stream, last, *known));
         }
         *known = last;
         Ok(())
@@ -151,10 +144,14 @@ impl Shared {
         *self.stopping.lock() = true;
         self.stop.notify_all();
     }
+}
 
-    fn make_parts(&self, created: &[i64]) -> Result<(), Error> {
-        upkeep::make_parts(self, created)
-    }
+/// A stream that is known to have had more entries than it has.
+fn lost(stream: StreamId, last: Seq, known: Seq) -> Error {
+    let stream = stream.0;
+    Error::Corrupt(format!(
+        "the database lost what it had committed: stream {stream} ends at {last} and was at {known}"
+    ))
 }
 
 /// Brings the tables in the database up to this program's version, before pods of this version start. Returns the versions before and
@@ -165,15 +162,21 @@ pub fn migrate(config: &Config, now: u64) -> Result<(i32, i32), Error> {
 }
 
 impl PostgresStore {
-    /// Connects, migrates if that is needed, and takes a stream.
+    /// Connects and takes a stream, with tables that are brought up to date if they have to be. Who takes none must find them so.
     pub fn open(config: Config, clock: Arc<dyn Clock>, metrics: Metrics) -> Result<Self, Error> {
         let connector = Connector::new(&config, &config.url, TargetSessionAttrs::ReadWrite)?;
         let replica =
             config.replica_url.as_ref().map(|url| Connector::new(&config, url, TargetSessionAttrs::Any)).transpose()?;
         let mut client = connector.connect()?;
-        // Who only reads gets no `OK`.
-        let synced = !config.takes_stream || check_settings(&mut client)?;
-        migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
+        let synced = if config.takes_stream {
+            let synced = check_settings(&mut client)?;
+            migrate::migrate(&mut client, &config.schema, clock.unix_s())?;
+            synced
+        } else {
+            migrate::check(&mut client, &config.schema)?;
+            // Who only reads gets no `OK`.
+            true
+        };
         let readers = match config.readers {
             Some(readers) => readers,
             None => readers_of(&mut Session::new(client))?,
@@ -191,7 +194,7 @@ impl PostgresStore {
             own: Mutex::default(),
             ends: Mutex::default(),
             others: Mutex::default(),
-            failure: Mutex::default(),
+            health: Mutex::default(),
             parts_seen: Mutex::default(),
             stopping: Mutex::default(),
             stop: Condvar::new(),
@@ -200,7 +203,7 @@ impl PostgresStore {
         if shared.config.takes_stream {
             shared.writer.lock().ensure(&shared)?;
         }
-        heartbeat::beat(&shared)?;
+        heartbeat::beat(&shared, &mut Pulse::default())?;
         let (weak, lease) = (Arc::downgrade(&shared), shared.config.lease);
         let thread = std::thread::Builder::new().name("lease".into()).spawn(move || heartbeat::run(&weak, lease));
         let heartbeat = Some(thread.map_err(|error| Error::io("start the heartbeat", error))?);
@@ -241,7 +244,7 @@ impl PostgresStore {
     }
 }
 
-/// Of what the server allows, a tenth is a pod's: ten pods and the tools of an operator fit.
+/// Of what the server allows, a tenth is a pod's, and one more to commit by: eight pods and the tools of an operator fit.
 fn readers_of(session: &mut Session) -> Result<usize, Error> {
     let rows = session.query("ask for the connection limit", "select current_setting('max_connections')::int", &[])?;
     let max = rows.first().map_or(100, |row| row.get::<_, i32>(0));
@@ -287,11 +290,10 @@ fn outside(act: impl FnOnce() + Send) {
 
 impl EventStore for PostgresStore {
     fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        let result = self.shared().writer.lock().commit(self.shared(), &batch);
-        match &result {
-            Ok(_) => self.shared().note_success(),
-            Err(error) => self.shared().note_failure(error),
-        }
+        let shared = self.shared();
+        shared.health.lock().commit_begins(shared.clock.instant());
+        let result = shared.writer.lock().commit(shared, &batch);
+        shared.health.lock().commit_ends(shared.clock.instant(), &result);
         result
     }
 
@@ -345,11 +347,7 @@ impl EventStore for PostgresStore {
         let shared = self.shared();
         let rows =
             shared.pool.with(|session| session.query("read a follower's place", &shared.sql.follower, &[&name]))?;
-        let mut cursor = Cursor::start();
-        for row in &rows {
-            cursor.advance(StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
-        }
-        Ok((!rows.is_empty()).then_some(cursor))
+        Ok((!rows.is_empty()).then(|| row::cursor(&rows)))
     }
 
     fn keep_follower(&self, name: &str, cursor: &Cursor) -> Result<(), Error> {
@@ -367,7 +365,8 @@ impl EventStore for PostgresStore {
     }
 
     fn health(&self) -> Result<(), Error> {
-        self.shared().failure.lock().clone().map_or(Ok(()), Err)
+        let (shared, config) = (self.shared(), &self.shared().config);
+        shared.health.lock().check(shared.clock.instant(), config.lease, config.commit_patience)
     }
 
     fn stats(&self) -> Result<Stats, Error> {

@@ -71,6 +71,18 @@ pub(crate) fn migrate(client: &mut Client, schema: &str, now: u64) -> Result<(i3
     }
 }
 
+/// Refuses tables that are not of this program's version: who only looks makes none, and brings none up to date.
+pub(crate) fn check(client: &mut Client, schema: &str) -> Result<(), Error> {
+    check_name(schema)?;
+    let target = i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX);
+    let what = match version(client, schema)? {
+        found if found == target => return Ok(()),
+        0 => format!("the database has no tables in the schema {schema}: name another, or make them"),
+        found => format!("the database's tables have version {found} and this program needs {target}: change them"),
+    };
+    Err(Error::Unavailable(format!("{what} by `towpath migrate`")))
+}
+
 /// 0 if there are no tables.
 fn version(client: &mut Client, schema: &str) -> Result<i32, Error> {
     let failed = |error| unavailable("look at the database's version", &error);

@@ -69,8 +69,40 @@ impl Session {
         self.client.query(&statement, parameters)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    /// Whether the next statement may have an answer here.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.sound && !self.client.is_closed()
+    }
+}
+
+/// A connection of the pool's, for what must be asked of the server behind it and of no other. Given back when it is dropped.
+pub(crate) struct Held<'a> {
+    pool: &'a Pool,
+    session: Option<Session>,
+}
+
+impl Held<'_> {
+    /// Has `act`, which only reads, use the connection; again if the server ended a statement for another's sake.
+    pub(crate) fn with<T>(&mut self, mut act: impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+        let given_back = || Error::Closed("the connection was given back".into());
+        let session = self.session.as_mut().ok_or_else(given_back)?;
+        let mut conflicts = 0;
+        loop {
+            let result = act(session);
+            let hindered = std::mem::take(&mut session.hindered);
+            conflicts += u32::from(hindered);
+            if result.is_ok() || !hindered || conflicts > CONFLICTS_MAX {
+                return result;
+            }
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.pool.give_back(session);
+        }
     }
 }
 
@@ -98,17 +130,26 @@ impl Pool {
 
     /// Has `act` use a connection. `act` only reads, or does once what it does again: it is tried again if the server had cut the
     /// connection, or ended a statement for another's sake.
-    pub(crate) fn with<T>(&self, mut act: impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn with<T>(&self, act: impl FnMut(&mut Session) -> Result<T, Error>) -> Result<T, Error> {
+        self.hold(act).map(|(_, done)| done)
+    }
+
+    /// The same, and the connection that it was done on.
+    pub(crate) fn hold<T>(
+        &self,
+        mut act: impl FnMut(&mut Session) -> Result<T, Error>,
+    ) -> Result<(Held<'_>, T), Error> {
         let mut conflicts = 0;
         loop {
             let (mut session, used) = self.take()?;
             let result = act(&mut session);
-            let lost = !session.sound || session.client.is_closed();
-            let hindered = std::mem::take(&mut session.hindered);
-            self.give_back(session, !lost);
+            let (lost, hindered) = (!session.is_sound(), std::mem::take(&mut session.hindered));
+            let held = Held { pool: self, session: Some(session) };
             conflicts += u32::from(hindered);
-            if result.is_ok() || !(lost && used || hindered && conflicts <= CONFLICTS_MAX) {
-                return result;
+            match result {
+                Ok(done) => return Ok((held, done)),
+                Err(error) if !(lost && used || hindered && conflicts <= CONFLICTS_MAX) => return Err(error),
+                Err(_) => {}
             }
         }
     }
@@ -154,8 +195,8 @@ impl Pool {
         session.map(|session| (session, false))
     }
 
-    fn give_back(&self, session: Session, sound: bool) {
-        if !sound {
+    fn give_back(&self, session: Session) {
+        if !session.is_sound() {
             return self.forget();
         }
         self.state.lock().idle.push(session);

@@ -3,38 +3,40 @@
 use std::time::Duration;
 
 use towpath_protocol::EventId;
-use towpath_store::{Cursor, Entry, Error, Page, Record, Seq, StreamId};
+use towpath_store::{Cursor, Entry, Error, Page, Seq, StreamId};
 
 use crate::Shared;
-use crate::pool::Pool;
+use crate::pool::{Held, Session};
 use crate::row;
 
 /// Entries of one page, whatever is asked for.
 const ENTRIES_MAX: usize = 4_096;
 
 pub(crate) fn snapshot(shared: &Shared) -> Result<Cursor, Error> {
-    end_in(shared, &shared.pool)
+    shared.pool.with(|session| end_on(shared, session))
 }
 
 /// For so long nobody asks a replica that did not answer: finding out may take seconds.
 const AWAY_FOR: Duration = Duration::from_secs(10);
 
-/// The replica, if it has everything that `cursor` covers.
-pub(crate) fn replica_with<'a>(shared: &'a Shared, cursor: &Cursor) -> Option<&'a Pool> {
+/// A connection to the replica, if that has everything that `cursor` covers. What it says is so of this connection only: behind the name
+/// there may be several servers, and the next may lead to one that has less.
+pub(crate) fn replica_with<'a>(shared: &'a Shared, cursor: &Cursor) -> Option<Held<'a>> {
     let replica = shared.replica.as_ref()?;
     if shared.replica_away_until.lock().is_some_and(|until| shared.clock.instant() < until) {
         return None;
     }
-    let end = end_in(shared, replica);
-    if let Err(error) = &end {
-        tracing::warn!(%error, "the replica does not answer; the primary is asked");
-        replica_is_away(shared);
+    match replica.hold(|session| end_on(shared, session)) {
+        Ok((held, end)) => end.covers_all(cursor).then(|| {
+            shared.metrics.replica_reads.inc();
+            held
+        }),
+        Err(error) => {
+            tracing::warn!(%error, "the replica does not answer; the primary is asked");
+            replica_is_away(shared);
+            None
+        }
     }
-    let covered = end.is_ok_and(|end| end.covers_all(cursor));
-    covered.then(|| {
-        shared.metrics.replica_reads.inc();
-        replica
-    })
 }
 
 /// It failed: it is left alone for a while.
@@ -42,13 +44,8 @@ pub(crate) fn replica_is_away(shared: &Shared) {
     *shared.replica_away_until.lock() = Some(shared.clock.instant() + AWAY_FOR);
 }
 
-fn end_in(shared: &Shared, pool: &Pool) -> Result<Cursor, Error> {
-    let rows = pool.with(|session| session.query("look at the streams", &shared.sql.snapshot, &[]))?;
-    let mut cursor = Cursor::start();
-    for row in rows {
-        cursor.advance(StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
-    }
-    Ok(cursor)
+fn end_on(shared: &Shared, session: &mut Session) -> Result<Cursor, Error> {
+    Ok(row::cursor(&session.query("look at the streams", &shared.sql.snapshot, &[])?))
 }
 
 /// Of all streams, or of `only` one.
@@ -64,9 +61,7 @@ pub(crate) fn page(shared: &Shared, cursor: &Cursor, page: Page, only: Option<St
     let (mut entries, mut bytes) = (Vec::new(), 0);
     for row in &rows {
         let entry = row::entry(row)?;
-        if let Record::Event { event, .. } = &entry.record {
-            bytes += event.json().len();
-        }
+        bytes += entry.record.event().map_or(0, |event| event.json().len());
         entries.push(entry);
         if entries.len() >= page.entries_max || bytes >= page.bytes_max {
             break;
@@ -78,6 +73,5 @@ pub(crate) fn page(shared: &Shared, cursor: &Cursor, page: Page, only: Option<St
 pub(crate) fn place_of(shared: &Shared, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
     let id = &id.as_bytes()[..];
     let rows = shared.pool.with(|session| session.query("look for an event", &shared.sql.place_of, &[&id]))?;
-    let place = |row: &postgres::Row| (StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
-    Ok(rows.first().map(place))
+    Ok(rows.first().map(row::place))
 }

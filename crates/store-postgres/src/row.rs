@@ -6,9 +6,7 @@ use towpath_audit::{Action, Group, Hash, Leaf, LeafState};
 use towpath_policy::Source;
 use towpath_protocol::{Event, EventId, PublicKey};
 use towpath_store::leaves::{self, Stamp};
-use towpath_store::{Entry, Error, Record, Seq, StreamId};
-
-use crate::writer::places;
+use towpath_store::{Cursor, Entry, Error, Record, Seq, StreamId};
 
 /// The columns that [`entry`] reads, of a log row `l`, and of the row `e` of its event if it is there.
 pub(crate) const COLUMNS: &str = "l.stream, l.seq, l.committed_at, l.record, l.action, l.source, l.event_id, l.kind, l.pubkey, \
@@ -18,6 +16,26 @@ pub(crate) const COLUMNS: &str = "l.stream, l.seq, l.committed_at, l.record, l.a
 pub(crate) const JOIN: &str = "left join lateral (select e.json from $schema.shown e where l.record = 1 \
                                and e.created_at = l.created_at and e.id = l.event_id and e.stream = l.stream and e.seq = l.seq \
                                limit 1) e on true";
+
+/// Where an entry is, of a row that begins with that.
+pub(crate) fn place(row: &Row) -> (StreamId, Seq) {
+    (StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64))
+}
+
+/// How far streams go, by rows that begin with that.
+pub(crate) fn cursor(rows: &[Row]) -> Cursor {
+    let mut cursor = Cursor::start();
+    for (stream, seq) in rows.iter().map(place) {
+        cursor.advance(stream, seq);
+    }
+    cursor
+}
+
+/// Of two columns of arrays, which are null where there are none.
+pub(crate) fn places(streams: Option<Vec<i32>>, seqs: Option<Vec<i64>>) -> Vec<(StreamId, Seq)> {
+    let (streams, seqs) = (streams.unwrap_or_default(), seqs.unwrap_or_default());
+    streams.into_iter().zip(seqs).map(|(stream, seq)| (StreamId(stream as u32), Seq(seq as u64))).collect()
+}
 
 pub(crate) fn malformed(what: &str) -> Error {
     Error::Corrupt(format!("the database's {what} cannot be read"))
@@ -49,7 +67,7 @@ fn key(bytes: &[u8]) -> Result<[u8; 32], Error> {
 
 /// What a row of [`COLUMNS`] and, last, the event's bytes is.
 pub(crate) fn entry(row: &Row) -> Result<Entry, Error> {
-    let (stream, seq) = (StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
+    let (stream, seq) = place(row);
     let committed_at_ms = row.get::<_, i64>(2) as u64;
     let removed = removed(row);
     let json: Option<&[u8]> = row.get(13);
@@ -65,13 +83,12 @@ pub(crate) fn entry(row: &Row) -> Result<Entry, Error> {
 }
 
 fn removed(row: &Row) -> Vec<(StreamId, Seq)> {
-    let (streams, seqs): (Option<Vec<i32>>, Option<Vec<i64>>) = (row.get(10), row.get(11));
-    places(streams.unwrap_or_default(), seqs.unwrap_or_default())
+    places(row.get(10), row.get(11))
 }
 
 /// The leaf that a row of [`COLUMNS`] says.
 pub(crate) fn leaf_of(row: &Row) -> Result<LeafState, Error> {
-    let (stream, seq) = (StreamId(row.get::<_, i32>(0) as u32), Seq(row.get::<_, i64>(1) as u64));
+    let (stream, seq) = place(row);
     leaf(row, Stamp { stream, seq, committed_at_ms: row.get::<_, i64>(2) as u64 }, removed(row))
 }
 

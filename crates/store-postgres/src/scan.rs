@@ -18,7 +18,7 @@ use towpath_store::{Budget, Count, Cursor, Error, Progress, Query, Scan, Seq, St
 
 use crate::Shared;
 use crate::parts::kept;
-use crate::pool::Pool;
+use crate::pool::{Held, Session};
 use crate::read;
 use crate::row;
 use crate::terms::term;
@@ -29,7 +29,13 @@ const CANDIDATES_MAX: usize = 4_096;
 const OF_KEY_MIN: usize = 2;
 /// Keys of one query: a filter with more is read in turns.
 const KEYS_MAX: usize = 2_048;
-/// What is wanted of one query. A slice whose time is over still looks at so many candidates, which is all that the query brought.
+/// So many authors are many.
+const AUTHORS_MANY: usize = 32;
+/// Of more kinds at once, too few of each are looked at to find those of many authors there, and to tell that they are rare.
+const WALK_KINDS_MAX: usize = 16;
+/// Of the newest of some kinds, where those of many authors are looked for: the least worth a look.
+const WALK_MIN: usize = 256;
+/// What is wanted of one query. A slice whose time is over still looks at so many events, which is about what a query brings.
 const EVENTS_AT_ONCE: usize = 200;
 const STEPS_AFTER_TIME: usize = 240;
 /// Bytes of events that all filters of a scan together may have read and not looked at.
@@ -51,7 +57,11 @@ struct Found {
 enum Way {
     Ids(Vec<EventId>),
     Terms(Vec<i64>),
+    /// A few, each on its own.
     Authors(Vec<[u8; 32]>),
+    /// Many, all together.
+    Feed(Vec<[u8; 32]>),
+    /// Whoever wrote them, though the filter may name authors.
     Kinds(Vec<i32>),
     Time,
 }
@@ -97,7 +107,7 @@ impl Source {
         match &self.way {
             Way::Ids(ids) => ids.len(),
             Way::Terms(terms) => terms.len(),
-            Way::Authors(authors) => authors.len(),
+            Way::Authors(authors) | Way::Feed(authors) => authors.len(),
             Way::Kinds(kinds) => kinds.len(),
             Way::Time => 1,
         }
@@ -108,8 +118,6 @@ impl Source {
         if !self.found.is_empty() {
             self.found = VecDeque::new();
             self.ended = false;
-            // Steps grow while nothing is found, also from slice to slice.
-            self.at_once = 0;
         }
         self.after = after;
     }
@@ -119,19 +127,23 @@ impl Source {
     }
 
     /// Reads the next candidates, about as many as are wanted and of about so many bytes.
-    fn fill(&mut self, shared: &Shared, pool: &Pool, wanted: usize, bytes_max: usize) -> Result<(), Error> {
+    fn fill(
+        &mut self,
+        shared: &Shared,
+        replica: &mut Option<Held<'_>>,
+        wanted: usize,
+        bytes_max: usize,
+    ) -> Result<(), Error> {
         let keys = self.keys().max(1);
-        // Most match: what does not is a few that collide or may not be read, or a filter of several tags. What is looked at without finding
-        // enough is looked at in larger steps.
-        let worth = wanted.saturating_add(wanted / 8) / keys + OF_KEY_MIN;
-        self.at_once = (self.at_once * 4).max(worth).max(wanted.min(64) / keys);
-        self.at_once = self.at_once.min((CANDIDATES_MAX / keys.min(KEYS_MAX)).max(1));
+        self.at_once = self.worth(wanted).max(self.at_once).min(CANDIDATES_MAX / self.ends().min(KEYS_MAX));
         let mut horizon: Option<Place> = None;
+        let mut cut_short = false;
         let mut all = Vec::new();
         for from in (0..keys).step_by(KEYS_MAX) {
             let until = keys.min(from + KEYS_MAX);
-            let (rows, left_out) = self.query(shared, pool, from, until, bytes_max)?;
+            let (rows, left_out) = self.query(shared, replica, from, until, bytes_max)?;
             let mut of_key = vec![(0_usize, None); until - from];
+            cut_short |= left_out;
             // Those that were left out are behind all that came.
             let cut = rows.iter().map(|(_, found)| found.place).max().filter(|_| left_out);
             for (key, found) in rows {
@@ -150,8 +162,44 @@ impl Source {
         }
         self.ended = horizon.is_none();
         self.after = horizon.or(self.after);
+        // How many events fit says nothing about how many match.
+        if !cut_short {
+            self.adapt(&all, wanted);
+        }
         self.found.extend(all);
         Ok(())
+    }
+
+    /// How many of the keys have an end of their own in what a query brings.
+    fn ends(&self) -> usize {
+        if matches!(self.way, Way::Feed(_)) { 1 } else { self.keys().max(1) }
+    }
+
+    /// Whether it goes through everybody's events for those of the filter's authors.
+    fn is_walk(&self) -> bool {
+        matches!(self.way, Way::Kinds(_)) && self.authors.is_some()
+    }
+
+    /// Candidates of each end that are worth a query.
+    fn worth(&self, wanted: usize) -> usize {
+        // Most match: what does not is a few that collide or may not be read, or a filter of several tags.
+        let least = if self.is_walk() { WALK_MIN } else { 0 };
+        (wanted + wanted / 8).max(least) / self.ends() + OF_KEY_MIN
+    }
+
+    /// Has the next query look at as many candidates as should hold what is wanted, going by the last one's.
+    fn adapt(&mut self, looked_at: &[Found], wanted: usize) {
+        let matched = looked_at.iter().filter(|found| found.stored.is_some()).count();
+        if self.is_walk()
+            && let Some(authors) = &self.authors
+            // Asking for an author's newest costs about as much as walking past two events.
+            && matched * 2 * (authors.len() + wanted) < looked_at.len() * wanted
+        {
+            self.way = Way::Feed(authors.clone());
+            self.at_once = 0;
+        } else {
+            self.at_once = (self.at_once * wanted / matched.max(1)).min(self.at_once * 4);
+        }
     }
 
     /// Rows of the keys `from..until`, with the number of the key among them, those of a key in order; and whether some were left out
@@ -159,7 +207,7 @@ impl Source {
     fn query(
         &self,
         shared: &Shared,
-        pool: &Pool,
+        replica: &mut Option<Held<'_>>,
         from: usize,
         until: usize,
         bytes_max: usize,
@@ -176,7 +224,7 @@ impl Source {
         let authors = self.authors.as_ref().map(|keys| keys.iter().map(|key| &key[..]).collect::<Vec<_>>());
         let (since, after_id) = (self.since, &after_id[..]);
         let sql = &shared.sql.scan;
-        let rows = pool.with(|session| match &self.way {
+        let read = |session: &mut Session| match &self.way {
             Way::Ids(ids) => {
                 let ids: Vec<&[u8]> = ids[from..until].iter().map(|id| &id.as_bytes()[..]).collect();
                 session.query("read events", &sql.ids, &[&ids, &since, &until_time, &after_id, &first, &bytes_max])
@@ -196,11 +244,12 @@ impl Source {
                     &bytes_max,
                 ],
             ),
-            Way::Authors(keys) => {
+            Way::Authors(keys) | Way::Feed(keys) => {
+                let sql = if matches!(self.way, Way::Feed(_)) { &sql.feed } else { &sql.authors };
                 let keys: Vec<&[u8]> = keys[from..until].iter().map(|key| &key[..]).collect();
                 let parameters: [&(dyn postgres::types::ToSql + Sync); 8] =
                     [&keys, &since, &until_time, &after_id, &first, &at_once, &self.kinds, &bytes_max];
-                session.query("read events", &sql.authors, &parameters)
+                session.query("read events", sql, &parameters)
             }
             Way::Kinds(kinds) => session.query(
                 "read events",
@@ -210,7 +259,11 @@ impl Source {
             Way::Time => {
                 session.query("read events", &sql.time, &[&since, &until_time, &after_id, &first, &at_once, &bytes_max])
             }
-        })?;
+        };
+        let rows = match replica {
+            Some(replica) => replica.with(read),
+            None => shared.pool.with(read),
+        }?;
         let total = rows.first().map_or(0, |row| row.get::<_, i64>(6));
         let left_out = usize::try_from(total).unwrap_or(usize::MAX) > rows.len();
         Ok((rows.iter().map(found).collect::<Result<_, _>>()?, left_out))
@@ -244,10 +297,21 @@ fn choose(filter: &Filter) -> Way {
             terms.dedup();
             Way::Terms(terms)
         }
-        (None, Some(authors), _) => Way::Authors(authors.iter().map(|author| *author.as_bytes()).collect()),
-        (None, None, Some(kinds)) => Way::Kinds(kinds.iter().map(|kind| i32::from(*kind)).collect()),
+        // As long as those of many authors are not rare among the others: see `adapt`.
+        (None, Some(authors), Some(kinds)) if authors.len() >= AUTHORS_MANY && kinds.len() <= WALK_KINDS_MAX => {
+            by_kind(kinds)
+        }
+        (None, Some(authors), _) => {
+            let keys = authors.iter().map(|author| *author.as_bytes()).collect();
+            if authors.len() >= AUTHORS_MANY { Way::Feed(keys) } else { Way::Authors(keys) }
+        }
+        (None, None, Some(kinds)) => by_kind(kinds),
         (None, None, None) => Way::Time,
     }
+}
+
+fn by_kind(kinds: &[u16]) -> Way {
+    Way::Kinds(kinds.iter().map(|kind| i32::from(*kind)).collect())
 }
 
 /// See the module.
@@ -295,15 +359,15 @@ impl PostgresScan {
     fn read(&mut self, budget: Budget<'_>, found: &mut dyn FnMut(Stored)) -> Result<Progress, Error> {
         let shared = Arc::clone(&self.shared);
         let mut replica = read::replica_with(&shared, self.cursor());
-        let (mut events, mut bytes) = (0, 0);
+        let (mut events, mut bytes, mut looked_at) = (0, 0, 0);
         for steps in 0_usize.. {
             let must_read = self.sources.iter().any(Source::must_read);
-            if steps > 0 && (must_read || steps >= STEPS_AFTER_TIME) && (budget.spent)() {
+            if steps > 0 && (must_read || looked_at >= STEPS_AFTER_TIME) && (budget.spent)() {
                 return Ok(Progress::More);
             }
             let wanted = budget.events_max.saturating_sub(events).clamp(1, EVENTS_AT_ONCE);
             let bytes_left = budget.bytes_max.saturating_sub(bytes);
-            let next = match (self.next_place(replica.unwrap_or(&shared.pool), wanted, bytes_left), replica.take()) {
+            let next = match (self.next_place(&mut replica, wanted, bytes_left), replica.take()) {
                 (Err(error), Some(_)) => {
                     tracing::warn!(%error, "the replica failed; the primary is asked");
                     read::replica_is_away(&shared);
@@ -319,8 +383,9 @@ impl PostgresScan {
                 return Ok(Progress::Done(self.tally.at_end()));
             };
             self.at = Some(next);
-            if let Some(stored) =
-                self.take(next).map(|(stream, seq, json)| self.admit(stream, seq, &json)).transpose()?.flatten()
+            let taken = self.take(next);
+            looked_at += usize::from(taken.is_some());
+            if let Some(stored) = taken.map(|(stream, seq, json)| self.admit(stream, seq, &json)).transpose()?.flatten()
             {
                 events += 1;
                 bytes += stored.event.json().len();
@@ -337,7 +402,12 @@ impl PostgresScan {
     }
 
     /// The newest candidate of all filters.
-    fn next_place(&mut self, pool: &Pool, wanted: usize, bytes_left: usize) -> Result<Option<Place>, Error> {
+    fn next_place(
+        &mut self,
+        replica: &mut Option<Held<'_>>,
+        wanted: usize,
+        bytes_left: usize,
+    ) -> Result<Option<Place>, Error> {
         let shared = Arc::clone(&self.shared);
         let mut next: Option<Place> = None;
         let open = self.sources.iter().filter(|source| !source.ended || !source.found.is_empty()).count();
@@ -345,7 +415,7 @@ impl PostgresScan {
         for source in &mut self.sources {
             while source.must_read() {
                 let wanted = wanted.min(limit_of(&self.query, source.number));
-                source.fill(&shared, pool, wanted, bytes_max)?;
+                source.fill(&shared, replica, wanted, bytes_max)?;
             }
             next = source.found.front().map(|found| found.place).into_iter().chain(next).min();
         }
@@ -391,5 +461,54 @@ impl Scan for PostgresScan {
 
     fn count(&mut self, budget: Budget<'_>, count: &mut Count) -> Result<Progress, Error> {
         self.slice(budget, &mut |stored| count.add(&stored.event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_protocol::{PublicKey, Set};
+
+    use super::*;
+
+    fn source(authors: u8, kinds: u16) -> Source {
+        let authors = (0..authors).map(|n| PublicKey::from_bytes([n; 32])).collect();
+        let kinds = (kinds > 0).then(|| Set::new((1..=kinds).collect()));
+        Source::of(0, &Filter { authors: Some(Set::new(authors)), kinds, ..Filter::default() })
+    }
+
+    fn candidates(count: usize, matched: usize) -> Vec<Found> {
+        let stored = |n: usize| (n < matched).then(|| (StreamId(0), Seq(1), Vec::new()));
+        (0..count).map(|n| Found { place: (Reverse(0), [0; 32]), stored: stored(n) }).collect()
+    }
+
+    #[test]
+    fn only_after_one_that_found_little_does_a_query_look_at_more() {
+        let mut source = Source::of(0, &Filter::default());
+        source.at_once = source.worth(200);
+        let looked_at = source.at_once;
+        source.adapt(&candidates(looked_at, looked_at), 200);
+        assert!(source.worth(200).max(source.at_once) <= STEPS_AFTER_TIME, "a slice uses what it read");
+        source.at_once = looked_at;
+        source.adapt(&candidates(looked_at, 1), 200);
+        assert_eq!(source.at_once, 4 * looked_at);
+
+        source.found = candidates(1, 1).into();
+        source.rewind(None);
+        assert_eq!(source.at_once, 4 * looked_at, "the next slice goes on in such steps");
+        source.adapt(&candidates(4 * looked_at, 4 * looked_at), 200);
+        assert_eq!(source.at_once, 200, "and in smaller ones where all match");
+    }
+
+    #[test]
+    fn many_authors_are_looked_for_among_all_events_only_while_they_are_not_rare_there() {
+        assert!(matches!(source(31, 1).way, Way::Authors(_)));
+        assert!(matches!(source(200, 0).way, Way::Feed(_)));
+        assert!(matches!(source(200, 17).way, Way::Feed(_)), "each of the kinds would be asked for next to nothing");
+        assert!(source(200, 16).is_walk());
+        let mut source = source(200, 1);
+        source.adapt(&candidates(256, 90), 51);
+        assert!(source.is_walk(), "every third is theirs");
+        source.adapt(&candidates(256, 5), 51);
+        assert!(matches!(source.way, Way::Feed(_)));
     }
 }

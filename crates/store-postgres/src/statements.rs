@@ -42,6 +42,7 @@ pub(crate) struct ScanStatements {
     pub(crate) ids: String,
     pub(crate) terms: String,
     pub(crate) authors: String,
+    pub(crate) feed: String,
     pub(crate) kinds: String,
     pub(crate) time: String,
 }
@@ -66,7 +67,9 @@ impl Statements {
         Self {
             commit: sql(&format!("select * from $schema.commit({})", arguments.join(", "))),
             expire: sql("select * from $schema.expire($1, $2, $3, $4, $5)"),
-            due: sql("select exists (select 1 from $schema.events where expires_at <= $1)"),
+            // No earlier than by the database's clock: one pod's must not decide for all.
+            due: sql("select exists (select 1 from $schema.events \
+                 where expires_at <= least($1::bigint, floor(extract(epoch from now()))::bigint))"),
             // The lock of removals is only asked for if there is something to do.
             vanish: sql("select exists (select 1 from $schema.vanishing) and $schema.vanish($1)"),
             take_stream: sql("select * from $schema.take_stream($1, make_interval(secs => $2))"),
@@ -103,11 +106,10 @@ impl Statements {
             leaves: sql(&format!(
                 "select {COLUMNS} from $schema.log l where l.stream = $1 and l.seq > $2 order by l.seq limit $3"
             )),
-            place_of: sql(
-                "select stream, seq from (select e.stream, e.seq, e.hidden from $schema.log l join $schema.shown e \
-                 on e.created_at = l.created_at and e.id = l.event_id where l.event_id = $1 and l.record = 1 limit 1) place \
-                 where not hidden",
-            ),
+            place_of: sql("select stream, seq from (select e.* from $schema.log l cross join lateral ( \
+                     select e.stream, e.seq, e.hidden from $schema.shown e \
+                     where e.created_at = l.created_at and e.id = l.event_id limit 1 \
+                 ) e where l.event_id = $1 and l.record = 1 limit 1) place where not hidden"),
             tiles_count: sql("select coalesce(max(tile) + 1, 0) from $schema.tiles where stream = $1"),
             tiles: sql(
                 "select tile, hashes from $schema.tiles where stream = $1 and tile between $2 and $3 order by tile",
@@ -124,7 +126,9 @@ impl Statements {
                  on conflict (name, stream) do update set seq = greatest(followers.seq, excluded.seq)"
             )),
             graves: sql(&format!(
-                "select {COLUMNS} from $schema.graves g join $schema.log l on l.stream = g.stream and l.seq = g.seq limit $1"
+                "select {COLUMNS} from $schema.graves g cross join lateral ( \
+                     select * from $schema.log l where l.stream = g.stream and l.seq = g.seq limit 1 \
+                 ) l limit $1"
             )),
             forget: sql(
                 "with dead as (select * from unnest($1::int[], $2::bigint[], $3::bytea[]) d(stream, seq, leaf)), \
@@ -177,6 +181,7 @@ impl ScanStatements {
             ids: sql(by_id(), 6),
             terms: sql(by_term(), 9),
             authors: sql(by_author(), 8),
+            feed: sql(feed(), 8),
             kinds: sql(by_kind(), 8),
             time: sql(by_time(), 6),
         }
@@ -188,7 +193,10 @@ fn by_id() -> String {
         "select row_number() over (), e.created_at, e.id, e.stream, e.seq, e.json \
          from (select distinct l.created_at, l.event_id from $schema.log l \
                where l.event_id = any ($1) and l.record = 1) l \
-         join $schema.shown e on e.created_at = l.created_at and e.id = l.event_id where {}",
+         cross join lateral ( \
+             select e.created_at, e.id, e.stream, e.seq, e.json from $schema.shown e \
+             where e.created_at = l.created_at and e.id = l.event_id and {} limit 1 \
+         ) e",
         range("e", 2, 3, 4, 5)
     )
 }
@@ -217,10 +225,48 @@ fn by_author() -> String {
     )
 }
 
+/// The newest of many authors together. A few of each show which the last of them can be, and only who has more than a few up to that one
+/// is read on: by its id, too, or all would be who wrote much in its second. All of that is in the index; only those that are taken are
+/// looked up.
+fn feed() -> String {
+    // Together more than are wanted.
+    let few = "3 + 2 * $6::bigint / cardinality($1::bytea[])";
+    let newest = |columns: &str, more: &str, limit: &str| {
+        format!(
+            "select {columns} from $schema.events e where e.pubkey = k.key and {}{more} \
+                 and ($7::int[] is null or e.kind = any ($7)) {ORDER} limit {limit}",
+            range("e", 2, 3, 4, 5)
+        )
+    };
+    format!(
+        "with few as materialized ( \
+             select k.key, x.* from unnest($1::bytea[]) k(key) cross join lateral ({}) x \
+         ), bound as materialized ( \
+             select created_at, id from few {ORDER} offset $6 - 1 limit 1 \
+         ), newest as materialized ( \
+             select created_at, id from few union \
+             select x.* from few k left join bound on true cross join lateral ({}) x \
+                 where k.nth = {few} and (bound.id is null or k.created_at > bound.created_at \
+                     or k.created_at = bound.created_at and k.id <= bound.id) \
+             {ORDER} limit $6 \
+         ) \
+         select 1::bigint, x.created_at, x.id, e.stream, e.seq, e.json from newest x left join lateral ( \
+             select e.stream, e.seq, e.json from $schema.shown e where e.created_at = x.created_at and e.id = x.id limit 1 \
+         ) e on true",
+        newest("e.created_at, e.id, row_number() over (order by e.created_at desc, e.id) nth", "", few),
+        newest(
+            "e.created_at, e.id",
+            " and e.created_at >= coalesce(bound.created_at, $2) and e.created_at <= k.created_at",
+            "$6"
+        )
+    )
+}
+
+/// The authors are looked up in a hash table, which the server makes of what a subquery answers, but not of a parameter.
 fn by_kind() -> String {
     format!(
         "select k.n, x.created_at, x.id, x.stream, x.seq, \
-             case when $7::bytea[] is null or x.pubkey = any ($7) then x.json end \
+             case when $7::bytea[] is null or x.pubkey in (select unnest($7::bytea[])) then x.json end \
          from unnest($1::int[]) with ordinality k(key, n) cross join lateral ( \
              select e.created_at, e.id, e.stream, e.seq, e.json, e.pubkey from $schema.shown e \
              where e.kind = k.key and {} {ORDER} limit $6 \

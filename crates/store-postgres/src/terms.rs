@@ -1,7 +1,7 @@
 //! What a tag is found by: 64 bits of a hash. Two tags that share them cost a look at an event that does not match, no more.
 
 use sha2::{Digest, Sha256};
-use towpath_protocol::{Address, Event, IndexedTags};
+use towpath_protocol::{Event, IndexedTags};
 
 /// Of one tag name and value.
 pub(crate) fn term(name: u8, value: &str) -> i64 {
@@ -18,13 +18,4 @@ pub(crate) fn terms(event: &Event) -> Vec<i64> {
     terms.sort_unstable();
     terms.dedup();
     terms
-}
-
-/// An address of any length in 32 bytes.
-pub(crate) fn address_key(address: &Address) -> [u8; 32] {
-    let mut sha = Sha256::new();
-    sha.update(address.kind.to_be_bytes());
-    sha.update(address.pubkey.as_bytes());
-    sha.update(address.d.as_bytes());
-    sha.finalize().into()
 }

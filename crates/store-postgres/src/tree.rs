@@ -3,14 +3,13 @@
 //! What a commit makes durable is the log's rows, from which every leaf follows; tiles are written behind it, and what they lack is
 //! hashed from the rows. Must not know: how leaves are encoded, who asks.
 
-use towpath_audit::{Hash, HashSource, Head, Tree};
+use towpath_audit::{Hash, HashSource, Head, TILE_WIDTH as TILE, Tree};
 use towpath_store::{Error, Seq, StreamId};
 
 use crate::Shared;
 use crate::pool::Session;
 use crate::row;
 
-const TILE: u64 = 256;
 /// Rows read at once to bring a tree up to its log.
 const ROWS_MAX: i64 = 8_192;
 
@@ -23,8 +22,14 @@ pub(crate) struct GrowingTree {
 }
 
 impl GrowingTree {
-    /// Over the stream's first `last` entries.
-    pub(crate) fn load(shared: &Shared, session: &mut Session, stream: StreamId, last: Seq) -> Result<Self, Error> {
+    /// Over the stream's first `last` entries, but no more than `most` behind those that have tiles.
+    pub(crate) fn load(
+        shared: &Shared,
+        session: &mut Session,
+        stream: StreamId,
+        last: Seq,
+        most: u64,
+    ) -> Result<Self, Error> {
         let rows = session.query("read the audit tree", &shared.sql.tiles_count, &[&(stream.0 as i32)])?;
         let tiles = rows.first().map_or(0, |row| row.get::<_, i64>(0) as u64);
         if tiles * TILE > last.0 {
@@ -34,9 +39,10 @@ impl GrowingTree {
         }
         let tree = Tree::resume(tiles * TILE, &Tiles { shared, session: session.into(), stream })?;
         let mut growing = Self { tree, tiles, rest: Vec::new() };
-        while growing.tree.size() < last.0 {
+        let end = last.0.min((tiles * TILE).saturating_add(most));
+        while growing.tree.size() < end {
             let from = growing.tree.size();
-            for hash in hashes_of_rows(shared, session, stream, from, ROWS_MAX.min((last.0 - from) as i64))? {
+            for hash in hashes_of_rows(shared, session, stream, from, ROWS_MAX.min((end - from) as i64))? {
                 growing.append(hash);
             }
             if growing.tree.size() == from {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use towpath_audit::LeafState;
-use towpath_store::{Error, StreamId};
+use towpath_store::{Error, Seq, StreamId};
 
 use crate::Shared;
 use crate::heartbeat::check_end;
@@ -20,12 +20,27 @@ const EXPIRED_MAX: i32 = 1_000;
 const VANISHED_MAX: i32 = 200;
 /// Leaves forgotten in one step.
 const GRAVES_MAX: i64 = 500;
+/// Leaves of another's tree that are hashed in one step: a second, during which the lease is not renewed.
+const FINISHED_MAX: u64 = 65_536;
 /// Between two looks at the parts.
 const PARTS_PAUSE: Duration = Duration::from_secs(600);
 
 pub(crate) fn maintain(shared: &Shared, now: u64) -> Result<bool, Error> {
-    let more = expire(shared, now)? | vanish(shared)? | forget(shared)?;
-    keep_tree(shared)?;
+    // All of them: one that fails for days must not keep the others from their turn, nor from the next at once if they need it.
+    let steps = [expire(shared, now), vanish(shared), forget(shared), keep_tree(shared).map(|()| false)];
+    look_at_parts(shared, now);
+    let more = steps.iter().any(|step| matches!(step, Ok(true)));
+    match steps.into_iter().find_map(Result::err) {
+        Some(error) if more => {
+            tracing::warn!(%error, "a part of the upkeep failed");
+            Ok(true)
+        }
+        Some(error) => Err(error),
+        None => Ok(more),
+    }
+}
+
+fn look_at_parts(shared: &Shared, now: u64) {
     let instant = shared.clock.instant();
     let due = shared.parts_seen.lock().is_none_or(|at| instant.saturating_duration_since(at) >= PARTS_PAUSE);
     if due {
@@ -35,7 +50,6 @@ pub(crate) fn maintain(shared: &Shared, now: u64) -> Result<bool, Error> {
             tracing::warn!(%error, "the parts of the database were not kept up");
         }
     }
-    Ok(more)
 }
 
 fn expire(shared: &Shared, now: u64) -> Result<bool, Error> {
@@ -100,10 +114,10 @@ pub(crate) fn keep_tree(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// Brings the tree of a stream that nobody commits to up to its last entry.
-pub(crate) fn finish_tree(shared: &Shared, stream: StreamId, last: towpath_store::Seq) -> Result<(), Error> {
+/// Brings the tree of a stream that nobody commits to nearer to its last entry.
+pub(crate) fn finish_tree(shared: &Shared, stream: StreamId, last: Seq) -> Result<(), Error> {
     shared.pool.with(|session| {
-        let mut tree = GrowingTree::load(shared, session, stream, last)?;
+        let mut tree = GrowingTree::load(shared, session, stream, last, FINISHED_MAX)?;
         tree.keep(shared, session, stream)?;
         let head = tree.head();
         let root = &head.root.0[..];

@@ -93,3 +93,59 @@ fn a_followers_place_is_not_taken_back() {
     let place = store.follower("bus-3").unwrap().unwrap();
     assert_eq!((place.seq(StreamId(3)), place.seq(StreamId(4))), (Seq(1_000), Seq(7)));
 }
+
+/// Its upkeep erased for everybody what had not expired.
+#[test]
+fn a_pod_whose_clock_is_ahead_expires_nothing_before_its_time() {
+    let server = Postgres::start().unwrap();
+    let (store, now) = (open(&server), SystemClock.unix_s());
+    let expiring = |at: u64| event(at, 1, &[&["expiration", &at.to_string()]]);
+    let (due, later) = (expiring(now - 10), expiring(now + 3_600));
+    let ids = [&due, &later].map(|write| write.event().id());
+    store.commit(Batch::of(vec![due, later], 1_000)).unwrap();
+    while store.maintain(now + 7_200).unwrap() {}
+    assert_eq!(ids.map(|id| store.place_of(&id).unwrap().is_some()), [false, true]);
+}
+
+/// A tool has no upkeep. What it committed had no tiles until it ended, and none at all if it was killed.
+#[test]
+fn the_tree_of_a_tool_that_goes_on_committing_is_kept() {
+    let server = Postgres::start().unwrap();
+    let config = Config { takes_stream: false, lease: Duration::from_secs(1), ..Config::new(server.url()) };
+    towpath_store_postgres::migrate(&config, 1).unwrap();
+    let store = PostgresStore::open(config, Arc::new(SystemClock), Metrics::default()).expect("the database opens");
+    store.commit(Batch::of((1..=256).map(|at| event(at, 1, &[])).collect(), 1_000)).unwrap();
+    let mut observer = Client::connect(&server.url(), NoTls).unwrap();
+    let begun = SystemClock.instant();
+    while observer.query_one("select count(*) from towpath.tiles", &[]).unwrap().get::<_, i64>(0) == 0 {
+        assert!(SystemClock.instant() - begun < WAIT_MAX, "it is not kept");
+    }
+}
+
+/// A backup reads for hours. Who adds a part to the tables waited for its end, and everybody else for that.
+#[test]
+fn a_missing_part_is_made_while_somebody_reads() {
+    let server = Postgres::start().unwrap();
+    let statement_timeout = Duration::from_secs(10);
+    let config = Config { readers: Some(1), statement_timeout, ..Config::new(server.url()) };
+    let store = PostgresStore::open(config, Arc::new(SystemClock), Metrics::default()).expect("the database opens");
+    let mut other = Client::connect(&server.url(), NoTls).unwrap();
+    let sql = "drop table towpath.events_past, towpath.tags_past; delete from towpath.parts where name = 'past'";
+    other.batch_execute(sql).unwrap();
+    other.batch_execute("begin; lock table towpath.events, towpath.tags in access share mode").unwrap();
+    let note = event(1_000, 1, &[&["t", "x"]]);
+    let id = note.event().id();
+    store.commit(Batch::of(vec![note], 1_000)).expect("it does not wait");
+    assert!(store.place_of(&id).unwrap().is_some());
+    other.batch_execute("commit").unwrap();
+
+    // It is like any other.
+    let sql = "select n.name, count(*), bool_and(c.relispartition), min(a.attstorage::text) \
+               from (values ('events_1970_01'), ('tags_1970_01')) n(name) \
+               join pg_index i on i.indrelid = ('towpath.' || n.name)::regclass join pg_class c on c.oid = i.indexrelid \
+               left join pg_attribute a on a.attrelid = i.indrelid and a.attname = 'json' group by 1 order by 1";
+    let rows = other.query(sql, &[]).unwrap();
+    let told: Vec<(&str, i64, bool, Option<&str>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
+    assert_eq!(told, [("events_1970_01", 4, true, Some("e")), ("tags_1970_01", 1, true, None)]);
+}

@@ -52,14 +52,14 @@ fn a_commit_that_was_cut_off_is_asked_about_once_even_if_there_is_no_patience_le
 fn a_commit_to_a_stream_that_was_sealed_goes_to_another() {
     let server = Postgres::start().unwrap();
     let store = open(config(&server)).unwrap();
-    assert_eq!(commit(&store, [1]).stream, StreamId(0));
+    assert_eq!(commit(&store, [1]).run.stream, StreamId(0));
     let seal = "fence = fence + 1, owner = null, lease_until = clock_timestamp() - interval '1 s'";
     run(&server, &format!("update towpath.streams set {seal}"));
     let other = open(config(&server)).unwrap();
-    assert_eq!(commit(&other, [2]).stream, StreamId(0));
+    assert_eq!(commit(&other, [2]).run.stream, StreamId(0));
 
     let committed = commit(&store, [2, 3]);
-    assert_eq!(committed.stream, StreamId(1));
+    assert_eq!(committed.run.stream, StreamId(1));
     assert_eq!(committed.outcomes, [Outcome::Duplicate, Outcome::Accepted(Seq(1))], "stored once");
 }
 
@@ -80,7 +80,7 @@ fn a_stream_that_lost_its_end_is_not_gone_on_with() {
         matches!(&refused, Some(Error::Corrupt(what)) if what.contains("lost what it had committed")),
         "{refused:?}"
     );
-    assert_eq!(commit(&store, [13]).stream, StreamId(1));
+    assert_eq!(commit(&store, [13]).run.stream, StreamId(1));
 }
 
 /// A failover to a server that had not got everything: its tree would have had leaves of entries that are others by now.
@@ -111,6 +111,49 @@ fn an_audit_tree_of_more_than_its_log_is_not_grown_on() {
     run(&server, &format!("insert into towpath.tiles values (0, 0, {}, {})", zeros(256 * 32), zeros(32)));
     let refusal = open(config(&server)).err().expect("it is refused").to_string();
     assert!(refusal.contains("audit tree of stream 0"), "{refusal}");
+}
+
+/// Once, no pod was well any more, and none could start.
+#[test]
+fn a_tree_of_a_stream_of_nobodys_that_cannot_be_finished_is_in_nobodys_way() {
+    let server = Postgres::start().unwrap();
+    drop(open(config(&server)).unwrap());
+    let orphan = "(stream, fence, lease_until, last_seq) values (7, 1, now() + interval '1 day', 300)";
+    run(&server, &format!("insert into towpath.streams {orphan}"));
+    let store = open(config(&server)).expect("it starts");
+    assert_eq!(commit(&store, [1]).outcomes, [Outcome::Accepted(Seq(1))]);
+    assert_eq!(store.health().map_err(|error| error.to_string()), Ok(()));
+}
+
+/// One that failed for days once kept all the others from their turn.
+#[test]
+fn upkeep_does_what_it_can_though_a_part_of_it_fails() {
+    let server = Postgres::start().unwrap();
+    let store = open(config(&server)).unwrap();
+    commit(&store, 1..=500);
+    let graves = "insert into towpath.graves select stream, seq from towpath.log";
+    run(&server, &format!("drop function towpath.vanish(int); {graves}"));
+    assert!(store.maintain(1).expect("another part goes on"), "there may be more to forget");
+    let failure = store.maintain(1).expect_err("who vanished is not erased").to_string();
+    assert!(failure.contains("erase who vanished"), "{failure}");
+    let mut observer = Client::connect(&server.url(), NoTls).unwrap();
+    let tiles = observer.query_one("select count(*) from towpath.tiles", &[]).unwrap();
+    assert_eq!(tiles.get::<_, i64>(0), 1, "the tree is kept");
+}
+
+/// Pods of an older version may be running, and a slip in a name makes no schema.
+#[test]
+fn who_takes_no_stream_makes_no_tables_and_changes_none() {
+    let server = Postgres::start().unwrap();
+    let settings = Config { takes_stream: false, ..config(&server) };
+    let refusal = || open(settings.clone()).err().expect("it is refused").to_string();
+    assert!(refusal().contains("`towpath migrate`"), "{}", refusal());
+    assert!(!server.psql("towpath", "select 'towpath.meta'::regclass").unwrap(), "they were made");
+
+    towpath_store_postgres::migrate(&settings, 1).unwrap();
+    open(settings.clone()).expect("they are as they must be");
+    run(&server, "update towpath.meta set version = 1");
+    assert!(refusal().contains("version 1") && refusal().contains("`towpath migrate`"), "{}", refusal());
 }
 
 /// With `repeatable read`, a commit decides on what it saw before it waited for its locks; without `synchronous_commit`, an OK is not

@@ -65,7 +65,7 @@ fn the_server_is_known_by_its_authority_and_its_name_and_knows_us_by_the_passwor
     let key = SecretKey::from_bytes([1; 32]).unwrap();
     let write = plan(key.sign(1, 1, &[], "", &[0; 32]), Source::Client, &Policy::default());
     let committed = store.commit(Batch::of(vec![write], 1)).expect("the commit succeeds");
-    assert_eq!(store.snapshot().expect("the read succeeds"), committed.cursor);
+    assert_eq!(store.snapshot().expect("the read succeeds"), committed.run.cursor());
 }
 
 #[test]

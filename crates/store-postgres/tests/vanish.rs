@@ -123,7 +123,7 @@ fn step(pod: &PostgresStore) -> bool {
 
 fn scan(pod: &PostgresStore, filter: &str) -> Box<dyn Scan> {
     let filter = wire::filter(filter).expect("it is a filter");
-    let filters = Arc::new([(filter, FilterLimit { events_max: 10_000 })]);
+    let filters = Arc::new([(filter, FilterLimit::newest(10_000))]);
     pod.scan(Query { filters, cursor: None, visible: Arc::new(|_| true) }).expect("the scan opens")
 }
 

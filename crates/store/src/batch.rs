@@ -4,7 +4,7 @@ use towpath_audit::{Action, Head};
 use towpath_policy::{Source, Write};
 use towpath_protocol::{EventId, PublicKey};
 
-use crate::cursor::{Cursor, Run, Seq, Stored, StreamId};
+use crate::cursor::{Run, Seq};
 
 /// One transaction.
 #[derive(Debug, Clone, Default)]
@@ -55,24 +55,10 @@ pub enum Outcome {
 /// A durable commit.
 #[derive(Debug, Clone)]
 pub struct Committed {
-    /// The stream committed to.
-    pub stream: StreamId,
-    /// The place of the commit's first entry, or where it would be.
-    pub first: Seq,
+    /// Its entries; empty if nothing was accepted.
+    pub run: Run,
     /// One per write, in order.
     pub outcomes: Vec<Outcome>,
-    /// The accepted events, in order of their sequence numbers.
-    pub stored: Vec<Stored>,
-    /// Covers this commit.
-    pub cursor: Cursor,
     /// The stream's audit tree with this commit's leaves; without leaves if the store is told to keep none.
     pub head: Head,
-}
-
-impl Committed {
-    /// What followers are handed of it.
-    pub fn run(&self) -> Run {
-        let Self { stream, first, cursor, stored, .. } = self;
-        Run { stream: *stream, first: *first, last: cursor.seq(*stream), stored: stored.clone() }
-    }
 }

@@ -86,15 +86,25 @@ pub struct Stored {
 pub struct Run {
     /// Whose commits these are.
     pub stream: StreamId,
-    /// The place of the first entry.
+    /// The place of the first entry, or where it would be.
     pub first: Seq,
-    /// The place of the last.
+    /// The place of the last; the one before the first if there is none.
     pub last: Seq,
     /// The events among them, in order.
     pub stored: Vec<Stored>,
 }
 
 impl Run {
+    /// Whether it has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.last < self.first
+    }
+
+    /// Covers it, and what is before it.
+    pub fn cursor(&self) -> Cursor {
+        Cursor::at(self.stream, self.last)
+    }
+
     /// Of its events.
     pub fn bytes(&self) -> usize {
         self.stored.iter().map(|stored| stored.event.json().len()).sum()
@@ -126,6 +136,14 @@ pub enum Record {
 }
 
 impl Record {
+    /// The event, while it is there.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Erased { .. } | Self::Expired { .. } | Self::Act => None,
+        }
+    }
+
     /// The entries that it removed.
     pub fn removed(&self) -> &[(StreamId, Seq)] {
         match self {

@@ -42,7 +42,7 @@ use towpath_protocol::EventId;
 /// [`EventStore::health`], which are short.
 ///
 /// *Streams.* A store that several processes share has a stream for each; [`Cursor`]s cover all of them. A process commits to
-/// its own stream, which [`Committed::stream`] names.
+/// its own stream, which [`Committed::run`] names.
 ///
 /// *Commit.* One committer at a time.
 /// 1. A commit MUST be durable, whole, before it returns: the events it accepts, all they remove, and their log entries.
@@ -58,7 +58,7 @@ use towpath_protocol::EventId;
 ///    time the scan comes to it: newest first, ties by lowest id, each once however many filters match, up to the limits.
 /// 8. A scan MUST NOT return anything else; in particular nothing behind the query's cursor.
 /// 9. A scan MUST hold no engine snapshot between slices, and a slice MUST end soon after its budget is spent.
-/// 10. A scan MUST NOT claim completeness it did not see ([`Completeness`]).
+/// 10. A scan MUST NOT claim completeness it did not see ([`Completeness`]), and what it claims MUST NOT depend on what the query hides.
 /// 11. A count MUST be of the events that the same scan would return.
 ///
 /// *Log.*
@@ -90,11 +90,7 @@ pub trait EventStore: Send + Sync {
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error>;
 
     /// The same of one stream alone, behind `after`.
-    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
-        let mut entries = self.since(&Cursor::at(stream, after), page)?;
-        entries.retain(|entry| entry.stream == stream);
-        Ok(entries)
-    }
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error>;
 
     /// The stream that this process commits to; `None` while it has none.
     fn own_stream(&self) -> Option<StreamId>;
@@ -138,20 +134,29 @@ pub struct Stats {
     pub index_bytes: u64,
 }
 
+/// Who delivers a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliverer {
+    /// The committer, once the acks have left.
+    Committer,
+    /// Another thread, which was handed it.
+    Follower,
+}
+
 /// Where the committer hands what it has just committed, and ingest what is never stored. Ring-2 pieces meet here.
 pub trait Delivery: Send + Sync {
     /// A fresh commit, in commit order, before its acks leave: a receiver that has another thread deliver it takes it here, so that
-    /// both happen at once. Whether it did. Never blocks; every moment is one that the acks wait.
-    fn hand_over(&self, batch: &Committed, at: std::time::Instant) -> bool;
+    /// both happen at once. Never blocks; every moment is one that the acks wait.
+    fn hand_over(&self, batch: &Committed, at: std::time::Instant) -> Deliverer;
 
-    /// The same commit, now that its acks have left. Never blocks, and costs the committer little: a receiver that falls behind reads
-    /// the log instead.
-    fn acknowledged(&self, batch: &Committed, at: std::time::Instant, handed_over: bool);
+    /// The same commit, now that its acks have left, and who was to deliver it. Never blocks, and costs the committer little: a
+    /// receiver that falls behind reads the log instead.
+    fn acknowledged(&self, batch: &Committed, at: std::time::Instant, deliverer: Deliverer);
 
     /// A commit that nobody waits for.
     fn committed(&self, batch: &Committed, at: std::time::Instant) {
-        let handed_over = self.hand_over(batch, at);
-        self.acknowledged(batch, at, handed_over);
+        let deliverer = self.hand_over(batch, at);
+        self.acknowledged(batch, at, deliverer);
     }
 
     /// Delivers an ephemeral event to whoever listens now, and says how many do.

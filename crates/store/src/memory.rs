@@ -15,7 +15,7 @@ use towpath_protocol::{Address, Event, EventId, PublicKey};
 use crate::leaves::{self, Stamp};
 use crate::{
     Act, Batch, Budget, Committed, Count, Cursor, Entry, Error, EventStore, Outcome, Page, Progress, Query, Record,
-    Scan, Seq, Stats, Stored, StreamId, Tally, rules,
+    Run, Scan, Seq, Stats, Stored, StreamId, Tally, rules,
 };
 
 const STREAM: StreamId = StreamId(0);
@@ -54,8 +54,8 @@ impl EventStore for MemoryStore {
         for act in &batch.acts {
             state.keep_act(act, batch.committed_at_ms);
         }
-        let (cursor, head) = (Cursor::at(STREAM, state.last_seq()), state.audit.tree.head());
-        Ok(Committed { stream: STREAM, first, outcomes, stored, cursor, head })
+        let run = Run { stream: STREAM, first, last: state.last_seq(), stored };
+        Ok(Committed { run, outcomes, head: state.audit.tree.head() })
     }
 
     fn place_of(&self, id: &EventId) -> Result<Option<(StreamId, Seq)>, Error> {
@@ -86,13 +86,17 @@ impl EventStore for MemoryStore {
         Ok(Box::new(MemoryScan { store: self.clone(), query, cursor, tally, after: Bound::Unbounded }))
     }
 
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
+        if stream == STREAM { self.since(&Cursor::at(stream, after), page) } else { Ok(Vec::new()) }
+    }
+
     fn since(&self, cursor: &Cursor, page: Page) -> Result<Vec<Entry>, Error> {
         let state = self.state.lock();
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut seq = cursor.seq(STREAM).next();
         while let Some(entry) = state.entry(seq) {
-            bytes += event_bytes(&entry.record);
+            bytes += entry.record.event().map_or(0, |event| event.json().len());
             entries.push(entry);
             if entries.len() >= page.entries_max || bytes >= page.bytes_max {
                 break;
@@ -136,13 +140,6 @@ impl EventStore for MemoryStore {
 
 fn places(seqs: &[Seq]) -> impl Iterator<Item = (StreamId, Seq)> + '_ {
     seqs.iter().map(|seq| (STREAM, *seq))
-}
-
-fn event_bytes(record: &Record) -> usize {
-    match record {
-        Record::Event { event, .. } => event.json().len(),
-        Record::Erased { .. } | Record::Expired { .. } | Record::Act => 0,
-    }
 }
 
 /// Newest first, ties by lowest id.

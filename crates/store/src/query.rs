@@ -12,6 +12,15 @@ use crate::{Cursor, Error, Stored};
 pub struct FilterLimit {
     /// At most so many of the newest.
     pub events_max: u64,
+    /// Past those, at most so many that are dated like the last of them: whoever pages by date would not get past them.
+    pub ties_max: u64,
+}
+
+impl FilterLimit {
+    /// The newest so many and no more.
+    pub const fn newest(events_max: u64) -> Self {
+        Self { events_max, ties_max: 0 }
+    }
 }
 
 /// What to read.
@@ -94,12 +103,45 @@ impl Count {
     }
 }
 
+/// What is left of a filter's limit.
+#[derive(Debug, Clone)]
+struct Share {
+    events: u64,
+    ties: u64,
+    /// The date of the last event that was taken; later than any before the first.
+    last: u64,
+}
+
+impl Share {
+    /// Takes an event of this date if there is room for it.
+    fn take(&mut self, created_at: u64) -> bool {
+        let left = match self.events {
+            0 if self.last == created_at => &mut self.ties,
+            _ => &mut self.events,
+        };
+        let has_room = *left > 0;
+        if has_room {
+            *left -= 1;
+            self.last = created_at;
+        }
+        has_room
+    }
+
+    /// Whether it takes nothing more, now that candidates are of this date.
+    fn is_over(&self, date: u64) -> bool {
+        self.events == 0 && (self.ties == 0 || date < self.last)
+    }
+}
+
 /// Says what a query returns, and keeps count of every filter's limit, while candidates come newest first. Shared by all stores, so that
 /// filters and limits mean the same in each.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    remaining: Vec<u64>,
+    shares: Vec<Share>,
+    /// Of the last candidate.
+    date: u64,
     left_out: bool,
+    /// Candidates in vain since the last that was admitted.
     looked_ahead: u32,
     reads_tags: bool,
     /// Of the event that is looked at; kept for its memory.
@@ -107,13 +149,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Steps past the last limit that are worth knowing whether anything was left out.
-    const LOOK_AHEAD_MAX: u32 = 2_000;
+    /// Candidates past the last limit that are worth knowing whether anything was left out. Only those count that the reader may see:
+    /// whether the bound is reached shows, and must not say how much is hidden.
+    pub(crate) const LOOK_AHEAD_MAX: u32 = 2_000;
 
     /// Nothing counted yet.
     pub fn new(filters: &[(Filter, FilterLimit)]) -> Self {
+        let share = |limit: &FilterLimit| Share { events: limit.events_max, ties: limit.ties_max, last: u64::MAX };
         Self {
-            remaining: filters.iter().map(|(_, limit)| limit.events_max).collect(),
+            shares: filters.iter().map(|(_, limit)| share(limit)).collect(),
+            date: u64::MAX,
             left_out: false,
             looked_ahead: 0,
             reads_tags: filters.iter().any(|(filter, _)| !filter.tags.is_empty()),
@@ -123,39 +168,42 @@ impl Tally {
 
     /// Whether `query` returns `event`: it may be seen, and a filter that it matches has not had its share, which it is counted in.
     pub fn admits(&mut self, query: &Query, event: &Event) -> bool {
+        self.date = event.created_at();
         let tags = if self.reads_tags { IndexedTags::of(event) } else { IndexedTags::default() };
         let filters = query.filters.iter().enumerate();
         self.matching.clear();
         self.matching.extend(filters.filter(|(_, (filter, _))| filter.matches(event, &tags)).map(|(number, _)| number));
-        if self.matching.is_empty() || !(query.visible)(event) {
+        let matches = !self.matching.is_empty();
+        if !(matches || self.looks_ahead()) || !(query.visible)(event) {
             return false;
         }
         let mut admitted = false;
         for filter in &self.matching {
-            if let Some(remaining) = self.remaining.get_mut(*filter).filter(|n| **n > 0) {
-                *remaining -= 1;
-                admitted = true;
-            }
+            admitted |= self.shares.get_mut(*filter).is_some_and(|share| share.take(self.date));
         }
-        self.left_out |= !admitted;
+        self.left_out |= matches && !admitted;
+        self.looked_ahead = if admitted { 0 } else { self.looked_ahead + 1 };
         admitted
+    }
+
+    /// Whether nothing is wanted any more but to know what was left out, and what is dated like the last.
+    fn looks_ahead(&self) -> bool {
+        self.shares.iter().all(|share| share.events == 0)
     }
 
     /// Whether nothing is gained by looking for more that `filter` matches: it has had its share, and something was left out.
     pub fn is_done(&self, filter: usize) -> bool {
-        self.left_out && self.remaining.get(filter).is_none_or(|n| *n == 0)
+        self.left_out && self.shares.get(filter).is_none_or(|share| share.is_over(self.date))
     }
 
-    /// Call once a step: the completeness, once there is no use in going on.
-    pub fn finished(&mut self) -> Option<Completeness> {
-        if self.remaining.iter().any(|n| *n > 0) {
+    /// The completeness, once there is no use in going on.
+    pub fn finished(&self) -> Option<Completeness> {
+        if !self.looks_ahead() {
             return None;
         }
-        if self.left_out {
-            return Some(Completeness::Limited);
-        }
-        self.looked_ahead += 1;
-        (self.looked_ahead > Self::LOOK_AHEAD_MAX).then_some(Completeness::Unknown)
+        let is_over = self.left_out && self.shares.iter().all(|share| share.is_over(self.date));
+        let completeness = if self.left_out { Completeness::Limited } else { Completeness::Unknown };
+        (is_over || self.looked_ahead > Self::LOOK_AHEAD_MAX).then_some(completeness)
     }
 
     /// The completeness when there is nothing more to read.

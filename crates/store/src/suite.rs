@@ -62,6 +62,7 @@ macro_rules! store_suite {
                 an_empty_list_matches_nothing, no_filters_match_nothing, each_filter_has_its_own_limit,
                 a_limit_of_zero_returns_nothing, an_event_is_returned_once_however_many_filters_match,
                 completeness_is_claimed_when_it_was_seen, what_is_invisible_does_not_count,
+                how_much_is_invisible_does_not_show, a_limit_may_let_in_what_is_dated_like_its_last,
                 values_of_any_length_are_found, what_was_committed_after_the_cursor_is_left_out,
                 a_count_is_of_what_the_scan_returns;
             slices: small_slices_add_up_to_one_large_slice, a_slice_ends_with_its_budget,

@@ -64,6 +64,13 @@ impl<W: Wraps> EventStore for W {
         Wraps::since(self, cursor, page)
     }
 
+    /// Out of pages of all streams: enough for the stores of tests.
+    fn since_in(&self, stream: StreamId, after: Seq, page: Page) -> Result<Vec<Entry>, Error> {
+        let mut entries = Wraps::since(self, &Cursor::at(stream, after), page)?;
+        entries.retain(|entry| entry.stream == stream);
+        Ok(entries)
+    }
+
     fn own_stream(&self) -> Option<StreamId> {
         self.inner().own_stream()
     }

@@ -102,9 +102,14 @@ async fn tiles_hash_to_the_root_of_the_checkpoint() -> Result<()> {
     leaves.iter().for_each(|leaf| tree.append(*leaf, |node| of_level_1.extend((node.level == 1).then_some(node.hash))));
     assert_eq!(tree.head(), Head { size, root });
     assert_eq!(hashes(&relay, "/audit/0/tile/1/000.p/1").await?, of_level_1);
-    for missing in
-        ["/audit/0/tile/0/002", "/audit/0/tile/1/000", "/audit/0/tile/0/001", "/audit/1/tile/0/000", "/audit/x"]
-    {
+    for missing in [
+        "/audit/0/tile/0/002",
+        "/audit/0/tile/1/000",
+        "/audit/0/tile/0/001",
+        "/audit/0/tile/0/x018/x446/x744/x073/x709/x551/615",
+        "/audit/1/tile/0/000",
+        "/audit/x",
+    ] {
         let response = http::get(missing).send(&relay).await?;
         assert_eq!((response.status, response.header("content-type")), (404, "application/problem+json"), "{missing}");
     }

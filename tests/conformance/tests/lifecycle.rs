@@ -54,7 +54,7 @@ async fn an_ephemeral_event_does_not_come_back() -> Result<()> {
 #[tokio::test]
 async fn a_reloaded_configuration_is_in_force_without_a_restart() -> Result<()> {
     let (mut relay, mut client) = relay_with("[limits]\nlimit_max = 9\nlimit_default = 3").await?;
-    let events: Vec<Event> = (0..5).map(|number| note(&number.to_string()).sign()).collect();
+    let events: Vec<Event> = (0..5).map(|number| note(&number.to_string()).at(moment(number)).sign()).collect();
     client.store_all(&events).await?;
     assert_eq!(client.query(json!({ "kinds": [1] })).await?.len(), 3);
     relay.reload("[limits]\nlimit_max = 9\nlimit_default = 4").await?;
@@ -64,7 +64,7 @@ async fn a_reloaded_configuration_is_in_force_without_a_restart() -> Result<()> 
 #[tokio::test]
 async fn a_reloaded_configuration_with_a_mistake_changes_nothing() -> Result<()> {
     let (mut relay, mut client) = relay_with("[limits]\nlimit_default = 3").await?;
-    let events: Vec<Event> = (0..5).map(|number| note(&number.to_string()).sign()).collect();
+    let events: Vec<Event> = (0..5).map(|number| note(&number.to_string()).at(moment(number)).sign()).collect();
     client.store_all(&events).await?;
     relay.reload("[limits]\nlimit_default = 4\nno_such_key = 1").await?;
     eventually("the mistake is logged", async || Ok(relay.log()?.contains("no_such_key"))).await?;

@@ -123,6 +123,19 @@ async fn paging_until_finished_finds_every_event() -> Result<()> {
     Ok(())
 }
 
+/// More events than the relay sends at once may be of one second, which paging by date must get past.
+#[tokio::test]
+async fn an_answer_that_the_relay_cuts_short_has_the_whole_of_its_last_second() -> Result<()> {
+    let (_relay, mut client) = relay_with("[limits]\nlimit_max = 4\nlimit_default = 2").await?;
+    let crowd: Vec<Event> = (0..4).map(|number| note(&number.to_string()).at(moment(5)).sign()).collect();
+    client.store_all(&crowd).await?;
+    store_notes(&mut client, 1).await?;
+    let of_alice_until = |until: u64| json!({ "authors": [alice().pubkey()], "until": until });
+    expect_hint(&mut client, of_alice_until(now()), 4, "more").await?;
+    expect_hint(&mut client, of_alice_until(moment(5) - 1), 1, "finish").await?;
+    expect_hint(&mut client, of_alice(2), 2, "more").await
+}
+
 #[tokio::test]
 async fn the_hint_can_be_switched_off() -> Result<()> {
     let (_relay, mut client) = relay_with("[protocol]\neose_hints = false").await?;

@@ -32,6 +32,8 @@ pub struct Published {
     pub answered: Vec<EventId>,
     /// Answered with `OK true`.
     pub acked: Vec<EventId>,
+    /// Those of them that were there already, or are older than what is there.
+    pub duplicates: Vec<EventId>,
 }
 
 impl Published {
@@ -69,6 +71,9 @@ impl Published {
         self.answered.push(id);
         if ok[2] == true {
             self.acked.push(id);
+        }
+        if ok[3].as_str().is_some_and(|text| text.starts_with("duplicate:")) {
+            self.duplicates.push(id);
         }
         Ok(())
     }

@@ -171,13 +171,14 @@ async fn nothing_acked_or_delivered_is_lost_to_a_crash() -> Result<()> {
     }
     let mut audited = Vec::new();
     for (round, seen) in &past {
-        let acked = seen.published.iter().flat_map(|published| published.acked.clone());
-        audited.push((acked.collect::<Vec<_>>(), round.holdings(&mut client).await?));
+        audited.push((&seen.published, round.holdings(&mut client).await?));
     }
     relay.terminate().await?;
     let leaves = leaves(&relay).await?;
-    for (acked, holdings) in audited {
-        acked_is_audited(&acked, &leaves, &holdings)?;
+    for (published, holdings) in audited {
+        for Published { acked, duplicates, .. } in published {
+            acked_is_audited(acked, duplicates, &leaves, &holdings)?;
+        }
     }
     Ok(())
 }

@@ -64,6 +64,9 @@ async fn a_full_disk_is_a_warning_of_readiness_that_names_the_setting() -> Resul
     let ready = http::get("/readyz").send(&relay).await?;
     assert_eq!(ready.status, 200, "{}", ready.body);
     assert!(ready.body.contains("\nwarning: ") && ready.body.contains("store.free_bytes_min"), "{}", ready.body);
+    // Anybody may ask; where the folder is, only the log says.
+    let folder = relay.data_dir()?.display().to_string();
+    assert!(!ready.body.contains(&folder) && relay.log()?.contains(&folder), "{}", ready.body);
     eventually("free space is gauged", async || Ok(metric(&relay, "towpath_store_free_bytes").await? > 0.0)).await
 }
 

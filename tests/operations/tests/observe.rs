@@ -116,6 +116,31 @@ async fn a_log_for_machines_is_json_line_by_line_from_the_address_to_the_end() -
     .await
 }
 
+/// It ended as soon as it had started.
+#[tokio::test]
+async fn a_relay_serves_though_nothing_takes_what_it_prints() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let full = std::fs::File::options().write(true).open("/dev/full")?;
+    let mut serve = command()?;
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).stdout(full).stderr(Stdio::piped());
+    let mut relay = serve.spawn()?;
+    let mut log = BufReader::new(relay.stderr.take().context("no standard error")?).lines();
+    within("the relay to say so", async {
+        while let Some(line) = log.next_line().await? {
+            if line.contains("standard output") {
+                return Ok(());
+            }
+        }
+        bail!("it ended")
+    })
+    .await?;
+    let pid = relay.id().context("the relay has ended")?.to_string();
+    ensure!(Command::new("kill").args(["-s", "TERM", &pid]).status().await?.success(), "it cannot be told to stop");
+    let status = within("the relay to finish", async { Ok(relay.wait().await?) }).await?;
+    ensure!(status.success(), "ended with {status}");
+    Ok(())
+}
+
 /// With a proxy on the same machine, where the relay listens on loopback, everybody was refused and nothing said why.
 #[tokio::test]
 async fn a_relay_without_a_url_says_once_that_its_clients_come_through_a_proxy() -> Result<()> {

@@ -57,7 +57,7 @@ async fn a_key_that_needs_a_restart_waits_for_it() -> Result<()> {
     let mut relay = Relay::empty().await?;
     let reloaded = "[protocol]\ncount = false\n[limits]\nlimit_max = 9\nlimit_default = 1";
     let mut client = Client::connect(&relay).await?;
-    client.store_all(&[note("one").sign(), note("two").sign()]).await?;
+    client.store_all(&[note("one").at(now() - 1).sign(), note("two").sign()]).await?;
     relay.reload(reloaded).await?;
     eventually("the live key applies", async || Ok(stored_notes(&mut client).await? == 1)).await?;
     assert!(client.count("before", json!({ "kinds": [1] })).await?.is_ok());
@@ -70,7 +70,7 @@ async fn a_key_that_needs_a_restart_waits_for_it() -> Result<()> {
 async fn a_file_with_a_mistake_changes_nothing_and_is_logged() -> Result<()> {
     let mut relay = Relay::builder().config_toml("[limits]\nlimit_default = 1").start().await?;
     let mut client = Client::connect(&relay).await?;
-    client.store_all(&[note("one").sign(), note("two").sign()]).await?;
+    client.store_all(&[note("one").at(now() - 1).sign(), note("two").sign()]).await?;
     relay.reload("[limits]\nlimit_default = 2\nlimit_max = -1").await?;
     eventually("the mistake is logged", async || Ok(relay.log()?.contains("limit_max"))).await?;
     assert_eq!(stored_notes(&mut client).await?, 1);

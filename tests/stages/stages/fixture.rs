@@ -84,7 +84,7 @@ pub(super) fn listen(deliver: &Deliver, outbox: &Arc<Outbox>, filter: &str) -> A
     let filters = vec![wire::filter(filter).expect("a filter")];
     let subscription = Arc::new(Subscription::new("feed".into(), filters, reader, Arc::clone(outbox)));
     deliver.register(&subscription).expect("room");
-    assert!(subscription.go_live(&Cursor::start(), relay_message::eose("feed", None)));
+    assert!(subscription.go_live(&Cursor::start(), relay_message::eose("feed", None), NOW));
     drain(outbox);
     subscription
 }

@@ -46,7 +46,7 @@ impl Folder {
 
     fn scan(&self, limit: u32) -> Vec<Stored> {
         let filter = wire::filter(r#"{"kinds":[1]}"#).expect("a filter");
-        let limit = FilterLimit { events_max: u64::from(limit) };
+        let limit = FilterLimit::newest(u64::from(limit));
         let query = Query { filters: [(filter, limit)].into(), cursor: None, visible: Arc::new(|_: &Event| true) };
         let mut scan = self.store.scan(query).expect("opened");
         let mut found = Vec::new();

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Way};
@@ -23,7 +23,7 @@ const LIMITS: CommitLimits = CommitLimits {
     batch_events_max: 256,
     batch_bytes_max: 1 << 20,
     verify_parallel: 2,
-    gather_max: std::time::Duration::ZERO,
+    gather_max: Duration::ZERO,
 };
 
 /// Hears only that all went well.
@@ -74,6 +74,7 @@ impl Stage for Submit {
 
 impl Drop for Submit {
     fn drop(&mut self) {
-        self.committer.take().into_iter().for_each(Committer::finish);
+        let deadline = self.received + Duration::from_secs(3600);
+        self.committer.take().into_iter().for_each(|committer| committer.finish(deadline));
     }
 }

@@ -23,5 +23,5 @@ fn check(args: &ServeArgs, environment: &Environment) -> anyhow::Result<String> 
     towpath_relay::check_config(&resolved).map_err(Misconfigured::from)?;
     let paths = Config::sections().iter().flat_map(|section| section.settings);
     let set = paths.filter(|setting| resolved.place(&setting.path()) != Place::Default).count();
-    Ok(format!("the configuration is good: {set} keys set, the others have their defaults\n"))
+    Ok(format!("the configuration is good; keys set: {set}; the others have their defaults\n"))
 }

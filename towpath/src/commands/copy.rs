@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
-use towpath_policy::{Policy, Source, plan};
+use towpath_policy::{Policy, Source, has_expired, plan};
 use towpath_protocol::{SubmittedEvent, Verifier};
 use towpath_relay::config::Config;
 use towpath_runtime::{Clock, SystemClock};
@@ -89,7 +89,7 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str, polic
             let Record::Event { event, .. } = entry.record else { continue };
             // What expired waits for upkeep in the source, and is not worth the way.
             let is_stored = store::is_stored_at(from, &event, entry.stream, entry.seq)?;
-            if store::is_expired(&event, clock.unix_s()) || !is_stored {
+            if has_expired(&event, clock.unix_s()) || !is_stored {
                 continue;
             }
             let id = event.id();
@@ -118,7 +118,7 @@ pub(super) fn compare(from: &dyn EventStore, to: &dyn EventStore) -> anyhow::Res
     let now = SystemClock.unix_s();
     let (mut differences, mut events) = (Vec::new(), 0);
     store::each_event(from, Cursor::start(), |stored| {
-        if !store::is_expired(&stored.event, now) {
+        if !has_expired(&stored.event, now) {
             events += 1;
             if to.place_of(&stored.event.id())?.is_none() {
                 differences.push(format!("{} is missing in the target", stored.event.id()));

@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use towpath_policy::has_expired;
 use towpath_protocol::{Event, Filter, IndexedTags};
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store::{Cursor, EventStore, Page, Seq};
@@ -62,7 +63,7 @@ pub(super) fn write_events(
     store::each_event(store, from, |stored| {
         bar.inc(1);
         last = stored.seq;
-        if !store::is_expired(&stored.event, now) && is_wanted(filter, &stored.event) {
+        if !has_expired(&stored.event, now) && is_wanted(filter, &stored.event) {
             written += 1;
             writeln!(output, "{}", stored.event.as_str())?;
         }

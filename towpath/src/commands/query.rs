@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use towpath_policy::has_expired;
 use towpath_protocol::{Filter, wire};
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store::{FilterLimit, Query};
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &QueryArgs, environment: &Environment) -> anyhow::Result
     let query = Query {
         filters: filters.into_iter().map(with_limit).collect(),
         cursor: None,
-        visible: Arc::new(move |event| !store::is_expired(event, now)),
+        visible: Arc::new(move |event| !has_expired(event, now)),
     };
     let mut output = BufWriter::new(std::io::stdout().lock());
     store::each_match(&*store, query, |stored| {
@@ -40,5 +41,5 @@ pub(crate) fn parse(text: &str) -> anyhow::Result<Filter> {
 
 fn with_limit(filter: Filter) -> (Filter, FilterLimit) {
     let events_max = filter.limit.unwrap_or(u64::MAX);
-    (filter, FilterLimit { events_max })
+    (filter, FilterLimit::newest(events_max))
 }

@@ -15,7 +15,7 @@ use towpath_runtime::{Clock, SystemClock, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Committed, Cursor, Delivery, EventStore};
 
-use super::{ROOMY, event, sent, subscription};
+use super::{NOW, ROOMY, event, sent, subscription};
 use crate::{Budget, Deliver, Item, Metrics, Outbox, Subscription};
 
 const KIB: usize = 1024;
@@ -30,7 +30,7 @@ fn budget(connection_bytes_max: usize, total_bytes_max: usize) -> Arc<Budget> {
 
 fn live(outbox: &Arc<Outbox>) -> Arc<Subscription> {
     let all = subscription("s", &["{}"], outbox);
-    all.go_live(&Cursor::start(), "EOSE".into());
+    all.go_live(&Cursor::start(), "EOSE".into(), NOW);
     all
 }
 
@@ -108,7 +108,7 @@ fn who_takes_events_at_once_is_never_too_slow_however_large_they_are() {
     for number in 0..9 {
         let all = subscription(&number.to_string(), &["{}"], &one_of_many_filters);
         deliver.register(&all).unwrap();
-        all.go_live(&Cursor::start(), "EOSE".into());
+        all.go_live(&Cursor::start(), "EOSE".into(), NOW);
     }
     assert_eq!(deliver.ephemeral(&large), 9);
     one_of_many_filters.send_now(usize::MAX);
@@ -136,7 +136,7 @@ fn an_answer_that_is_read_makes_room_for_what_was_held_for_its_end() {
     let big = event(1, 1, &[], &"x".repeat(KIB));
     outbox.queue_stored(&stored, std::iter::repeat_n(big.clone(), 6));
     stored.offer(&big, None).unwrap();
-    assert!(stored.go_live(&Cursor::start(), "EOSE".into()));
+    assert!(stored.go_live(&Cursor::start(), "EOSE".into(), NOW));
     assert_eq!(taken.load(Ordering::SeqCst), 7);
 }
 
@@ -188,6 +188,27 @@ fn what_is_held_until_eose_may_take_half_of_the_connections_room() {
     assert!((10..16).contains(&fill(&subscription("t", &["{}"], &outbox))), "what was held is given back");
 }
 
+#[test]
+fn what_all_hold_until_eose_is_bounded_but_for_a_fair_share_each() {
+    let budget = budget(usize::MAX / 2, 200 * KIB);
+    let [greedy, modest] = [(); 2].map(|()| subscription("s", &["{}"], &outbox(&budget)));
+    let held = fill(&greedy);
+    assert!((100..200).contains(&held), "the greedy one fills the total: {held}");
+    let served = fill(&modest);
+    assert!((40..64).contains(&served), "the modest one has its 64 KiB all the same: {served}");
+    greedy.abandon();
+    assert!(fill(&modest) > 0, "what is given back makes room for everybody");
+}
+
+#[test]
+fn an_event_larger_than_half_the_bound_is_held_alone() {
+    let outbox = outbox(&budget(100, 1 << 20));
+    let stored = subscription("s", &["{}"], &outbox);
+    let note = event(1, 1, &[], "x");
+    assert!(stored.offer(&note, None).is_ok() && stored.offer(&note, None).is_err());
+    assert!(stored.go_live(&Cursor::start(), "EOSE".into(), NOW));
+}
+
 /// More than its inbox has room for: what was handed over is not all that the follower delivers.
 const COMMITS: u64 = 300;
 
@@ -221,7 +242,7 @@ impl Stuck {
         }));
         let stuck = Self { store, deliver, metrics, outbox, follower, turns, begun };
         // As another process's, which nobody but the follower delivers.
-        stuck.deliver.take(stuck.commit(1).run(), SystemClock.instant());
+        stuck.deliver.take(stuck.commit(1).run, SystemClock.instant());
         stuck.wait_until_begun(1);
         stuck
     }
@@ -275,4 +296,15 @@ async fn what_comes_when_an_inbox_has_room_again_waits_for_what_the_log_has_befo
     stuck.hand_over(COMMITS + 1);
     stuck.expect_delivered(COMMITS + 1).await;
     assert_eq!(metrics.gaps.get(), 1, "it had room for all, or for none again");
+    assert_eq!(metrics.catch_ups.get(), 1, "what filled the gap is not looked for again");
+}
+
+#[tokio::test]
+async fn what_was_behind_and_came_after_all_is_not_looked_for_in_the_log() {
+    let stuck = Stuck::start();
+    let metrics = stuck.metrics.clone();
+    stuck.hand_over(2);
+    assert!(stuck.deliver.look(&stuck.store.snapshot().unwrap()), "it is at the first commit still");
+    stuck.expect_delivered(2).await;
+    assert_eq!(metrics.catch_ups.get(), 0);
 }

@@ -9,20 +9,18 @@ use crate::support::{Edge, UPGRADE, config};
 #[tokio::test]
 async fn a_trusted_proxy_names_the_client() {
     let edge = Edge::start();
-    let forwarded = "X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\n";
-    let _client = edge.client_with(forwarded).await;
+    let _client = edge.client_with("X-Forwarded-For: 6.6.6.6, 203.0.113.9\r\n").await;
     let peer = edge.relay.peers.lock()[0].clone();
     assert_eq!(peer.address.to_string(), "203.0.113.9");
-    assert_eq!(peer.host.as_deref(), Some("relay.test"));
-    assert!(!peer.trusted && peer.secure);
+    assert!(!peer.trusted);
 }
 
 #[tokio::test]
 async fn nobody_else_does() {
     let edge = Edge::with(Config { trusted_proxies: Vec::new(), ..config() });
-    let _client = edge.client_with("X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n").await;
+    let _client = edge.client_with("X-Forwarded-For: 203.0.113.9\r\n").await;
     let peer = edge.relay.peers.lock()[0].clone();
-    assert!(peer.address.is_loopback() && peer.trusted && !peer.secure);
+    assert!(peer.address.is_loopback() && peer.trusted);
 }
 
 async fn upgrade(edge: &Edge, client: &str) -> String {
@@ -48,6 +46,36 @@ async fn an_address_has_a_number_of_connections() {
     }
     let (head, _client) = edge.client_with("X-Forwarded-For: 2001:db8::3\r\n").await;
     assert!(head.starts_with("HTTP/1.1 101"));
+}
+
+/// Whoever sent a header that cannot be read was taken for the proxy, which may have any number.
+#[tokio::test]
+async fn clients_whose_address_cannot_be_read_count_as_one() {
+    let edge = Edge::with(Config { connections_per_address_max: 1, ..config() });
+    let _first = edge.client_with("X-Forwarded-For: unknown\r\n").await;
+    let answer = upgrade(&edge, "anything").await;
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    let _proxy_itself = [edge.client().await, edge.client().await];
+    let _another = edge.client_with("X-Forwarded-For: 203.0.113.9\r\n").await;
+    assert_eq!(edge.handle.connections(), 4);
+}
+
+/// Behind a proxy, one client that came again and again kept all others waiting.
+#[tokio::test]
+async fn a_client_that_may_have_no_more_connections_takes_nobodys_turn() {
+    // There is one turn a second, and the first client has it.
+    let config = Config {
+        connections_per_address_max: 1,
+        upgrades_per_second: 1,
+        handshake_timeout: Duration::from_secs(1),
+        ..config()
+    };
+    let edge = Edge::with(config);
+    let _first = edge.client_with("X-Forwarded-For: 203.0.113.9\r\n").await;
+    for _ in 0..5 {
+        let answer = upgrade(&edge, "203.0.113.9").await;
+        assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn the_relay_can_refuse_with_a_time_to_wait() {
         let retry_after = Duration::from_millis(2500);
         *edge.relay.refuse.lock() = Some(Refused { too_many, reason: "not now".into(), retry_after });
         let page = |path| format!("GET {path} HTTP/1.1\r\nHost: relay.test\r\n\r\n");
-        for request in [format!("{UPGRADE}\r\n"), page("/"), page("/metrics")] {
+        for request in [format!("{UPGRADE}\r\n"), page("/"), page("/metrics"), page("/echo/x")] {
             let answer = edge.http(&request).await;
             assert_eq!(status(&answer), expected);
             assert!(answer.to_lowercase().contains("retry-after: 3\r\n"), "{answer}");

@@ -93,10 +93,11 @@ impl Relay for Echo {
         self.unless_refused("# EOF\n".to_owned())
     }
 
-    async fn resource(&self, request: ResourceRequest) -> Option<Resource> {
+    async fn resource(&self, request: ResourceRequest) -> Result<Option<Resource>, Refused> {
         let content = format!("{}?{} {:?}", request.path, request.query, request.authorization).into();
         let (status, immutable) = (203, request.query == "for-ever");
-        request.path.starts_with("/echo/").then_some(Resource { status, kind: "text/x-echo", immutable, content })
+        let found = Resource { status, kind: "text/x-echo", immutable, content };
+        self.unless_refused(request.path.starts_with("/echo/").then_some(found))
     }
 }
 
@@ -177,7 +178,7 @@ pub struct Edge {
     pub handle: Handle,
     pub port: u16,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinSet<Drained>,
+    serving: JoinSet<(Drained, ())>,
 }
 
 pub fn config() -> Config {
@@ -228,7 +229,7 @@ impl Edge {
     }
 
     pub async fn drained(mut self) -> Drained {
-        soon(self.serving.join_next()).await.expect("one task").expect("an end")
+        soon(self.serving.join_next()).await.expect("one task").expect("an end").0
     }
 }
 

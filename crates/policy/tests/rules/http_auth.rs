@@ -1,6 +1,6 @@
 //! NIP-98: what a request's event must say.
 
-use towpath_policy::{HttpAuthDenial, check_http_auth};
+use towpath_policy::{HttpAuthDenial, Policy, RelayUrl, check_http_auth};
 use towpath_protocol::SecretKey;
 
 use super::{NOW, policy};
@@ -16,6 +16,9 @@ fn a_key_is_proved_for_one_request_at_one_time() {
     let check = |event| check_http_auth(&event, "GET", TARGET, &policy(), NOW);
     assert_eq!(check(sign(27_235, NOW, HERE, "GET")), Ok(alice.public_key()));
     assert_eq!(check(sign(27_235, NOW - 60, HERE, "GET")), Ok(alice.public_key()));
+    let below = Policy { urls: RelayUrl::parse("wss://relay.example.com/inbox").into_iter().collect(), ..policy() };
+    let proof = sign(27_235, NOW, HERE, "GET");
+    assert_eq!(check_http_auth(&proof, "GET", TARGET, &below, NOW), Ok(alice.public_key()), "its path is no matter");
     for (event, denial) in [
         (sign(22_242, NOW, HERE, "GET"), HttpAuthDenial::Kind),
         (sign(27_235, NOW - 61, HERE, "GET"), HttpAuthDenial::Time),

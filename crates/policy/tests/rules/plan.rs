@@ -1,6 +1,8 @@
 //! What committing an event means.
 
-use towpath_policy::{DeletionRequest, Placement, Policy, Principal, Removal, Source, Write, authorise, plan};
+use towpath_policy::{
+    DeletionRequest, Placement, Policy, Principal, Removal, Source, Write, authorise, has_expired, plan,
+};
 use towpath_protocol::Address;
 
 use crate::{NOW, event, hex, key, policy};
@@ -75,4 +77,23 @@ fn an_event_ends_with_its_expiration() {
     assert_eq!(write(1, &[&["expiration", &at]]).expires_at(), Some(NOW + 5));
     assert_eq!(write(1, &[&["expiration", &"9".repeat(30)]]).expires_at(), Some(u64::MAX));
     assert_eq!(write(1, &[]).expires_at(), None);
+}
+
+#[test]
+fn an_event_has_expired_from_its_expiration_on() {
+    for (tags, content, expected) in [
+        (&[][..], "", false),
+        (&[], "\"expiration\" is only a word here", false),
+        (&[&["t", "expiration"][..]][..], "", false),
+        (&[&["expiration", "1001"]], "", false),
+        (&[&["expiration", "1000"]], "", true),
+        (&[&["expiration", "0"]], "", true),
+        (&[&["t", "x"], &["expiration", "999", "more"]], "", true),
+        (&[&["expiration", "2000"], &["expiration", "1"]], "", false),
+        (&[&["expiration", "99999999999999999999999"]], "", false),
+        (&[&["expiration", "soon"]], "", false),
+    ] {
+        let event = event(1, tags, content).into_event();
+        assert_eq!(has_expired(&event, 1000), expected, "{event:?}");
+    }
 }

@@ -148,7 +148,14 @@ fn reposts_do_not_carry_protected_events() {
     ] {
         check(&event(kind, &[], content), &proved(&[1]), &policy(), expected);
     }
-    for kept in [r#"{"tags":[["-"]]}"#, r#"{"kind":1,"tags":[["t","x"],["-"]],"content":"without a signature"}"#] {
+    let deep = format!(r#"{{"more":{}{},"tags":[["-"]]}}"#, "[".repeat(1_000), "]".repeat(1_000));
+    for kept in [
+        r#"{"tags":[["-"]]}"#,
+        r#"{"kind":1,"tags":[["t","x"],["-"]],"content":"without a signature"}"#,
+        r#"{"tags":[],"tags":[["-"]]}"#,
+        r#"{"tags":[["x",1],{},["-"]]}"#,
+        &deep,
+    ] {
         check(&event(6, &[], kept), &proved(&[1]), &policy(), carried.clone());
     }
     check(&event(6, &[], r#"{"tags":[["-","x"],["t","-"],[]]}"#), &proved(&[1]), &policy(), Ok(()));
@@ -166,6 +173,7 @@ fn requests_to_vanish_name_this_relay() {
         (&[], nowhere.clone()),
         (&[&["p", "ALL_RELAYS"]], nowhere),
         (&[&["relay", "wss://other.example.com"]], elsewhere.clone()),
+        (&[&["relay", "wss://relay.example.com/inbox"]], elsewhere.clone()),
         (&[&["relay"]], elsewhere.clone()),
         (&[&["relay", "all_relays"]], elsewhere),
     ] {

@@ -14,7 +14,10 @@ fn refusal(text: &str) -> InvalidFilter {
 fn ids_and_keys_are_64_lowercase_hex_characters() {
     for key in ["ids", "authors", "#e", "#p"] {
         let good = hex64('a');
-        assert!(wire::filter(&format!(r#"{{"{key}":["{good}"]}}"#)).is_ok(), "{key}");
+        let plain = wire::filter(&format!(r#"{{"{key}":["{good}"]}}"#));
+        assert!(plain.is_ok(), "{key}");
+        let escaped = format!(r#"{{"{key}":["\u0061{}"]}}"#, &good[1..]);
+        assert_eq!(wire::filter(&escaped), plain, "{key}");
         for bad in [
             "",
             "ab",

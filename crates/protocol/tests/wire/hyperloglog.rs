@@ -47,7 +47,7 @@ fn the_offset_comes_from_the_first_tag_condition() {
         (format!(r##"{{"#t":["{}"]}}"##, key.to_uppercase()), Some(hashed(&key.to_uppercase()))),
         (r##"{"#t":[""]}"##.to_owned(), Some(hashed(""))),
     ] {
-        assert_eq!(wire::filter(&filter).unwrap().hll_offset, offset, "{filter}");
+        assert_eq!(wire::filter(&filter).unwrap().hll_offset(), offset, "{filter}");
     }
 }
 

@@ -8,11 +8,8 @@ use super::{Config, Resolved, settings};
 /// Every pair that contradicts itself, at the place of the value that someone set.
 pub(super) fn problems(resolved: &Resolved) -> Vec<Problem> {
     let config = &resolved.config;
-    let mut problems: Vec<Problem> = orders(config)
-        .into_iter()
-        .filter(|order| order.small.1 > order.large.1)
-        .map(|order| order.problem(resolved))
-        .collect();
+    let mut problems: Vec<Problem> =
+        orders(config).into_iter().filter(Order::is_broken).map(|order| order.problem(resolved)).collect();
     problems.extend(tls_half_set(resolved));
     problems.extend(bus_without_database(resolved));
     problems
@@ -25,7 +22,20 @@ struct Order {
     why: &'static str,
 }
 
+/// What a running relay would contradict itself in.
+pub(super) fn contradiction(config: &Config) -> Option<String> {
+    let Order { small, large, why } = orders(config).into_iter().find(Order::is_broken)?;
+    Some(format!(
+        "without a restart {} would be {}, which is more than {}, {}: {why}",
+        small.0, small.1, large.0, large.1
+    ))
+}
+
 impl Order {
+    fn is_broken(&self) -> bool {
+        self.small.1 > self.large.1
+    }
+
     fn problem(&self, resolved: &Resolved) -> Problem {
         let (small, large) = (self.small.0, self.large.0);
         // Point at a value that was set: changing a default means setting it.

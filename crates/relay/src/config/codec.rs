@@ -292,10 +292,12 @@ impl Form for WebUrl {
 pub(super) struct RelayUrl;
 
 impl Form for RelayUrl {
-    const WHAT: &'static str = "a URL that starts with wss:// or ws://, without ? or #";
+    const WHAT: &'static str = "a URL that starts with wss:// or ws://, without a user, ? or #";
 
     fn fits(text: &str) -> bool {
-        has_host_after(text, &["wss://", "ws://"]) && !text.contains(['?', '#'])
+        // One that policy cannot read would be no name of the relay, and nobody could authenticate.
+        let is_a_name = towpath_policy::RelayUrl::parse(text).is_some();
+        is_a_name && has_host_after(text, &["wss://", "ws://"]) && !text.contains(['?', '#'])
     }
 }
 

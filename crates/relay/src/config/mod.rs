@@ -10,6 +10,7 @@ mod codec;
 mod document;
 mod given;
 mod place;
+#[expect(missing_docs, reason = "the row of each setting says what it is")]
 mod sections;
 mod setting;
 mod source;
@@ -73,18 +74,18 @@ impl Resolved {
     }
 
     /// A problem for each file that it names and that cannot be read.
-    pub fn unreadable_files(&self) -> Vec<Problem> {
+    pub(crate) fn unreadable_files(&self) -> Vec<Problem> {
         checks::unreadable_files(self)
     }
 }
 
 /// What a reload would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// Changed keys that a running relay takes.
-    pub live: Vec<String>,
+    pub(crate) live: Vec<String>,
     /// Changed keys that wait for the next start.
-    pub restart: Vec<String>,
+    pub(crate) restart: Vec<String>,
 }
 
 impl Config {
@@ -99,7 +100,7 @@ impl Config {
     }
 
     /// Which keys differ between a running configuration and one just read.
-    pub fn reloadable_difference(old: &Self, new: &Self) -> Difference {
+    pub(crate) fn reloadable_difference(old: &Self, new: &Self) -> Difference {
         let mut difference = Difference::default();
         for setting in settings().filter(|setting| setting.value(old) != setting.value(new)) {
             match setting.reload {
@@ -110,14 +111,13 @@ impl Config {
         difference
     }
 
-    /// This configuration with the live keys of `new`: what a reload may put in force.
-    #[must_use]
-    pub fn with_live_values_of(&self, new: &Self) -> Self {
+    /// This configuration with the live keys of `new`: what a reload may put in force, unless it contradicts what stays.
+    pub(crate) fn with_live_values_of(&self, new: &Self) -> Result<Self, String> {
         let mut merged = new.clone();
         for setting in settings().filter(|setting| setting.reload == Reload::Restart) {
             (setting.copy)(&mut merged, self);
         }
-        merged
+        checks::contradiction(&merged).map_or(Ok(merged), Err)
     }
 }
 

@@ -218,6 +218,21 @@ fn a_database_is_named_with_ports_and_an_sslmode_that_there_are() {
 }
 
 #[test]
+fn a_relay_is_named_by_what_clients_can_authenticate_to() {
+    for (url, good) in [
+        ("wss://relay.example.com", true),
+        ("ws://relay.example.com:8080/", true),
+        ("wss://user@relay.example.com", false),
+        ("wss://:443", false),
+        ("https://relay.example.com", false),
+        ("wss://relay.example.com/?x", false),
+    ] {
+        let found = problems(&file(&format!("relay.url = \"{url}\"")));
+        assert_eq!(found.is_empty(), good, "{url}: {found:?}");
+    }
+}
+
+#[test]
 fn passwords_in_urls_are_not_shown() {
     for (url, expected) in [
         ("postgres://u:se@k/ret@db:5432/towpath?sslmode=require", "postgres://u:***@db:5432/towpath?sslmode=require"),
@@ -275,7 +290,15 @@ fn a_difference_tells_what_is_live_from_what_waits() {
     assert_eq!(difference.restart, ["server.workers"]);
     assert_eq!(Config::reloadable_difference(&old, &old), Difference::default());
 
-    let merged = old.with_live_values_of(&new);
+    let merged = old.with_live_values_of(&new).expect("nothing contradicts");
     assert_eq!(merged.relay.name, "Lock");
     assert_eq!(merged.server.workers, None);
+}
+
+/// NIP-11 announced a content that no message had room for: the longer messages were for the next start.
+#[test]
+fn a_reload_that_contradicts_what_waits_for_the_next_start_is_refused() {
+    let new = config(&file("limits.message_bytes_max = 1_000_000\nlimits.content_chars_max = 900_000\n"));
+    let refused = Config::default().with_live_values_of(&new).expect_err("messages stay short");
+    assert!(refused.contains("limits.content_chars_max would be 900000"), "{refused}");
 }

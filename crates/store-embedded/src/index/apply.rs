@@ -1,22 +1,18 @@
 //! What a logged entry changes in the index.
 
-use std::ops::Bound;
-
-use heed::{PutFlags, RwTxn};
+use heed::{PutFlags, RoTxn, RwTxn};
 use towpath_protocol::{Event, PublicKey};
 use towpath_store::{Error, Seq};
 
-use super::keys::{Moment, Position, address_key, be64, grave, pair, prefixes, tombstone};
+use super::keys::{NOBODY, OrderKey, Position, Prefix, be64, grave, pair, prefixes, tombstone};
 use super::run::Run;
 use super::tables::{Version, Waste};
+use super::vanish::Vanishing;
 use super::{Index, failed, malformed};
 use crate::log::Files;
 use crate::log::record::{AddressKey, Body, Extent, Filed, Lasting, LogEntry, Record};
 use crate::log::segment::Segment;
-use crate::read::read_event;
-
-/// About what a leaf takes. Only whether a file has anything to erase matters.
-const LEAF_BYTES: u64 = 100;
+use crate::target::Target;
 
 /// A record and where it is.
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +50,17 @@ impl Index {
                 run.add(self, txn, seq, filed, logged, extent)?;
             }
             // What goes may have come just now.
-            if !entry.removed.is_empty() {
+            if !entry.removed.is_empty() || matches!(entry.lasting, Lasting::Vanished { .. }) {
                 run.flush(self, txn)?;
             }
             for removed in &entry.removed {
-                self.remove(txn, files, *removed, must_erase(entry), committed_at_ms)?;
+                if let Some(target) = Target::at(self, txn, files, *removed)? {
+                    self.take_out(txn, files, &target, must_erase(entry), committed_at_ms)?;
+                }
             }
             self.remember(txn, seq, &entry.lasting)?;
-            if let Lasting::Vanished { who, .. } = &entry.lasting {
-                self.unearth(txn, files, who, seq, committed_at_ms)?;
+            if let Lasting::Vanished { who, until } = &entry.lasting {
+                self.vanish(txn, who, Vanishing::asked(*until, seq, committed_at_ms))?;
             }
         }
         self.set_applied(txn, Seq(logged.record.header.next_seq().0.saturating_sub(1)))
@@ -77,37 +75,53 @@ impl Index {
         }
         if let Some(address) = filed.filing.address_of(&filed.event) {
             let version = Version { created_at: filed.event.created_at(), id: filed.event.id(), seq };
-            self.put(self.addresses, txn, &address_key(&address), &version.to_bytes())?;
+            self.put(self.addresses, txn, &address.hash(), &version.to_bytes())?;
         }
         Ok(())
     }
 
     /// Removes an event, if it is still there, whose bytes must go as well if `erase`, or if it was to expire.
-    fn remove(&self, txn: &mut RwTxn<'_>, files: &Files, seq: Seq, erase: bool, at_ms: u64) -> Result<(), Error> {
+    pub(super) fn take_out(
+        &self,
+        txn: &mut RwTxn<'_>,
+        files: &Files,
+        target: &Target,
+        erase: bool,
+        at_ms: u64,
+    ) -> Result<(), Error> {
+        let seq = target.seq();
         let Some(position) = self.position(txn, seq)? else { return Ok(()) };
-        let segment = files.holding_in(seq, position.generation).ok_or_else(|| malformed("events"))?;
-        let event = read_event(segment, seq, position)?;
-        self.forget(txn, seq, &event, position)?;
-        self.bury(txn, &event.pubkey(), seq)?;
+        self.forget(txn, target, position)?;
+        // What cannot be read may be readable when the file is rewritten: then it is to be known that the event was removed.
+        self.bury(txn, &target.event.as_ref().map_or(NOBODY, Event::pubkey), seq)?;
+        let segment = files.holding(seq).ok_or_else(|| malformed("events"))?;
         let erase = erase || position.expires_at.is_some();
         self.add_waste(txn, segment.first_seq, u64::from(position.extent.len), erase.then_some(at_ms))
     }
 
-    fn forget(&self, txn: &mut RwTxn<'_>, seq: Seq, event: &Event, position: Position) -> Result<(), Error> {
+    fn forget(&self, txn: &mut RwTxn<'_>, target: &Target, position: Position) -> Result<(), Error> {
+        let (seq, address) = (target.seq(), self.address_of(txn, target)?);
         self.delete(self.events, txn, &seq.0.to_be_bytes())?;
-        self.delete(self.ids, txn, event.id().as_bytes())?;
-        let moment = Moment::of(event, seq);
-        for prefix in prefixes(event) {
-            self.delete(self.orders, txn, prefix.at(moment).as_bytes())?;
+        self.delete(self.ids, txn, target.id.as_bytes())?;
+        for key in order_keys(target) {
+            self.delete(self.orders, txn, key.as_bytes())?;
         }
         if let Some(expires_at) = position.expires_at {
             self.delete(self.expiry, txn, &pair(expires_at, seq.0))?;
         }
-        let Some(address) = position.filing.address_of(event) else { return Ok(()) };
-        let address = address_key(&address);
+        let Some(address) = address else { return Ok(()) };
         // The successor may have taken the address over already.
         if self.version(txn, &address)?.is_some_and(|version| version.seq == seq) {
             self.delete(self.addresses, txn, &address)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the keys that [`Index::take_out`] removes, which lie anywhere: so it need not wait for the disk while others wait for it.
+    pub(super) fn warm(&self, txn: &RoTxn<'_>, target: &Target) -> Result<(), Error> {
+        self.get(self.ids, txn, target.id.as_bytes())?;
+        for key in order_keys(target) {
+            self.get(self.orders, txn, key.as_bytes())?;
         }
         Ok(())
     }
@@ -117,32 +131,7 @@ impl Index {
         self.put(self.graves, txn, &grave(of, seq.0), &[])
     }
 
-    /// Whoever vanished with entry `at` takes along what is left of their events that were gone before: the files that hold it are
-    /// to be rewritten.
-    pub(crate) fn unearth(
-        &self,
-        txn: &mut RwTxn<'_>,
-        files: &Files,
-        who: &PublicKey,
-        at: Seq,
-        at_ms: u64,
-    ) -> Result<(), Error> {
-        let (from, to) = (grave(who, 0), grave(who, at.0));
-        let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
-        let mut graves = Vec::new();
-        for item in self.graves.range(txn, &range).map_err(failed("read the index"))? {
-            let (key, _) = item.map_err(failed("read the index"))?;
-            graves.push(be64(key, 32).map(Seq).ok_or_else(|| malformed("graves"))?);
-        }
-        for seq in graves {
-            let segment = files.holding(seq).ok_or_else(|| malformed("graves"))?;
-            self.add_waste(txn, segment.first_seq, LEAF_BYTES, Some(at_ms))?;
-            self.delete(self.graves, txn, &grave(who, seq.0))?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn version(&self, txn: &heed::RoTxn<'_>, address: &AddressKey) -> Result<Option<Version>, Error> {
+    pub(crate) fn version(&self, txn: &RoTxn<'_>, address: &AddressKey) -> Result<Option<Version>, Error> {
         let version = self.get(self.addresses, txn, address)?;
         version.map(|bytes| Version::parse(bytes).ok_or_else(|| malformed("addresses"))).transpose()
     }
@@ -171,7 +160,7 @@ impl Index {
         if before.is_some_and(|before| before >= to) { Ok(()) } else { self.put(table, txn, key, &to.to_be_bytes()) }
     }
 
-    pub(crate) fn waste_of(&self, txn: &heed::RoTxn<'_>, first_seq: Seq) -> Result<Waste, Error> {
+    pub(crate) fn waste_of(&self, txn: &RoTxn<'_>, first_seq: Seq) -> Result<Waste, Error> {
         let waste = self.get(self.waste, txn, &first_seq.0.to_be_bytes())?;
         waste.map_or(Ok(Waste::default()), |bytes| Waste::parse(bytes).ok_or_else(|| malformed("waste")))
     }
@@ -180,7 +169,7 @@ impl Index {
         self.put(self.waste, txn, &first_seq.0.to_be_bytes(), &waste.to_bytes())
     }
 
-    fn add_waste(
+    pub(super) fn add_waste(
         &self,
         txn: &mut RwTxn<'_>,
         first_seq: Seq,
@@ -188,9 +177,16 @@ impl Index {
         erase_since_ms: Option<u64>,
     ) -> Result<(), Error> {
         let mut waste = self.waste_of(txn, first_seq)?;
-        waste.add(bytes, erase_since_ms.is_some(), erase_since_ms.unwrap_or_default());
+        waste.removed(bytes, erase_since_ms);
         self.set_waste(txn, first_seq, waste)
     }
+}
+
+/// The other keys of one that cannot be read stay: whoever comes upon them finds no event.
+fn order_keys(target: &Target) -> impl Iterator<Item = OrderKey> {
+    let prefixes = target.event.as_ref().map_or_else(|| vec![Prefix::time()], prefixes);
+    let moment = target.moment;
+    prefixes.into_iter().map(move |prefix| prefix.at(moment))
 }
 
 /// Whether what `entry` removes was meant to disappear, rather than superseded.

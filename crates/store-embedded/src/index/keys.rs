@@ -15,10 +15,10 @@
 //! nothing.
 
 use sha2::{Digest, Sha256};
-use towpath_protocol::{Address, Event, IndexedTags, PublicKey};
+use towpath_protocol::{Event, IndexedTags, PublicKey};
 use towpath_store::Seq;
 
-use crate::log::record::{AddressKey, Extent, Filing};
+use crate::log::record::{Extent, Filing};
 
 pub(crate) const MOMENT_BYTES: usize = 24;
 const PREFIX_BYTES_MAX: usize = 19;
@@ -46,7 +46,7 @@ impl Moment {
         Self { seq: self.seq.next(), ..self }
     }
 
-    fn to_bytes(self) -> [u8; MOMENT_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; MOMENT_BYTES] {
         let mut bytes = [0; MOMENT_BYTES];
         bytes[..8].copy_from_slice(&self.age.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.id_head.to_be_bytes());
@@ -206,15 +206,6 @@ impl Position {
     }
 }
 
-/// SHA-256 of kind, author and `d`.
-pub(crate) fn address_key(address: &Address) -> AddressKey {
-    let mut sha = Sha256::new();
-    sha.update(address.kind.to_be_bytes());
-    sha.update(address.pubkey.as_bytes());
-    sha.update(address.d.as_bytes());
-    sha.finalize().into()
-}
-
 /// The first half of the value's hash. Of ids and keys, too, although half of one would tell it from others just as well: nobody can
 /// make values that are filed with another's and are looked at in vain with each of its scans.
 fn value16(value: &str) -> [u8; 16] {
@@ -237,6 +228,9 @@ pub(crate) fn pair(first: u64, second: u64) -> [u8; 16] {
     bytes[8..].copy_from_slice(&second.to_be_bytes());
     bytes
 }
+
+/// In a grave, the author of an event that could not be read.
+pub(crate) const NOBODY: PublicKey = PublicKey::from_bytes([0; 32]);
 
 /// An author and the seq of what was theirs.
 pub(crate) fn grave(of: &PublicKey, seq: u64) -> [u8; 40] {

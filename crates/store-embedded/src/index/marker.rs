@@ -51,6 +51,11 @@ impl Marker {
         }
     }
 
+    /// Whether pages of the index may have been lost: what it lacks may be in the log.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.distrusted
+    }
+
     /// Whether a checkpoint is of any use.
     pub(crate) fn is_dirty(&self) -> bool {
         self.says != Some(if self.distrusted { Says::Nothing } else { Says::Clean })

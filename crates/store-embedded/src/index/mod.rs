@@ -10,6 +10,8 @@ pub(crate) mod marker;
 pub(crate) mod rebuild;
 pub(crate) mod run;
 pub(crate) mod tables;
+mod unread;
+pub(crate) mod vanish;
 
 use std::ops::Bound;
 use std::path::Path;
@@ -19,11 +21,13 @@ use heed::{Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, RwTxn, With
 use towpath_protocol::{EventId, PublicKey};
 use towpath_store::{Error, Seq};
 
+use crate::Config;
+use crate::config::AtOnce;
 use crate::log::record::AddressKey;
 use keys::{OrderKey, Position, be64, tombstone};
 
 /// Changes whenever what is stored under a key does; an index of another format is rebuilt.
-const FORMAT: u64 = 3;
+const FORMAT: u64 = 4;
 const READERS_MAX: u32 = 1024;
 
 pub(crate) type OrderIter<'t> = heed::RoRange<'t, Bytes, Bytes>;
@@ -34,6 +38,7 @@ pub(crate) type Snapshot<'a> = RoTxn<'a, WithoutTls>;
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     env: Env<WithoutTls>,
+    pub(crate) at_once: AtOnce,
     /// Event id → seq.
     pub(crate) ids: Table,
     /// Seq → [`Position`].
@@ -48,6 +53,8 @@ pub(crate) struct Index {
     pub(crate) deleted_addresses: Table,
     /// Author → up to which `created_at`, and the latest request's seq.
     pub(crate) vanished: Table,
+    /// Author who is vanishing → [`vanish::Vanishing`].
+    vanishing: Table,
     /// Author and seq of an event that is gone, but for its audit leaf → nothing.
     pub(crate) graves: Table,
     /// Expiry time and seq → nothing.
@@ -77,18 +84,24 @@ pub(crate) fn malformed(table: &'static str) -> Error {
 }
 
 impl Index {
-    /// Opens or creates the index in `dir`.
-    pub(crate) fn open(dir: &Path, bytes_max: usize) -> Result<Self, Error> {
+    /// Opens or creates the index. `None` if it is of another format; then it is not written to, as nobody has marked it.
+    pub(crate) fn open(config: &Config) -> Result<Option<Self>, Error> {
         let context = "open the index";
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(context, e))?;
-        let page = rustix::param::page_size();
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(bytes_max.next_multiple_of(page)).max_readers(READERS_MAX).max_dbs(16);
-        let env = open_env(&options, dir).map_err(failed(context))?;
+        let dir = config.index_dir();
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(context, e))?;
+        let env = open_env(&options(config.index_bytes_max), &dir).map_err(failed(context))?;
         let mut txn = env.write_txn().map_err(failed(context))?;
+        let there: Option<Table> = env.open_database(&txn, Some("meta")).map_err(failed(context))?;
+        if let Some(meta) = there {
+            let format = meta.get(&txn, &b"format"[..]).map_err(failed(context))?;
+            if format.and_then(|format| be64(format, 0)) != Some(FORMAT) {
+                return Ok(None);
+            }
+        }
         let mut table = |name| env.create_database(&mut txn, Some(name)).map_err(failed(context));
         let index = Self {
             env: env.clone(),
+            at_once: config.at_once,
             ids: table("ids")?,
             events: table("events")?,
             orders: table("orders")?,
@@ -96,13 +109,17 @@ impl Index {
             deleted: table("deleted")?,
             deleted_addresses: table("deleted_addresses")?,
             vanished: table("vanished")?,
+            vanishing: table("vanishing")?,
             graves: table("graves")?,
             expiry: table("expiry")?,
             waste: table("waste")?,
             meta: table("meta")?,
         };
+        if there.is_none() {
+            index.put(index.meta, &mut txn, b"format", &FORMAT.to_be_bytes())?;
+        }
         txn.commit().map_err(failed(context))?;
-        Ok(index)
+        Ok(Some(index))
     }
 
     pub(crate) fn read(&self) -> Result<Snapshot<'_>, Error> {
@@ -142,20 +159,6 @@ impl Index {
 
     pub(crate) fn delete(&self, table: Table, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<bool, Error> {
         table.delete(txn, key).map_err(failed("write the index"))
-    }
-
-    /// Whether this code can read it. An index just created has the current format.
-    pub(crate) fn has_current_format(&self) -> Result<bool, Error> {
-        let mut txn = self.write()?;
-        let format = match self.get(self.meta, &txn, b"format")? {
-            Some(format) => be64(format, 0),
-            None => {
-                self.put(self.meta, &mut txn, b"format", &FORMAT.to_be_bytes())?;
-                Some(FORMAT)
-            }
-        };
-        self.commit(txn)?;
-        Ok(format == Some(FORMAT))
     }
 
     /// The last entry of the log that is in it.
@@ -204,6 +207,12 @@ impl Index {
     }
 }
 
+fn options(bytes_max: usize) -> EnvOpenOptions<WithoutTls> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(bytes_max.next_multiple_of(rustix::param::page_size())).max_readers(READERS_MAX).max_dbs(16);
+    options
+}
+
 #[expect(unsafe_code, reason = "opening LMDB maps a file that others could truncate")]
 fn open_env(options: &EnvOpenOptions<WithoutTls>, dir: &Path) -> heed::Result<Env<WithoutTls>> {
     let mut options = options.clone();
@@ -213,5 +222,32 @@ fn open_env(options: &EnvOpenOptions<WithoutTls>, dir: &Path) -> heed::Result<En
     unsafe {
         options.flags(EnvFlags::NO_SYNC);
         options.open(dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::Folder;
+
+    /// Once, the tables that it lacked were made in it, though it was marked clean: a power failure could have torn it unnoticed.
+    #[test]
+    fn an_index_of_another_format_is_not_written_to() {
+        let folder = Folder::new();
+        let dir = folder.config.index_dir();
+        std::fs::create_dir_all(&dir).unwrap();
+        let env = open_env(&options(1 << 20), &dir).unwrap();
+        let mut txn = env.write_txn().unwrap();
+        let meta: Table = env.create_database(&mut txn, Some("meta")).unwrap();
+        meta.put(&mut txn, &b"format"[..], &(FORMAT - 1).to_be_bytes()[..]).unwrap();
+        txn.commit().unwrap();
+        drop(env);
+        let bytes = || std::fs::read(dir.join("data.mdb")).unwrap();
+        let before = bytes();
+        assert!(Index::open(&folder.config).unwrap().is_none());
+        assert!(bytes() == before);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(Index::open(&folder.config).unwrap().is_some());
+        assert!(Index::open(&folder.config).unwrap().is_some(), "it has the present format");
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! A rebuild reads the log twice. The first pass learns what was ever removed, so that the second never files an event only to take
 //! it out again, and can hand LMDB its keys in sorted runs. That is also how its progress is counted: every entry twice.
+//!
+//! The log is the truth: nothing of it is passed over because it is damaged.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use towpath_audit::{Leaf, LeafState};
+use towpath_protocol::Event;
 use towpath_store::{Error, Seq};
 
 use super::Index;
 use super::apply::{Logged, must_erase};
 use super::run::Run;
 use super::tables::Waste;
+use super::vanish::{Vanishing, Vanishings};
 use crate::audit::Growth;
 use crate::log::Files;
 use crate::log::reader::{Follow, Walk};
-use crate::log::record::{Body, Extent, Lasting, Record};
+use crate::log::record::{Body, Lasting, Record};
 
 /// Entries between two commits of a rebuild, which is also how far keys are sorted.
 const RUN_ENTRIES: u64 = 100_000;
@@ -82,7 +86,6 @@ pub(crate) fn rebuild(
     let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
     let mut run = Run::default();
     let mut waste = Waste::default();
-    let mut vanished = Vec::new();
     let mut file = Seq(1);
     let mut txn = index.write()?;
     while let Some((segment, at, record)) = follow.next()? {
@@ -96,15 +99,13 @@ pub(crate) fn rebuild(
         let logged = Logged { segment: &segment, at, record: &record };
         for (seq, entry, extent) in record.numbered() {
             index.remember(&mut txn, seq, &entry.lasting)?;
-            if let Lasting::Vanished { who, .. } = entry.lasting {
-                vanished.push((who, seq, record.header.committed_at_ms));
-            }
-            match (&entry.body, removals.get(seq)) {
+            let removal = entry.body.filed().and_then(|filed| removals.removal_of(seq, &filed.event));
+            match (&entry.body, removal) {
                 (Body::Event(filed), None) => run.add(index, &mut txn, seq, filed, logged, extent)?,
                 (Body::Event(filed), Some(removal)) => {
                     index.bury(&mut txn, &filed.event.pubkey(), seq)?;
                     let erase = removal.erase || filed.expires_at.is_some();
-                    waste.add_removal(extent, erase.then_some(removal.at_ms));
+                    waste.removed(u64::from(extent.len), erase.then_some(removal.at_ms));
                 }
                 (Body::Erased(LeafState::Whole(Leaf { actor: Some(actor), .. })), _) => {
                     index.bury(&mut txn, actor, seq)?;
@@ -124,15 +125,18 @@ pub(crate) fn rebuild(
     }
     run.flush(index, &mut txn)?;
     index.set_waste(&mut txn, file, waste)?;
-    for (who, at, at_ms) in vanished {
-        index.unearth(&mut txn, files, &who, at, at_ms)?;
+    for (who, vanishing) in removals.vanished.iter() {
+        index.unearth(&mut txn, files, who, *vanishing, usize::MAX)?;
     }
     index.commit(txn)
 }
 
-/// Which entries the log says were removed.
+/// Which entries the log says were removed: by name, or because somebody vanished.
 #[derive(Debug, Default)]
-pub(crate) struct Removals(Vec<(Seq, Removal)>);
+pub(crate) struct Removals {
+    named: Vec<(Seq, Removal)>,
+    vanished: Vanishings,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Removal {
@@ -145,11 +149,11 @@ impl Removals {
     fn of(files: &Arc<Files>, read_up_to: &mut dyn FnMut(u64) -> Result<(), Error>) -> Result<Self, Error> {
         let mut removals = Self::default();
         let mut follow = Follow::from_file_of(Arc::clone(files), Seq(1));
-        while let Some((_, _, record)) = follow.next()? {
+        while let Some((_, _, record)) = follow.next().map_err(with_advice)? {
             removals.take(&record);
             read_up_to(record.header.next_seq().0 - 1)?;
         }
-        removals.0.sort_unstable();
+        removals.named.sort_unstable();
         Ok(removals)
     }
 
@@ -162,34 +166,38 @@ impl Removals {
                 removals.take(&record);
             }
         }
-        removals.0.sort_unstable();
+        removals.named.sort_unstable();
         removals
     }
 
     fn take(&mut self, record: &Record) {
-        for (_, entry, _) in record.numbered() {
-            let removal = Removal { at_ms: record.header.committed_at_ms, erase: must_erase(entry) };
-            self.0.extend(entry.removed.iter().map(|seq| (*seq, removal)));
+        let at_ms = record.header.committed_at_ms;
+        for (at, entry, _) in record.numbered() {
+            let removal = Removal { at_ms, erase: must_erase(entry) };
+            self.named.extend(entry.removed.iter().map(|seq| (*seq, removal)));
+            if let Lasting::Vanished { who, until } = entry.lasting {
+                self.vanished.add(who, Vanishing::asked(until, at, at_ms));
+            }
         }
     }
 
-    /// `None` if `seq` was not removed.
-    fn get(&self, seq: Seq) -> Option<Removal> {
-        let found = self.0.binary_search_by_key(&seq, |(removed, _)| *removed).ok()?;
-        self.0.get(found).map(|(_, removal)| *removal)
+    /// `None` if the event at `seq` was not removed.
+    fn removal_of(&self, seq: Seq, event: &Event) -> Option<Removal> {
+        let named = self.named.binary_search_by_key(&seq, |(removed, _)| *removed).ok();
+        let named = named.and_then(|found| self.named.get(found)).map(|(_, removal)| *removal);
+        let of_vanished = |Vanishing { at_ms, .. }| Removal { at_ms, erase: true };
+        named.or_else(|| self.vanished.reaching(event).map(of_vanished))
     }
 
-    pub(crate) fn contain(&self, seq: Seq) -> bool {
-        self.get(seq).is_some()
+    pub(crate) fn contain(&self, seq: Seq, event: &Event) -> bool {
+        self.removal_of(seq, event).is_some()
     }
 }
 
-impl Waste {
-    fn add_removal(&mut self, extent: Extent, erase_since_ms: Option<u64>) {
-        let earlier = self.erase_since_ms;
-        self.add(u64::from(extent.len), erase_since_ms.is_some(), erase_since_ms.unwrap_or_default());
-        if let (Some(since), true) = (erase_since_ms, earlier > 0) {
-            self.erase_since_ms = earlier.min(since);
-        }
+/// Files of one name hold the same, wherever they are.
+fn with_advice(error: Error) -> Error {
+    match error {
+        Error::Corrupt(why) => Error::Corrupt(format!("{why}; if a backup has the file, put it in its place")),
+        other => other,
     }
 }

@@ -40,13 +40,21 @@ pub(crate) struct Waste {
 }
 
 impl Waste {
-    pub(crate) fn add(&mut self, bytes: u64, erase: bool, at_ms: u64) {
+    /// Something was removed, and must go as well if it says since when.
+    pub(crate) fn removed(&mut self, bytes: u64, erase_since_ms: Option<u64>) {
         self.dead_bytes += bytes;
-        if erase {
-            if self.erase_bytes == 0 {
-                self.erase_since_ms = at_ms;
-            }
-            self.erase_bytes += bytes;
+        let Some(since) = erase_since_ms else { return };
+        // They need not come in the order of their times.
+        self.erase_since_ms = if self.erase_bytes == 0 { since } else { self.erase_since_ms.min(since) };
+        self.erase_bytes += bytes;
+    }
+
+    /// What is left after a rewrite without what had been `counted`: removed while it ran.
+    pub(crate) fn rewritten(self, counted: Self, at_ms: u64) -> Self {
+        Self {
+            dead_bytes: self.dead_bytes.saturating_sub(counted.dead_bytes),
+            erase_bytes: self.erase_bytes.saturating_sub(counted.erase_bytes),
+            erase_since_ms: at_ms,
         }
     }
 
@@ -60,5 +68,23 @@ impl Waste {
 
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         Some(Self { dead_bytes: be64(bytes, 0)?, erase_bytes: be64(bytes, 8)?, erase_since_ms: be64(bytes, 16)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once, the first to be counted said since when, although one that was counted later had been removed before.
+    #[test]
+    fn what_must_go_longest_says_since_when() {
+        let mut waste = Waste::default();
+        for since in [None, Some(7), Some(5), Some(9)] {
+            waste.removed(10, since);
+        }
+        assert_eq!(waste, Waste { dead_bytes: 40, erase_bytes: 30, erase_since_ms: 5 });
+        let mut left = waste.rewritten(waste, 20);
+        left.removed(10, Some(30));
+        assert_eq!(left, Waste { dead_bytes: 10, erase_bytes: 10, erase_since_ms: 30 });
     }
 }

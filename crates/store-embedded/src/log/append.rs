@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use towpath_store::{Error, Seq};
 
 use super::Log;
-use super::segment::{FILL_STEP_BYTES, Segment};
+use super::segment::{FILL_STEP_BYTES, Segment, draft_name};
 use crate::disk::Room;
 
 /// The open end of the log. One owner at a time.
@@ -92,14 +92,11 @@ impl Appender {
     }
 
     /// Starts the next file with `prepared`, an empty one. The old one keeps its records and loses its zeroes.
+    ///
+    /// The folder is not synced, which takes long: under the name it had, recovery finds the file as well, once it holds a record.
     pub(crate) fn roll(&mut self, log: &Log, prepared: Segment) -> Result<(), Error> {
-        let failed = |e| Error::io("start a log file", e);
-        let next = Arc::new(prepared.renamed(&log.dir, self.next_seq).map_err(failed)?);
-        if let Err(error) = log.disk.sync_dir(&log.dir) {
-            // The new name may or may not last; with nothing appended any more, both leave a log without a gap.
-            self.closed = Some(format!("a new log file could not be synced: {error}"));
-            return Err(failed(error));
-        }
+        let next = prepared.renamed(&log.dir, self.next_seq).map_err(|e| Error::io("start a log file", e))?;
+        let next = Arc::new(next);
         log.change_files(|files| files.insert(Arc::clone(&next)));
         let old = std::mem::replace(&mut self.segment, next);
         let end = std::mem::replace(&mut self.end, 0);
@@ -108,12 +105,12 @@ impl Appender {
     }
 }
 
-/// An empty file, written full of zeroes and synced, under a name that recovery removes.
+/// An empty file, written full of zeroes and synced with its name, which recovery removes unless it was begun.
 pub(crate) fn prepare_segment(log: &Log) -> Result<Segment, Error> {
     let failed = |e| Error::io("prepare a log file", e);
-    let path = log.dir.join(format!("next-{}.tmp", log.prepared.fetch_add(1, Ordering::Relaxed)));
+    let path = log.dir.join(draft_name(log.prepared.fetch_add(1, Ordering::Relaxed)));
     let segment = Segment::create(path, Seq(0), 0).map_err(failed)?;
-    let filled = fill(log, &segment);
+    let filled = fill(log, &segment).and_then(|()| log.disk.sync_dir(&log.dir));
     if filled.is_err() {
         // Its zeroes may be what the disk is full of. If it cannot go now, the next start removes it.
         let _ = std::fs::remove_file(&segment.path);

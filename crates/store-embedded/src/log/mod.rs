@@ -78,7 +78,16 @@ impl Files {
         self.segments.values().flatten()
     }
 
-    /// Files that a newer generation has replaced.
+    /// Where the newest generation of a file is not `good` and an older one is, has that one count as the newest.
+    pub(crate) fn prefer(&mut self, good: impl Fn(&Arc<Segment>) -> bool) {
+        for generations in self.segments.values_mut().filter(|generations| generations.len() > 1) {
+            if let Some(at) = generations.iter().rposition(&good) {
+                generations.rotate_left(at + 1);
+            }
+        }
+    }
+
+    /// Files that another generation has replaced.
     pub(crate) fn outdated(&self) -> Vec<Arc<Segment>> {
         let old = |generations: &Vec<Arc<Segment>>| generations[..generations.len() - 1].to_vec();
         self.segments.values().flat_map(old).collect()

@@ -14,10 +14,11 @@
 //! Integers are little-endian. The checksum covers the whole record but itself. The magic holds bytes that no UTF-8 text does, and
 //! what clients choose freely stands here as text: events in JSON, lasting effects in hex. So nothing that they send can be mistaken for
 //! a record: of a header, an expiry holds but the first bytes, and behind it come text or places in the log. Records of version 2, which
-//! are read, have lasting effects as they are.
+//! are read, have lasting effects as they are; those of versions 2 and 3 name all that a request to vanish removes.
 //!
 //! A record holds decisions, not intentions: which entries each one removed, and what it means for events yet to come. Folding
-//! the log into an index therefore decides nothing, and stays exact after events have been erased.
+//! the log into an index therefore decides nothing, and stays exact after events have been erased. Only a request to vanish that
+//! reaches many entries does not name them: whatever it reaches of what is before it is removed ([`crate::index::vanish`]).
 
 use bytes::Bytes;
 use towpath_audit::{Action, Hash, Leaf, LeafState};
@@ -30,7 +31,7 @@ pub(crate) const STREAM: StreamId = StreamId(0);
 
 pub(crate) const HEADER_BYTES: usize = 72;
 pub(crate) const MAGIC: [u8; 4] = [0xF5, b'T', b'P', 0xFF];
-pub(crate) const VERSION: u16 = 3;
+pub(crate) const VERSION: u16 = 4;
 const VERSION_MIN: u16 = 2;
 const NO_ROOT: [u8; 32] = [0; 32];
 const CRC_AT: std::ops::Range<usize> = 12..16;
@@ -475,13 +476,22 @@ mod tests {
         assert_eq!(json, note(1, 7).event().json());
     }
 
+    fn with_checksum(mut record: Vec<u8>) -> Bytes {
+        let crc = checksum(&record);
+        record[CRC_AT].copy_from_slice(&crc.to_le_bytes());
+        Bytes::from(record)
+    }
+
     /// Once, lasting effects stood in a record as they are.
     #[test]
-    fn records_of_the_version_before_are_read() {
+    fn records_of_the_versions_before_are_read() {
         for entry in entries() {
             let mut encoder = Encoder::start(Vec::new(), Seq(40), 12_345, None);
             encoder.push(&entry);
             let new = encoder.finish().unwrap();
+            let mut before = new.clone();
+            before[4] = 3;
+            assert_eq!(Record::parse(&with_checksum(before)).unwrap().entries, std::slice::from_ref(&entry));
             let expiry = entry.body.filed().and_then(|filed| filed.expires_at).map_or(0, |_| 8);
             let from = HEADER_BYTES + ENTRY_BYTES + expiry + 8 * entry.removed.len();
             let to = from + entry.lasting.bytes();
@@ -492,9 +502,7 @@ mod tests {
             old[8..12].copy_from_slice(&payload);
             old[HEADER_BYTES + 2] = old[HEADER_BYTES + 2].saturating_sub(IN_HEX);
             old[HEADER_BYTES + 12..HEADER_BYTES + 16].copy_from_slice(&length(plain.len()));
-            let crc = checksum(&old);
-            old[CRC_AT].copy_from_slice(&crc.to_le_bytes());
-            assert_eq!(Record::parse(&Bytes::from(old)).unwrap().entries, [entry]);
+            assert_eq!(Record::parse(&with_checksum(old)).unwrap().entries, [entry]);
         }
     }
 

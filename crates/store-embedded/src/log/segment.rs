@@ -42,6 +42,17 @@ pub(crate) fn file_name(first_seq: Seq, generation: u32) -> String {
     format!("{:020}.{generation}.seg", first_seq.0)
 }
 
+/// Of a file that is made before it is begun. Builds that hold such a file to be worth nothing call theirs `.tmp`, and remove those.
+pub(crate) fn draft_name(number: u64) -> String {
+    format!("next-{number}.draft")
+}
+
+/// The inverse of [`draft_name`].
+pub(crate) fn is_draft_name(name: &str) -> bool {
+    let number = name.strip_prefix("next-").and_then(|rest| rest.strip_suffix(".draft"));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The inverse of [`file_name`].
 pub(crate) fn parse_file_name(name: &str) -> Option<(Seq, u32)> {
     let (first_seq, generation) = name.strip_suffix(".seg")?.split_once('.')?;

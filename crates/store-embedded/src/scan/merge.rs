@@ -19,11 +19,21 @@ pub(crate) enum Step {
     End,
 }
 
-/// Streams by what is at their front. A front that is not known yet comes before one that is, at the same moment.
+/// What is at the front of a stream. In the order of its fields: at the same moment, one that is not known yet comes first, as it may
+/// turn out to be earlier than any that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Front {
+    /// Where it is, or before what it is not.
+    moment: Moment,
+    is_known: bool,
+    stream: usize,
+}
+
+/// Streams by what is at their front.
 #[derive(Debug)]
 pub(crate) struct Merge {
     streams: Vec<Stream>,
-    fronts: BinaryHeap<Reverse<(Moment, bool, usize)>>,
+    fronts: BinaryHeap<Reverse<Front>>,
     last: Option<Moment>,
 }
 
@@ -44,12 +54,12 @@ impl Merge {
         wants: &[Want],
         is_done: impl Fn(usize) -> bool,
     ) -> Result<Step, Error> {
-        let Some(Reverse((moment, found, stream))) = self.fronts.pop() else { return Ok(Step::End) };
+        let Some(Reverse(Front { moment, is_known, stream })) = self.fronts.pop() else { return Ok(Step::End) };
         let filter = self.streams[stream].filter;
         if is_done(filter) {
             return Ok(Step::Looked(1));
         }
-        if !found {
+        if !is_known {
             let looked_at = self.streams[stream].fill(view, &wants[filter])?;
             self.push_front(stream);
             return Ok(Step::Looked(looked_at));
@@ -63,10 +73,11 @@ impl Merge {
     }
 
     fn push_front(&mut self, stream: usize) {
-        match self.streams[stream].head() {
-            Head::Found(moment) => self.fronts.push(Reverse((moment, true, stream))),
-            Head::NotBefore(moment) => self.fronts.push(Reverse((moment, false, stream))),
-            Head::End => {}
-        }
+        let (moment, is_known) = match self.streams[stream].head() {
+            Head::Found(moment) => (moment, true),
+            Head::NotBefore(moment) => (moment, false),
+            Head::End => return,
+        };
+        self.fronts.push(Reverse(Front { moment, is_known, stream }));
     }
 }

@@ -6,6 +6,7 @@ use towpath_protocol::Event;
 use towpath_store::{Error, Seq};
 
 use crate::Shared;
+use crate::index::vanish::Vanishings;
 use crate::index::{Index, Snapshot};
 use crate::log::Files;
 use crate::read::Stretch;
@@ -13,6 +14,8 @@ use crate::read::Stretch;
 pub(crate) struct View<'a> {
     shared: &'a Shared,
     txn: Snapshot<'a>,
+    /// What they take along waits to be taken out, and is not there any more.
+    vanishings: Vanishings,
     files: Arc<Files>,
     stretch: Stretch,
 }
@@ -20,7 +23,8 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn open(shared: &'a Shared) -> Result<Self, Error> {
         let txn = shared.index.read()?;
-        Ok(Self { shared, txn, files: shared.log.files(), stretch: Stretch::default() })
+        let vanishings = shared.index.vanishings(&txn)?;
+        Ok(Self { shared, txn, vanishings, files: shared.log.files(), stretch: Stretch::default() })
     }
 
     pub(crate) fn index(&self) -> &'a Index {
@@ -38,7 +42,8 @@ impl<'a> View<'a> {
         for _ in 0..3 {
             let Some(position) = self.shared.index.position(&self.txn, seq)? else { return Ok(None) };
             if let Some(segment) = self.files.holding_in(seq, position.generation) {
-                return self.stretch.event(segment, seq, position).map(Some);
+                let event = self.stretch.event(segment, seq, position)?;
+                return Ok(Some(event).filter(|event| self.vanishings.reaching(event).is_none()));
             }
             *self = Self::open(self.shared)?;
         }

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use towpath_store::{Batch, EventStore, Seq};
 
 use super::compaction::with_deletions;
+use super::crash::with_a_lost_name;
 use super::fixture::{Folder, accept, copy, everything, note};
+use crate::open::lock;
 use crate::{Config, EmbeddedStore, backup, check, restore};
 
 fn restored(from: &std::path::Path) -> (tempfile::TempDir, EmbeddedStore) {
@@ -99,6 +101,46 @@ fn a_backup_that_has_more_than_the_log_that_went_on_from_an_older_copy_is_left_a
     let refusal = backup(&older.config.dir, to.path()).expect_err("another way").to_string();
     assert!(refusal.contains("the log has another commit at entry 301"), "{refusal}");
     assert_eq!(contents(to.path()), before);
+}
+
+/// Once, a relay that was told to back its data folder up to that very folder lost its next log file and what it wrote meanwhile.
+#[test]
+fn nothing_is_written_to_a_folder_that_is_in_use() {
+    let folder = Folder::new();
+    let store = folder.open();
+    (0..40).for_each(|n| drop(accept(&store, &note(1, n))));
+    let draft = folder.config.log_dir().join("next-99.tmp");
+    std::fs::write(&draft, "the next log file").unwrap();
+    let before = contents(folder.dir.path());
+    let refusal = backup(folder.dir.path(), folder.dir.path()).expect_err("a relay's").to_string();
+    assert!(refusal.contains("is in use"), "{refusal}");
+    assert_eq!(contents(folder.dir.path()), before);
+
+    let to = tempfile::tempdir().unwrap();
+    let other_backup = lock(&to.path().join("lock")).unwrap();
+    backup(folder.dir.path(), to.path()).expect_err("another backup has it");
+    drop(other_backup);
+    backup(folder.dir.path(), to.path()).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let other_restore = lock(&data.path().join("lock")).unwrap();
+    let refusal = restore(to.path(), data.path()).expect_err("another restore has it").to_string();
+    assert!(refusal.contains("is in use"), "{refusal}");
+    drop(other_restore);
+    restore(to.path(), data.path()).unwrap();
+}
+
+/// Once, what had been committed to it was not in the backup, and nobody was told.
+#[test]
+fn a_log_whose_last_file_has_lost_its_name_is_backed_up_once_it_was_started() {
+    let ((folder, unnamed, events), to) = (with_a_lost_name(), tempfile::tempdir().unwrap());
+    let refusal = backup(folder.dir.path(), to.path()).expect_err("it is not all there").to_string();
+    assert!(refusal.contains(&*unnamed.to_string_lossy()), "{refusal}");
+    let _store = folder.open();
+    // One that is not begun yet is nothing to wait for.
+    std::fs::write(&unnamed, [0; 5_000]).unwrap();
+    backup(folder.dir.path(), to.path()).unwrap();
+    let (_home, again) = restored(to.path());
+    assert_eq!(everything(&again).len(), events);
 }
 
 #[test]

@@ -86,6 +86,28 @@ fn expired_events_go() {
     assert_eq!(store.snapshot().unwrap().seq(towpath_store::StreamId(0)), Seq(3));
 }
 
+/// They are read before commits have to wait, so one of them may be gone by then.
+#[test]
+fn what_goes_while_it_is_about_to_expire_goes_once() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let expiring = |by| write(by, 10, 1, &[&["expiration", "50"]], "short");
+    let gone = accept(&store, &expiring(1)).id().to_hex();
+    accept(&store, &expiring(2));
+    store.stats().unwrap();
+    let due = store.shared().due_to_expire(50).unwrap();
+    assert_eq!(due.len(), 2);
+    accept(&store, &write(1, 20, 5, &[&["e", &gone]], ""));
+    // Whether the index has that or not.
+    assert!(store.shared().expire(&due, 50).unwrap());
+    assert!(!store.shared().expire(&due, 50).unwrap());
+    store.stats().unwrap();
+    assert!(!store.shared().expire(&due, 50).unwrap());
+    let log = store.since(&Cursor::start(), Page { entries_max: 9, bytes_max: usize::MAX }).unwrap();
+    let removed = log.iter().flat_map(|entry| entry.record.removed());
+    assert_eq!(removed.map(|(_, seq)| seq.0).collect::<Vec<_>>(), [1, 2]);
+}
+
 #[test]
 fn an_idle_store_checkpoints_its_index_and_a_busy_one_does_not() {
     let folder = Folder::new();

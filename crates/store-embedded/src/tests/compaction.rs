@@ -29,7 +29,7 @@ pub(super) fn on_disk(folder: &Folder, text: &str) -> bool {
     folder.log_files().into_iter().any(holds)
 }
 
-fn log(store: &EmbeddedStore) -> Vec<Entry> {
+pub(super) fn log(store: &EmbeddedStore) -> Vec<Entry> {
     store.since(&Cursor::start(), Page { entries_max: usize::MAX, bytes_max: usize::MAX }).unwrap()
 }
 
@@ -134,17 +134,17 @@ fn a_compaction_that_fails_half_way_is_gone_on_with() {
     let folder = Folder::new();
     let store = with_deletions(&folder);
     let (events, files) = (everything(&store), folder.log_files());
-    // A checkpoint, so that the index has to be marked before it is changed.
+    // A checkpoint, so that the index has to be marked before it is changed, and it cannot be.
     for now in [1, 6] {
         assert!(!store.maintain(now).unwrap());
     }
-    let faults = &store.shared().log.disk.faults;
-    faults.sync_names.store(true, Ordering::SeqCst);
+    let in_the_way = folder.config.index_dir().join("state.tmp");
+    std::fs::create_dir(&in_the_way).unwrap();
     let failure = store.maintain(20).unwrap_err();
     assert!(failure.to_string().starts_with("mark the index"), "{failure}");
     assert_eq!(folder.log_files().len(), files.len() + 1, "two generations of a file");
     assert_eq!(everything(&store), events);
-    faults.sync_names.store(false, Ordering::SeqCst);
+    std::fs::remove_dir(&in_the_way).unwrap();
     for _ in 0..2 {
         while store.maintain(20).unwrap() {}
     }
@@ -152,6 +152,66 @@ fn a_compaction_that_fails_half_way_is_gone_on_with() {
     assert_eq!(everything(&store), events);
     drop(store);
     assert!(folder.check().problems.is_empty());
+}
+
+/// Once, without `store.sync`, what had been on disk for long went before what took its place was there.
+#[test]
+fn a_file_stays_until_its_rewrite_is_on_disk_whatever_is_configured() {
+    let folder = Folder::new();
+    assert!(!folder.config.sync);
+    let store = with_deletions(&folder);
+    let oldest = folder.log_files().remove(0);
+    let faults = &store.shared().log.disk.faults;
+    faults.sync_names.store(true, Ordering::SeqCst);
+    let failure = store.maintain(20).unwrap_err();
+    assert!(failure.to_string().starts_with("rewrite a log file"), "{failure}");
+    assert!(oldest.exists());
+    faults.sync_names.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        while store.maintain(20).unwrap() {}
+    }
+    assert!(!oldest.exists());
+}
+
+/// Once, an index that had lost an event had the event's only copy erased.
+#[test]
+fn what_the_index_has_lost_stays_in_the_log_and_is_found_at_the_next_start() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    store.stats().unwrap();
+    let (events, files) = (everything(&store), folder.log_files());
+    let index = &store.shared().index;
+    let mut txn = index.write().unwrap();
+    assert!(index.delete(index.events, &mut txn, &2_u64.to_be_bytes()).unwrap());
+    index.commit(txn).unwrap();
+    let failure = store.maintain(20).unwrap_err();
+    assert!(failure.to_string().contains("the index has lost entry 2"), "{failure}");
+    while store.maintain(20).unwrap() {}
+    assert_eq!(folder.log_files(), files, "nothing is rewritten any more");
+    drop(store);
+    let store = folder.open();
+    assert_eq!(everything(&store), events);
+    while store.maintain(20).unwrap() {}
+    assert!(!files[0].exists());
+    assert_eq!(everything(&store), events);
+}
+
+/// A disk that lost pages of the index says so when it is synced.
+#[test]
+fn nothing_is_rewritten_by_an_index_that_could_not_be_synced() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    let files = folder.log_files();
+    let faults = &store.shared().log.disk.faults;
+    assert!(!store.maintain(1).unwrap());
+    faults.sync.store(true, Ordering::SeqCst);
+    assert!(matches!(store.maintain(6), Err(Error::Io { .. })));
+    faults.sync.store(false, Ordering::SeqCst);
+    assert!(!store.maintain(20).unwrap());
+    assert_eq!(folder.log_files(), files);
+    drop(store);
+    while folder.open().maintain(20).unwrap() {}
+    assert!(!files[0].exists());
 }
 
 #[test]
@@ -189,4 +249,32 @@ fn a_compaction_that_a_crash_cuts_short_is_finished_at_the_next_start() {
     drop(store);
     let report = before.check();
     assert!(report.problems.is_empty(), "{:?}", report.problems);
+}
+
+/// Once, a block of zeroes in the new file was taken for its end, and with the old one what lay behind it went; other damage kept the
+/// store from being opened.
+#[test]
+fn a_damaged_rewrite_that_a_crash_left_gives_way_to_what_it_was_made_of() {
+    let folder = Folder::new();
+    let store = with_deletions(&folder);
+    store.stats().unwrap();
+    let before = copy(&folder);
+    let events = everything(&store);
+    while store.maintain(20).unwrap() {}
+    let rewritten = folder.log_files().into_iter().find(|file| file.to_string_lossy().ends_with(".1.seg")).unwrap();
+    let record = records(&rewritten)[10].clone();
+    for (damage, is_indexed) in [(0, true), (0, false), (1, true), (1, false)] {
+        let crashed = copy(&before);
+        let new = crashed.config.log_dir().join(rewritten.file_name().unwrap());
+        std::fs::copy(&rewritten, &new).unwrap();
+        change(&new, |bytes| bytes[record.start..record.start + HEADER_BYTES].fill(damage));
+        if !is_indexed {
+            std::fs::remove_dir_all(crashed.config.index_dir()).unwrap();
+        }
+        let store = crashed.open();
+        assert_eq!(everything(&store), events);
+        drop(store);
+        assert!(!new.exists() && crashed.log_files().len() == before.log_files().len());
+        assert!(crashed.check().problems.is_empty());
+    }
 }

@@ -1,7 +1,7 @@
 //! What a crash, a power failure or a bad disk leaves behind, and what the next start makes of it.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use towpath_policy::Write;
@@ -9,6 +9,7 @@ use towpath_protocol::EventId;
 use towpath_store::{Error, EventStore, Outcome, Seq};
 
 use super::fixture::{Folder, accept, commit, copy, copy_dir, everything, note, write};
+use super::vanish::carry_out;
 use crate::disk::Disk;
 use crate::disk::faults::Faults;
 use crate::log::record::{HEADER_BYTES, Header, MAGIC, Record, VERSION};
@@ -146,8 +147,94 @@ fn a_log_that_cannot_be_synced_is_not_opened() {
     };
     assert!(matches!(open(|faults| &faults.sync), Err(Error::Io { .. })));
     assert!(matches!(open(|faults| &faults.sync_names), Err(Error::Io { .. })));
+    assert!(matches!(open(|faults| &faults.short_write), Err(Error::Full)), "the last batch is written once more");
     let (_, appender) = open(|faults| &faults.full).unwrap();
     assert_eq!(appender.next_seq(), Seq(5), "what is not filled ahead can wait");
+}
+
+/// A folder whose last log file, of a few records, has the name it was made under, as a power failure may leave it; that file, and how
+/// many events there are.
+pub(super) fn with_a_lost_name() -> (Folder, PathBuf, usize) {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut times = 0..;
+    let mut accept = || drop(accept(&store, &note(1, times.next().unwrap())));
+    while folder.log_files().len() < 3 {
+        accept();
+    }
+    (0..3).for_each(|_| accept());
+    let events = everything(&store).len();
+    drop(store);
+    let last = folder.log_files().pop().unwrap();
+    let unnamed = folder.config.log_dir().join("next-7.draft");
+    std::fs::rename(last, &unnamed).unwrap();
+    (folder, unnamed, events)
+}
+
+/// Committed to it was all that is in it, whatever its name.
+#[test]
+fn a_log_file_is_found_without_its_name() {
+    let (folder, unnamed, before) = with_a_lost_name();
+    let store = folder.open();
+    assert_eq!((everything(&store).len(), folder.log_files().len()), (before, 3));
+    assert!(!unnamed.exists());
+    assert_eq!(commit(&store, vec![note(2, 1)]).outcomes, [Outcome::Accepted(Seq(before as u64 + 1))]);
+    let events = everything(&store);
+    drop(store);
+    // Two of them, one behind the other; and one that has its name as well.
+    let named = folder.log_files();
+    let [.., before_last, last] = &named[..] else { panic!("{named:?}") };
+    std::fs::rename(before_last, folder.config.log_dir().join("next-0.draft")).unwrap();
+    std::fs::hard_link(last, folder.config.log_dir().join("next-1.draft")).unwrap();
+    let twice = copy(&folder);
+    std::fs::remove_file(twice.log_files().pop().unwrap()).unwrap();
+    for folder in [folder, twice] {
+        assert_eq!(everything(&folder.open()), events);
+        assert_eq!(folder.log_files().len(), named.len());
+        assert!(folder.check().problems.is_empty());
+    }
+}
+
+/// The power failed before the first commit to it was synced, or before there was one.
+#[test]
+fn a_log_file_without_its_name_and_without_a_whole_batch_was_never_begun() {
+    let (begun, unnamed, _) = with_a_lost_name();
+    let first = records(&unnamed)[0].clone();
+    let (bytes, before) = (std::fs::read(&unnamed).unwrap(), begun.log_files());
+    let last = std::fs::read(before.last().unwrap()).unwrap();
+    std::fs::remove_dir_all(begun.config.index_dir()).unwrap();
+    for cut in [0, 1, HEADER_BYTES, first.end - 1] {
+        std::fs::write(&unnamed, [&bytes[..cut], &[0; 5_000]].concat()).unwrap();
+        let (_, appender) = recover(&begun.config.log_dir(), Disk::new(false, 0), 64 << 10).unwrap();
+        assert_eq!(appender.end(), last.len() as u64, "cut at {cut}");
+        assert!(!unnamed.exists() && begun.log_files() == before);
+    }
+    let store = begun.open();
+    let events = everything(&store).len() + 1;
+    accept(&store, &note(2, 9));
+    drop(store);
+    assert_eq!(everything(&begun.open()).len(), events);
+    assert!(begun.check().problems.is_empty());
+}
+
+#[test]
+fn damage_to_a_log_file_without_its_name_is_named_and_the_file_stays() {
+    let (folder, unnamed, _) = with_a_lost_name();
+    let first = records(&unnamed)[0].clone();
+    change(&unnamed, |bytes| bytes[first].fill(0));
+    assert!(corruption(&folder).contains("next-7.draft is damaged at byte 0"));
+    assert!(unnamed.exists());
+}
+
+/// Once, whatever had a name that began like theirs was taken for one that was not begun, and removed.
+#[test]
+fn a_file_that_is_none_of_the_logs_stays() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let others = ["next-steps.txt", "next-.draft", "next-1x.draft"].map(|name| folder.config.log_dir().join(name));
+    others.iter().for_each(|file| std::fs::write(file, "mine").unwrap());
+    drop(folder.open());
+    assert!(others.iter().all(|file| file.exists()));
 }
 
 #[test]
@@ -231,7 +318,7 @@ fn damage_to_a_closed_file_is_found_by_reading_and_by_checking() {
     let report = folder.check();
     assert!(report.problems[0].to_string().contains(&format!("is damaged at byte {}", second.start)), "{report:?}");
     let store = folder.open();
-    let filters = [(towpath_protocol::Filter::default(), towpath_store::FilterLimit { events_max: 1_000 })];
+    let filters = [(towpath_protocol::Filter::default(), towpath_store::FilterLimit::newest(1_000))];
     let query =
         towpath_store::Query { filters: filters.to_vec().into(), cursor: None, visible: std::sync::Arc::new(|_| true) };
     let budget = towpath_store::Budget { events_max: 1_000, bytes_max: usize::MAX, spent: &|| false };
@@ -251,6 +338,7 @@ fn an_index_that_a_power_failure_may_have_torn_is_rebuilt() {
     accept(&store, &write(1, 900, 5, &[&["e", &id]], ""));
     accept(&store, &write(2, 100, 62, &[&["relay", "ALL_RELAYS"]], ""));
     accept(&store, &write(3, 901, 1, &[&["expiration", "2000"]], ""));
+    carry_out(&store);
     let before = (everything(&store), store.stats().unwrap());
     drop(store);
     change(&folder.config.index_dir().join("data.mdb"), |bytes| {

@@ -188,6 +188,31 @@ fn an_index_that_could_not_be_synced_is_made_anew_at_the_next_start() {
     assert_eq!(folder.marker().unwrap(), "clean 2\n");
 }
 
+/// Once, for the seconds that it takes after a burst, nothing could be indexed, and so nothing read.
+#[test]
+fn the_index_can_be_written_to_while_it_is_synced() {
+    let folder = Folder::new();
+    let store = folder.open();
+    accept(&store, &note(1, 1));
+    store.stats().unwrap();
+    let shared = store.shared();
+    let faults = &shared.log.disk.faults;
+    let before = faults.syncs.load(Ordering::SeqCst);
+    faults.stall(true);
+    let is_free = std::thread::scope(|scope| {
+        let checkpoint = scope.spawn(|| shared.checkpoint());
+        while faults.syncs.load(Ordering::SeqCst) == before {
+            std::thread::yield_now();
+        }
+        let is_free = shared.marker.try_lock().is_some();
+        faults.stall(false);
+        checkpoint.join().unwrap().unwrap();
+        is_free
+    });
+    assert!(is_free);
+    assert_eq!(folder.marker().unwrap(), "clean 1\n");
+}
+
 #[test]
 fn an_index_without_room_refuses_commits_and_loses_none() {
     let mut folder = Folder::new();

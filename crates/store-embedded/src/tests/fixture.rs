@@ -62,7 +62,7 @@ pub(crate) fn accept(store: &EmbeddedStore, write: &Write) -> Event {
 }
 
 pub(crate) fn query(filters: Vec<Filter>, events_max: u64) -> Query {
-    let filters: Vec<_> = filters.into_iter().map(|filter| (filter, FilterLimit { events_max })).collect();
+    let filters: Vec<_> = filters.into_iter().map(|filter| (filter, FilterLimit::newest(events_max))).collect();
     Query { filters: filters.into(), cursor: None, visible: Arc::new(|_| true) }
 }
 

@@ -6,6 +6,8 @@ mod basics;
 mod compaction;
 mod concurrency;
 mod crash;
+mod damage;
 mod failures;
 pub(crate) mod fixture;
 mod overload;
+mod vanish;

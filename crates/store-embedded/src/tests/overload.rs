@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use towpath_audit::Tree;
@@ -9,7 +10,7 @@ use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Metrics, Reply, W
 use towpath_policy::{Policy, Principal};
 use towpath_protocol::{Event, EventId, SubmittedEvent};
 use towpath_runtime::{Clock, Live, SystemClock};
-use towpath_store::{Committed, Cursor, Delivery, EventStore, Outcome, Page};
+use towpath_store::{Committed, Cursor, Deliverer, Delivery, EventStore, Outcome, Page};
 
 use super::fixture::{Folder, note};
 
@@ -19,18 +20,18 @@ const LIMITS: CommitLimits = CommitLimits {
     batch_events_max: 4,
     batch_bytes_max: 1 << 20,
     verify_parallel: 2,
-    gather_max: std::time::Duration::ZERO,
+    gather_max: Duration::ZERO,
 };
 
 /// Nobody listens.
 struct Silence;
 
 impl Delivery for Silence {
-    fn hand_over(&self, _: &Committed, _: std::time::Instant) -> bool {
-        true
+    fn hand_over(&self, _: &Committed, _: Instant) -> Deliverer {
+        Deliverer::Follower
     }
 
-    fn acknowledged(&self, _: &Committed, _: std::time::Instant, _: bool) {}
+    fn acknowledged(&self, _: &Committed, _: Instant, _: Deliverer) {}
 
     fn ephemeral(&self, _: &Event) -> usize {
         0
@@ -70,7 +71,8 @@ async fn a_slow_disk_costs_refusals_at_the_queue_and_never_a_leaf() {
     assert!(refused >= events.len() - LIMITS.queue_events_max - LIMITS.batch_events_max, "{refused}");
     assert!(answered.0.lock().iter().all(|(_, answer)| matches!(answer, Answer::Overloaded)));
     store.shared().log.disk.faults.stall(false);
-    tokio::task::spawn_blocking(move || committer.finish()).await.unwrap();
+    let enough = clock.instant() + Duration::from_secs(3600);
+    tokio::task::spawn_blocking(move || committer.finish(enough)).await.unwrap();
 
     let answers = std::mem::take(&mut *answered.0.lock());
     assert_eq!(answers.len(), events.len(), "every event is answered once");

@@ -123,13 +123,17 @@ create table $schema.followers (
     primary key (name, stream)
 );
 -- The parts that events and tags are kept in, by the time their authors claim.
+--
+-- Everybody locks `tags` before `events`, and either before its parts, and has `tags` before an advisory lock that others wait for: who
+-- changes the parts then waits for who is at work, and is waited for by who comes later, and nobody for each other.
 create table $schema.parts (
     name  text primary key,
     since bigint not null,
     until bigint not null
 );
 
--- Adds the part of events and tags from `p_since` up to before `p_until`.
+-- Adds the part of events and tags from `p_since` up to before `p_until`. A table that is made by itself and attached then: made as a part,
+-- it would wait for all who read or write, a backup among them, and everybody else for it.
 create function $schema.add_part(p_name text, p_since bigint, p_until bigint) returns void language plpgsql as $$
 declare
     v_range text := format('for values from (%s) to (%s)', p_since, p_until);
@@ -137,25 +141,28 @@ begin
     if exists (select 1 from $schema.parts where name = p_name) then
         return;
     end if;
-    execute format('create table $schema.%I partition of $schema.events %s', 'events_' || p_name, v_range);
+    execute format('create table $schema.%I (like $schema.tags including all)', 'tags_' || p_name);
+    execute format('create table $schema.%I (like $schema.events including all)', 'events_' || p_name);
     execute format('alter table $schema.%I alter column json set storage external', 'events_' || p_name);
-    execute format('create table $schema.%I partition of $schema.tags %s', 'tags_' || p_name, v_range);
+    execute format('alter table $schema.tags attach partition $schema.%I %s', 'tags_' || p_name, v_range);
+    execute format('alter table $schema.events attach partition $schema.%I %s', 'events_' || p_name, v_range);
     insert into $schema.parts values (p_name, p_since, p_until);
 end $$;
 
--- Parts change under a lock that commits wait for, so nobody waits long for that lock: what does not get it is done another time.
--- It gives up before anybody who waits for it has waited for a second, after which the server may end either of the two.
+-- Other changes of the parts need a lock that commits wait for, so nobody waits long for that lock: what does not get it is done another
+-- time. But longer than the second after which the server ends an autovacuum that is in the way: one that goes on and on would win each time.
 
 -- Adds a part in front of the last, which is open to the future, and moves there what the last has of it.
 create function $schema.add_month(p_name text, p_since bigint, p_until bigint) returns void language plpgsql
-    set lock_timeout = '500ms' as $$
+    set lock_timeout = '1500ms' as $$
 begin
     perform 1 from $schema.parts where name = 'rest' and since = p_since for update;
     if not found then
         return;
     end if;
-    alter table $schema.events detach partition $schema.events_rest;
+    lock table only $schema.tags, only $schema.events in access exclusive mode;
     alter table $schema.tags detach partition $schema.tags_rest;
+    alter table $schema.events detach partition $schema.events_rest;
     perform $schema.add_part(p_name, p_since, p_until);
     with moved as (delete from $schema.events_rest where created_at < p_until returning *)
         insert into $schema.events select * from moved;
@@ -167,15 +174,19 @@ begin
 end $$;
 
 -- Drops a part that has become empty; whether it was. A late event of that time has it made again.
-create function $schema.drop_part(p_name text) returns boolean language plpgsql set lock_timeout = '500ms' as $$
+create function $schema.drop_part(p_name text) returns boolean language plpgsql set lock_timeout = '1500ms' as $$
 declare
     v_held boolean;
 begin
+    perform 1 from $schema.parts where name = p_name for update;
+    if not found then
+        return false;
+    end if;
     execute format('select exists (select 1 from $schema.%I)', 'events_' || p_name) into v_held;
     if v_held then
         return false;
     end if;
-    execute format('lock table $schema.%I, $schema.%I in access exclusive mode', 'events_' || p_name, 'tags_' || p_name);
+    lock table only $schema.tags, only $schema.events in access exclusive mode;
     execute format('select exists (select 1 from $schema.%I)', 'events_' || p_name) into v_held;
     if v_held then
         return false;
@@ -280,10 +291,10 @@ end $$;
 -- Outcomes: 0 accepted, 1 duplicate, 2 superseded, 3 deleted, 4 vanished.
 --
 -- `p_token` names the commit: the same again changes nothing and answers the same. A stream that is not the caller's any more, or not
--- where the caller left it, is `TP001`. Numbers in `p_…_of` are those of the writes, from 1 on.
+-- where the caller left it, is `TP001`. Numbers in `p_…_of` are those of the writes, from 1 on and ascending.
 --
--- Locks, always in this order: removals against everything else (an event must not slip in beside its deletion), addresses, rows by
--- (created_at, id).
+-- Locks, always in this order: `tags` (see `parts`), removals against everything else (an event must not slip in beside its deletion),
+-- addresses, rows by (created_at, id).
 --
 -- An event that another process stores at the same moment is `unique_violation`: the same call again sees it.
 --
@@ -322,10 +333,18 @@ declare
     v_seqs bigint[];
     v_by bigint;
     v_terms bigint[];
-    v_term int := 0;
+    v_owners bytea[];
+    v_targets bytea[];
+    v_target_addresses bytea[];
+    -- What comes with the writes from `v_from` to `v_to`.
     v_term_from int;
-    v_term_count int := coalesce(array_length(p_term_of, 1), 0);
+    v_term_to int := 0;
+    v_owner_from int;
+    v_owner_to int := 0;
+    v_target_from int;
+    v_target_to int := 0;
 begin
+    lock table only $schema.tags in row exclusive mode;
     select s.token, s.outcomes, s.fence into v_token, o_outcomes, v_fence from $schema.streams s where s.stream = p_stream;
     if v_token = p_token then
         select array_agg(r.seq), array_agg(r.rs), array_agg(r.rq) into o_removers, o_removed_streams, o_removed_seqs
@@ -352,12 +371,19 @@ begin
     end if;
 
     while v_from <= v_count loop
+        v_to := v_from;
+        while not p_lone[v_from] and v_to < v_count and not p_lone[v_to + 1] loop
+            v_to := v_to + 1;
+        end loop;
+        -- It comes in the order of the writes: looking through all of it for each write would be quadratic in the batch.
+        v_term_from := v_term_to + 1;
+        v_term_to := width_bucket(v_to, p_term_of);
+        v_owner_from := v_owner_to + 1;
+        v_owner_to := width_bucket(v_to, p_owner_of);
+        v_target_from := v_target_to + 1;
+        v_target_to := width_bucket(v_to, p_target_of);
         if not p_lone[v_from] then
             -- A run of events that only add: decided and stored together.
-            v_to := v_from;
-            while v_to < v_count and not p_lone[v_to + 1] loop
-                v_to := v_to + 1;
-            end loop;
             -- Subqueries with a limit are looked up row by row; `exists` might be answered by reading a whole table once.
             with decided as materialized (
                 select w.i, (case
@@ -377,8 +403,8 @@ begin
                             where v.pubkey = own.k and v.until >= p_created[own.i] limit 1) = 1) vanished,
                         bool_or((select 1 from $schema.deleted_ids d
                             where d.id = p_ids[own.i] and d.deleter = own.k limit 1) = 1) deleted
-                    from unnest(p_owner_of, p_owners) own(i, k)
-                    where own.i between v_from and v_to group by own.i
+                    from unnest(p_owner_of[v_owner_from:v_owner_to], p_owners[v_owner_from:v_owner_to]) own(i, k)
+                    group by own.i
                 ) o on o.i = w.i
             ), fresh as materialized (
                 select d.i, v_seq + row_number() over (order by d.i) seq from decided d where d.outcome = 0
@@ -387,14 +413,16 @@ begin
                 select p_created[f.i], p_ids[f.i], p_pubkeys[f.i], p_kinds[f.i], p_stream, f.seq, p_expires[f.i],
                     t.terms, p_jsons[f.i]
                 from fresh f left join (
-                    select of, array_agg(term) terms from unnest(p_term_of, p_terms) t(of, term)
-                    where of between v_from and v_to group by of
+                    select of, array_agg(term) terms
+                    from unnest(p_term_of[v_term_from:v_term_to], p_terms[v_term_from:v_term_to]) t(of, term)
+                    group by of
                 ) t on t.of = f.i
                 order by 1 desc, 2
             ), tagged as (
                 insert into $schema.tags (term, created_at, id, kind)
                 select t.term, p_created[f.i], p_ids[f.i], p_kinds[f.i]
-                from unnest(p_term_of, p_terms) t(of, term) join fresh f on f.i = t.of
+                from unnest(p_term_of[v_term_from:v_term_to], p_terms[v_term_from:v_term_to]) t(of, term)
+                join fresh f on f.i = t.of
             ), logged as (
                 insert into $schema.log (stream, seq, committed_at, record, action, source, event_id, kind, pubkey, group_id,
                     created_at)
@@ -412,18 +440,15 @@ begin
 
         -- An event that takes something's place or removes something.
         v_address := p_addresses[v_from];
+        v_owners := array_prepend(p_pubkeys[v_from], p_owners[v_owner_from:v_owner_to]);
         v_streams := null;
         v_seqs := null;
         v_outcome := (case
-            when p_kinds[v_from] <> 62 and exists (
-                select 1 from (select p_pubkeys[v_from] k union all
-                        select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
-                    join $schema.vanished v on v.pubkey = owners.k where v.until >= p_created[v_from]) then 4
+            when p_kinds[v_from] <> 62 and exists (select 1 from $schema.vanished v
+                where v.pubkey = any (v_owners) and v.until >= p_created[v_from]) then 4
             when exists (select 1 from $schema.events e where e.created_at = p_created[v_from] and e.id = p_ids[v_from]) then 1
-            when p_kinds[v_from] not in (5, 62) and exists (
-                select 1 from (select p_pubkeys[v_from] k union all
-                        select own.k from unnest(p_owner_of, p_owners) own(i, k) where own.i = v_from) owners
-                    join $schema.deleted_ids d on d.id = p_ids[v_from] and d.deleter = owners.k) then 3
+            when p_kinds[v_from] not in (5, 62) and exists (select 1 from $schema.deleted_ids d
+                where d.id = p_ids[v_from] and d.deleter = any (v_owners)) then 3
             when v_address is not null and exists (select 1 from $schema.deleted_addresses d
                 where d.address = v_address and d.until >= p_created[v_from]) then 3
             else 0 end)::smallint;
@@ -438,7 +463,7 @@ begin
                 if (v_version.created_at > p_created[v_from]
                         or v_version.created_at = p_created[v_from] and v_version.id < p_ids[v_from])
                     and not exists (select 1 from $schema.events e where e.created_at = v_version.created_at
-                        and e.id = v_version.id and e.expires_at <= p_at / 1000) then
+                        and e.id = v_version.id and e.expires_at <= least(p_at / 1000, floor(extract(epoch from now()))::bigint)) then
                     v_outcome := 2;
                 else
                     select * into v_removed from $schema.take_out(v_version.created_at, v_version.id);
@@ -453,28 +478,28 @@ begin
             continue;
         end if;
         if p_actions[v_from] = 3 then
+            v_targets := p_targets[v_target_from:v_target_to];
+            v_target_addresses := p_target_addresses[v_target_from:v_target_to];
             insert into $schema.deleted_ids
-                select distinct t.id, p_pubkeys[v_from] from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
-                where t.of = v_from and t.id is not null on conflict do nothing;
+                select distinct t.id, p_pubkeys[v_from] from unnest(v_targets) t(id)
+                where t.id is not null on conflict do nothing;
             insert into $schema.deleted_addresses
-                select distinct t.a, p_created[v_from] from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
-                where t.of = v_from and t.a is not null
+                select distinct t.a, p_created[v_from] from unnest(v_target_addresses) t(a)
+                where t.a is not null
                 on conflict (address) do update set until = greatest(deleted_addresses.until, excluded.until);
             select array_agg(r.o_stream), array_agg(r.o_seq) into v_streams, v_seqs
             from (
                 select e.created_at, e.id
-                from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
-                join $schema.log l on l.event_id = t.id and l.record = 1
-                cross join lateral (
+                from $schema.log l cross join lateral (
                     select e.* from $schema.shown e where e.created_at = l.created_at and e.id = l.event_id limit 1) e
-                where t.of = v_from and e.kind not in (5, 62) and not e.hidden
+                where l.event_id = any (v_targets) and l.record = 1 and e.kind not in (5, 62) and not e.hidden
                     and (e.pubkey = p_pubkeys[v_from] or e.kind = 1059 and $schema.is_to(e.json, p_pubkeys[v_from]))
                 union
                 select v.created_at, v.id
-                from unnest(p_target_of, p_targets, p_target_addresses) t(of, id, a)
-                join $schema.versions v on v.address = t.a
-                where t.of = v_from and v.created_at <= p_created[v_from] and not exists (select 1 from $schema.vanished x
-                    where x.pubkey = p_pubkeys[v_from] and x.until >= v.created_at)
+                from $schema.versions v
+                where v.address = any (v_target_addresses) and v.created_at <= p_created[v_from]
+                    and not exists (select 1 from $schema.vanished x
+                        where x.pubkey = p_pubkeys[v_from] and x.until >= v.created_at)
             ) doomed cross join lateral $schema.take_out(doomed.created_at, doomed.id) r where r.o_seq is not null;
         elsif p_actions[v_from] = 6 then
             insert into $schema.vanished values (p_pubkeys[v_from], p_created[v_from])
@@ -492,15 +517,7 @@ begin
             from unnest(v_streams, v_seqs) u(s, q);
         v_seq := v_seq + 1;
         v_events := v_events + 1 - coalesce(array_length(v_seqs, 1), 0);
-        -- Terms come in the order of their writes: looking through all of them for each write would be quadratic in the batch.
-        while v_term < v_term_count and p_term_of[v_term + 1] < v_from loop
-            v_term := v_term + 1;
-        end loop;
-        v_term_from := v_term + 1;
-        while v_term < v_term_count and p_term_of[v_term + 1] = v_from loop
-            v_term := v_term + 1;
-        end loop;
-        v_terms := case when v_term >= v_term_from then p_terms[v_term_from:v_term] end;
+        v_terms := case when v_term_to >= v_term_from then p_terms[v_term_from:v_term_to] end;
         insert into $schema.events (created_at, id, pubkey, kind, stream, seq, expires_at, address, terms, json)
             values (p_created[v_from], p_ids[v_from], p_pubkeys[v_from], p_kinds[v_from], p_stream, v_seq, p_expires[v_from],
                 v_address, v_terms, p_jsons[v_from]);
@@ -539,15 +556,18 @@ begin
     end if;
 end $$;
 
--- Removes events that expired by `p_now`, at most `p_max`, in an entry of their own; how many.
+-- Removes events that expired by `p_now` and by the clock here, at most `p_max`, in an entry of their own: a pod whose clock is ahead must
+-- not erase for all what has not. Which.
 create function $schema.expire(p_stream int, p_fence bigint, p_last_seq bigint, p_now bigint, p_max int,
     out o_removed_streams int[], out o_removed_seqs bigint[]
 ) language plpgsql as $$
 begin
+    lock table only $schema.tags in row exclusive mode;
     perform pg_advisory_xact_lock(hashtext('$schema'), 1);
     select array_agg(r.o_stream order by r.o_stream, r.o_seq), array_agg(r.o_seq order by r.o_stream, r.o_seq)
         into o_removed_streams, o_removed_seqs
-    from (select e.created_at, e.id, e.hidden from $schema.shown e where e.expires_at <= p_now order by e.expires_at limit p_max) due
+    from (select e.created_at, e.id, e.hidden from $schema.shown e
+            where e.expires_at <= least(p_now, floor(extract(epoch from now()))::bigint) order by e.expires_at limit p_max) due
         cross join lateral $schema.take_out(due.created_at, due.id) r where not due.hidden and r.o_seq is not null;
     if o_removed_seqs is null then
         return;
@@ -569,6 +589,7 @@ begin
     if not pg_try_advisory_xact_lock(hashtext('$schema'), 3) then
         return false;
     end if;
+    lock table only $schema.tags in row exclusive mode;
     perform pg_advisory_xact_lock(hashtext('$schema'), 1);
     select s.* into v_step from (select v.pubkey from $schema.vanishing v order by v.pubkey limit 1) next
         cross join lateral $schema.vanish_step(next.pubkey, p_max) s;

@@ -100,7 +100,7 @@ pub fn acts_are_entries_like_others<F: Fixture>() {
     let leaf = log[1].leaf.leaf().expect("it is whole");
     assert_eq!((leaf.action, leaf.actor), (auth_failure().action, auth_failure().actor));
     assert_eq!((committed.head, last.head), (head_of(&log[..2]), head_of(&log)));
-    assert!(last.stored.is_empty() && last.cursor.covers(last.stream, Seq(3)));
+    assert!(last.run.stored.is_empty() && last.run.last == Seq(3));
     world.holds(&[&note]);
 }
 

@@ -42,8 +42,8 @@ pub fn an_empty_batch_changes_nothing<F: Fixture>() {
     let before = world.snapshot();
     let committed = world.commit(&[]);
     assert_eq!(committed.outcomes, []);
-    assert_eq!(committed.stored, []);
-    assert_eq!((committed.cursor, world.snapshot()), (before.clone(), before));
+    assert!(committed.run.is_empty() && committed.run.stored.is_empty());
+    assert_eq!((committed.run.cursor(), world.snapshot()), (before.clone(), before));
 }
 
 /// 4: refusals take no number.
@@ -62,11 +62,11 @@ pub fn a_commit_hands_back_what_it_stored<F: Fixture>() {
     let world = World::<F>::empty();
     let (old, new) = (Alice.profile(100, "old"), Alice.profile(200, "new"));
     let committed = world.commit(&[&old, &old, &new]);
-    let stored: Vec<_> = committed.stored.iter().map(|stored| (stored.seq, stored.event.json())).collect();
+    let stored: Vec<_> = committed.run.stored.iter().map(|stored| (stored.seq, stored.event.json())).collect();
     assert_eq!(stored, [(Seq(1), old.event().json()), (Seq(2), new.event().json())]);
-    assert!(committed.stored.iter().all(|stored| stored.stream == committed.stream));
-    assert_eq!(committed.cursor.seq(committed.stream), Seq(2));
-    assert_eq!(world.snapshot(), committed.cursor);
+    assert!(committed.run.stored.iter().all(|stored| stored.stream == committed.run.stream));
+    assert_eq!((committed.run.first, committed.run.last), (Seq(1), Seq(2)));
+    assert_eq!(world.snapshot(), committed.run.cursor());
 }
 
 /// 5, down to the byte.
@@ -104,6 +104,6 @@ pub fn large_batches_are_committed_whole<F: Fixture>() {
     let world = World::<F>::empty();
     let notes: Vec<_> = (0..1_000).map(|n| Alice.note(1_000 - n, &format!("{n}"))).collect();
     let committed = world.commit(&notes.iter().collect::<Vec<_>>());
-    assert_eq!(committed.cursor.seq(committed.stream), Seq(1_000));
+    assert_eq!(committed.run.last, Seq(1_000));
     assert_eq!(world.read(&["{}"]).ids(), notes.iter().map(id).collect::<Vec<_>>());
 }

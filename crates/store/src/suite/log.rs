@@ -44,7 +44,7 @@ pub fn the_log_ends_at_the_snapshot<F: Fixture>() {
     assert_eq!(world.log(), []);
     let committed = world.commit(&[&Alice.note(100, ""), &Alice.note(101, "")]);
     let last = world.log().pop().expect("there are entries");
-    assert_eq!((last.stream, last.seq), (committed.stream, Seq(2)));
+    assert_eq!((last.stream, last.seq), (committed.run.stream, Seq(2)));
     assert!(world.snapshot().covers(last.stream, last.seq));
     assert_eq!(world.store().since(&world.snapshot(), WHOLE).expect("the log is read"), []);
 }

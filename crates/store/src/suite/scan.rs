@@ -8,7 +8,7 @@ use towpath_protocol::{Event, HyperLogLog, push_json_string};
 use super::Fixture;
 use super::world::{ARTICLE, NOTE, PROFILE, Who::*, World, by_lowest_id, count, drain, id, query, unbounded};
 use crate::Completeness::{All, Limited};
-use crate::{Budget, Count, Cursor};
+use crate::{Budget, Count, Cursor, FilterLimit, Tally};
 
 /// 7.
 pub fn newest_come_first_and_ties_by_lowest_id<F: Fixture>() {
@@ -159,6 +159,47 @@ pub fn what_is_invisible_does_not_count<F: Fixture>() {
     assert_eq!(read(r#"{"limit":1}"#), (vec![id(&mine[0])], Limited));
     assert_eq!(read(&format!(r#"{{"ids":["{}"]}}"#, id(&theirs[0]))), (vec![], All));
     assert_eq!(read(&format!(r#"{{"authors":["{}"],"limit":0}}"#, Bob.hex())), (vec![], All));
+}
+
+/// 10. Whatever else was asked for: whether there is more must not say how much is hidden.
+pub fn how_much_is_invisible_does_not_show<F: Fixture>() {
+    let hidden: Vec<Write> = (0..=Tally::LOOK_AHEAD_MAX).map(|n| Bob.gift_wrap(200 + u64::from(n), Carol)).collect();
+    let (seen, carol) = (Alice.note(100, ""), Carol.hex());
+    let world = World::<F>::with(&[&seen]);
+    world.commit(&hidden.iter().collect::<Vec<_>>());
+    for (filter, completeness) in [
+        (r#"{"limit":0}"#.to_owned(), Limited),
+        (format!(r##"{{"kinds":[1059],"#p":["{carol}"],"limit":0}}"##), All),
+        (format!(r##"{{"kinds":[7],"#p":["{carol}"],"limit":0}}"##), All),
+    ] {
+        let mut query = query(&[&filter], world.snapshot());
+        query.visible = Arc::new(|event: &Event| event.kind() == NOTE);
+        let answer = drain(world.open_scan(query).as_mut(), unbounded());
+        assert_eq!(answer.completeness, completeness, "{filter}");
+    }
+}
+
+/// Whoever pages by date would get them again and never what is behind.
+pub fn a_limit_may_let_in_what_is_dated_like_its_last<F: Fixture>() {
+    let mut notes = vec![Alice.note(300, "")];
+    notes.extend((0..4).map(|n| Alice.note(200, &n.to_string())));
+    notes.push(Alice.note(100, ""));
+    let world = World::<F>::with(&notes.iter().collect::<Vec<_>>());
+    for (filter, ties_max, count, completeness) in [
+        (r#"{"limit":2}"#, 0, 2, Limited),
+        (r#"{"limit":2}"#, 2, 4, Limited),
+        (r#"{"limit":2}"#, 3, 5, Limited),
+        (r#"{"limit":2}"#, 9, 5, Limited),
+        (r#"{"limit":2,"since":200}"#, 9, 5, All),
+        (r#"{"limit":1}"#, 9, 1, Limited),
+        (r#"{"limit":6}"#, 9, 6, All),
+    ] {
+        let mut query = query(&[filter], world.snapshot());
+        query.filters =
+            query.filters.iter().map(|(it, limit)| (it.clone(), FilterLimit { ties_max, ..*limit })).collect();
+        let answer = drain(world.open_scan(query).as_mut(), Budget { events_max: 1, ..unbounded() });
+        assert_eq!((answer.stored.len(), answer.completeness), (count, completeness), "{filter}, {ties_max}");
+    }
 }
 
 /// Values that are alike for longer than any key of an index are told apart; so are odd characters.

@@ -208,8 +208,8 @@ pub(super) fn query(filters: &[&str], cursor: Cursor) -> Query {
 
 /// A filter and the limit it names.
 pub(super) fn with_limit(filter: Filter) -> (Filter, FilterLimit) {
-    let events_max = filter.limit.unwrap_or(LIMIT_DEFAULT);
-    (filter, FilterLimit { events_max })
+    let limit = FilterLimit::newest(filter.limit.unwrap_or(LIMIT_DEFAULT));
+    (filter, limit)
 }
 
 /// One slice takes all.

@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::Value;
-use towpath_audit::{Checkpoint, Hash, Leaf, LeafState, Report, Verification};
+use towpath_audit::{Checkpoint, Hash, Leaf, LeafState, Report, TILE_WIDTH};
+use towpath_policy::KIND_HTTP_AUTH;
 use towpath_protocol::{Event, Limits, PublicKey, SecretKey, Verifier, wire};
 use towpath_runtime::{Clock, SystemClock};
 
-use super::verify::{ReadEntry, Take, verify_entries};
+use super::verify::{ReadEntry, Take, verify_entries, with_late};
 use crate::args::AuditedArgs;
 use crate::progress;
 
-/// Hashes in a full tile (C2SP tlog-tiles).
-const TILE_WIDTH: u64 = 256;
 /// A page of entries is larger than anything else that is fetched.
 const BYTES_MAX: u64 = 64 << 20;
 /// Entries asked for at once.
@@ -76,22 +75,24 @@ impl Remote {
         let latest = self.checkpoint(stream)?;
         let size = latest.head.size;
         let known: Vec<Checkpoint> = kept.iter().cloned().chain([latest]).collect();
-        let verification = Verification::new(stream, self.relay, &known);
         let hashes = |level, first, count| self.hashes(stream, level, first, count);
         let bar = progress::entries(size);
-        let verification = verify_entries(verification, &hashes, signatures, |take| {
-            let mut from = 0;
-            while from < size {
-                from += match self.key {
-                    Some(_) => self.take_entries(stream, from, size, take)?,
-                    None => self.take_hashes(stream, from, size, take)?,
-                };
-                bar.set_position(from);
-            }
-            Ok(())
+        let report = with_late(stream, self.relay, &known, |verification| {
+            let verification = verify_entries(verification, &hashes, signatures, |take| {
+                let mut from = 0;
+                while from < size {
+                    from += match self.key {
+                        Some(_) => self.take_entries(stream, from, size, take)?,
+                        None => self.take_hashes(stream, from, size, take)?,
+                    };
+                    bar.set_position(from);
+                }
+                Ok(())
+            })?;
+            Ok(verification.finish(None))
         })?;
         bar.finish_and_clear();
-        Ok(verification.finish(None))
+        Ok(report)
     }
 
     fn checkpoint(&self, stream: u32) -> anyhow::Result<Checkpoint> {
@@ -148,7 +149,7 @@ impl Remote {
         let mut request = self.agent.get(&url);
         if let Some(key) = &self.key {
             let tags: [&[&str]; 2] = [&["u", &url], &["method", "GET"]];
-            let event = key.sign(SystemClock.unix_s(), 27_235, &tags, "", &rand::random());
+            let event = key.sign(SystemClock.unix_s(), KIND_HTTP_AUTH, &tags, "", &rand::random());
             request =
                 request.header("Authorization", format!("Nostr {}", BASE64_STANDARD.encode(event.event().as_str())));
         }

@@ -102,17 +102,35 @@ pub(super) fn verify(
     for (stream, head) in heads {
         let tree = StoredTree { store, stream };
         let hashes = |level, first, count| Ok(tree.hashes(level, first, count)?);
-        let verification = Verification::new(stream.0, relay, kept);
-        let verification = verify_entries(verification, &hashes, signatures, |take| {
-            store::each_entry_of(store, stream, last(store, stream, head), |entry| {
-                bar.inc(1);
-                take(read(entry))
-            })
+        let report = with_late(stream.0, relay, kept, |verification| {
+            let verification = verify_entries(verification, &hashes, signatures, |take| {
+                store::each_entry_of(store, stream, last(store, stream, head), |entry| {
+                    bar.inc(1);
+                    take(read(entry))
+                })
+            })?;
+            Ok(verification.finish(Some(head)))
         })?;
-        reports.push((stream.0, verification.finish(Some(head))));
+        reports.push((stream.0, report));
     }
     bar.finish_and_clear();
     Ok(reports)
+}
+
+/// Verifies a log by `pass`, and once more if it holds checkpoints that came too late to be compared the first time.
+pub(super) fn with_late(
+    stream: u32,
+    relay: PublicKey,
+    kept: &[Checkpoint],
+    pass: impl Fn(Verification) -> anyhow::Result<Report>,
+) -> anyhow::Result<Report> {
+    let report = pass(Verification::new(stream, relay, kept))?;
+    if report.late.is_empty() {
+        return Ok(report);
+    }
+    let late = report.late.iter().map(|head| Checkpoint::of_stream(relay, stream, *head));
+    let known: Vec<Checkpoint> = kept.iter().cloned().chain(late).collect();
+    pass(Verification::new(stream, relay, &known))
 }
 
 /// What is behind the head is verified, too, unless pods are running: then it is not written down yet.
@@ -246,5 +264,16 @@ mod tests {
         let gone = gone(&[], relay, &kept);
         assert_eq!(gone.iter().map(|(stream, _)| *stream).collect::<Vec<_>>(), [0, 3]);
         assert!(gone.iter().all(|(_, report)| !report.is_good()));
+    }
+
+    #[test]
+    fn what_came_too_late_to_be_compared_is_compared_in_another_pass() {
+        let relay = SecretKey::from_bytes([1; 32]).expect("a key").public_key();
+        let mut tree = Tree::new();
+        (0..40).for_each(|leaf| tree.append(Hash([leaf; 32]), |_| ()));
+        let report = with_late(3, relay, &[], |verification| {
+            Ok(Report { late: vec![tree.head()], ..verification.finish(None) })
+        });
+        assert_eq!(report.expect("both passes").problems, [Problem::Truncated { signed: 40, found: 0 }]);
     }
 }

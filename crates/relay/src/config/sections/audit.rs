@@ -12,19 +12,12 @@ use crate::config::setting::{Section, setting};
 /// `[audit]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
-    /// Whether there is an audit tree.
     pub enabled: bool,
-    /// After how many entries a checkpoint is signed.
     pub checkpoint_leaves: u32,
-    /// How old the last checkpoint may become while entries come.
     pub checkpoint_interval: Duration,
-    /// Who may see proofs of everything.
     pub auditors: BTreeSet<PublicKey>,
-    /// Whether `OK` says where in the audit log an event is.
     pub ok_carries_place: bool,
-    /// Where the Ed25519 key is that signs checkpoints as notes.
     pub note_key_file: Option<PathBuf>,
-    /// Entries that the background verifier checks in a second.
     pub verify_per_second: u32,
 }
 

@@ -9,15 +9,10 @@ use crate::config::setting::{Section, setting};
 /// `[auth]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auth {
-    /// Whether a challenge is sent as soon as a client connects.
     pub challenge_on_connect: bool,
-    /// Whether only authenticated clients may publish.
     pub to_write: bool,
-    /// Whether only authenticated clients may subscribe.
     pub to_read: bool,
-    /// Kinds served only to their author and those they tag.
     pub private_kinds: BTreeSet<u16>,
-    /// How far the time of an AUTH event may be off.
     pub clock_skew_max: Duration,
 }
 

@@ -8,11 +8,8 @@ use crate::config::setting::{Section, setting};
 /// `[cluster]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cluster {
-    /// Where pods hear of each other.
     pub bus: Option<String>,
-    /// Holds the bus's password.
     pub bus_password_file: Option<PathBuf>,
-    /// What this pod is called.
     pub pod: Option<String>,
 }
 

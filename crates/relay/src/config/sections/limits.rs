@@ -10,25 +10,15 @@ use crate::config::setting::{Section, setting};
 /// `[limits]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Bytes of one WebSocket message.
     pub message_bytes_max: usize,
-    /// Open subscriptions of a connection.
     pub subscriptions_max: NonZeroUsize,
-    /// Filters of one REQ or COUNT.
     pub filters_max: NonZeroUsize,
-    /// The largest `limit` that is honoured.
     pub limit_max: NonZeroUsize,
-    /// The `limit` of a filter without one.
     pub limit_default: NonZeroUsize,
-    /// Characters of a subscription id.
     pub subid_chars_max: NonZeroUsize,
-    /// Tags of one event.
     pub event_tags_max: NonZeroUsize,
-    /// Characters of an event's content.
     pub content_chars_max: NonZeroUsize,
-    /// Proof of work that is demanded.
     pub pow_bits_min: u32,
-    /// How far in the future an event may be dated.
     pub created_at_ahead_max: Duration,
     /// How old an event may be; `None` is any age.
     pub created_at_behind_max: Option<Duration>,
@@ -54,11 +44,12 @@ impl Default for Limits {
 
 pub(super) const SECTION: Section = Section {
     name: "limits",
-    what: "The largest of everything a client may send or ask for. NIP-11 announces these values.",
+    what: "The largest of everything a client may send or ask for. NIP-11 announces all but \
+           `filters_max`.",
     settings: &[
         setting!(
             limits.message_bytes_max, Bytes<1024, 16_777_216>, "message_bytes_max", Restart,
-            "Bytes of one message, from `[` to `]`. A longer one closes the connection.",
+            "Bytes of one message, white space around it included. A longer one closes the connection.",
             "512 KiB: a follow list of seven thousand people fits.",
         ),
         setting!(

@@ -8,9 +8,7 @@ use crate::config::setting::{Section, setting};
 /// `[log]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// For people or for machines.
     pub format: Format,
-    /// The least important lines that are written.
     pub level: Level,
 }
 

@@ -9,21 +9,13 @@ use crate::config::setting::{Section, setting};
 /// `[postgres]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Postgres {
-    /// A replica for reading.
     pub replica_url: Option<String>,
-    /// Holds the password.
     pub password_file: Option<PathBuf>,
-    /// The schema with the tables.
     pub schema: Option<String>,
-    /// How long a silent pod keeps its stream.
     pub lease: Duration,
-    /// Connections for reading.
     pub readers: Option<std::num::NonZeroUsize>,
-    /// After this long the server gives up a statement.
     pub statement_timeout: Duration,
-    /// How long a commit waits for a server that is away.
     pub commit_patience: Duration,
-    /// Whether PgBouncer is in between.
     pub pooler: bool,
 }
 
@@ -83,7 +75,7 @@ pub(super) const SECTION: Section = Section {
             Restart,
             "Connections for reading, beside one for commits, and as many to a replica. 0: a tenth of what the server \
              allows, from 3 to 16.",
-            "Ten pods and an operator's tools fit into a server's default limit.",
+            "Eight pods and an operator's tools fit into a server's default limit of 100.",
         ),
         setting!(
             postgres.statement_timeout, Seconds<1, 3600>, "statement_timeout_s", Restart,
@@ -101,7 +93,7 @@ pub(super) const SECTION: Section = Section {
             "pooler",
             Restart,
             "PgBouncer in transaction mode is in between (1.21 or newer, with max_prepared_statements above 0): \
-             nothing is set on a connection, so set statement_timeout for the role.",
+             nothing is set on a connection, so set for the role what docs/cluster.md lists.",
             "Towpath needs few connections; most set-ups have nothing in between.",
         ),
     ],

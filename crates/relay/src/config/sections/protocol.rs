@@ -6,11 +6,8 @@ use crate::config::setting::{Section, setting};
 /// `[protocol]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protocol {
-    /// NIP-62.
     pub vanish: bool,
-    /// NIP-67.
     pub eose_hints: bool,
-    /// NIP-45.
     pub count: bool,
 }
 

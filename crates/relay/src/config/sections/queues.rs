@@ -10,27 +10,18 @@ use crate::config::setting::{Section, setting};
 /// `[queues]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Queues {
-    /// Events that wait for the committer.
     pub commit_events_max: NonZeroUsize,
-    /// Bytes that wait for the committer.
     pub commit_bytes_max: usize,
-    /// Events of one commit.
     pub batch_events_max: NonZeroUsize,
-    /// Bytes of one commit.
     pub batch_bytes_max: usize,
-    /// Unanswered events of one connection.
     pub in_flight_per_connection_max: NonZeroUsize,
-    /// Bytes of messages that have not come in full, of all connections.
     pub inbound_total_bytes_max: usize,
-    /// Bytes that wait for one client.
     pub outbox_bytes_max: usize,
-    /// Bytes that wait for all clients.
     pub outbox_total_bytes_max: usize,
     /// Signature checks at one time; `None` is cores + 2.
     pub verify_parallel: Option<NonZeroUsize>,
     /// Scans at one time; `None` is one per core.
     pub scan_parallel: Option<NonZeroUsize>,
-    /// How long a scan may run before others get a turn.
     pub scan_slice: Duration,
 }
 

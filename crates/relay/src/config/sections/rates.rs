@@ -36,13 +36,6 @@ pub struct Rate {
     pub burst: u32,
 }
 
-impl Rate {
-    /// Whether the bucket limits anything.
-    pub fn is_on(&self) -> bool {
-        self.per_s > 0
-    }
-}
-
 const fn rate(per_s: u32, burst: u32) -> Rate {
     Rate { per_s, burst }
 }
@@ -148,12 +141,12 @@ pub(super) const SECTION: Section = Section {
         setting!(
             rates.query.per_key.per_s, Number<0, 1_000_000>, "query_per_key_per_s", Live,
             "REQ and COUNT messages in a second by one authenticated key, on all its connections.",
-            "Twice as many as a client may have open, at once, after it reconnects.",
+            "Far above what all clients of one person ask for.",
         ),
         setting!(
             rates.query.per_key.burst, Number<1, 10_000_000>, "query_per_key_burst", Live,
             "How many at once after a rest.",
-            "25 seconds of the rate.",
+            "25 seconds of the rate: twice as many as a client may have open, which it asks for at once after it reconnects.",
         ),
         setting!(
             rates.query.per_connection.per_s, Number<0, 1_000_000>, "query_per_connection_per_s", Live,

@@ -10,23 +10,14 @@ use crate::config::setting::{Section, setting};
 /// `[relay]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relay {
-    /// Shown as the relay's name.
     pub name: String,
-    /// Shown below the name.
     pub description: Option<String>,
-    /// How to reach the operator.
     pub contact: Option<String>,
-    /// The operator's public key.
     pub pubkey: Option<PublicKey>,
-    /// A wide picture.
     pub banner: Option<String>,
-    /// A square picture.
     pub icon: Option<String>,
-    /// The rules of the house.
     pub terms_of_service: Option<String>,
-    /// The URL clients use.
     pub url: Option<String>,
-    /// Where the relay's own key is.
     pub key_file: Option<PathBuf>,
 }
 

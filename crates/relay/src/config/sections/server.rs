@@ -14,33 +14,19 @@ use crate::config::setting::{Section, setting};
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where to accept connections.
     pub listen: SocketAddr,
-    /// Connections in all.
     pub connections_max: NonZeroUsize,
-    /// Connections from one client address.
     pub connections_per_address_max: NonZeroUsize,
-    /// Connections let in a second.
     pub upgrades_per_second: NonZeroUsize,
-    /// How often a quiet connection is pinged.
     pub ping_interval: Duration,
-    /// How long silence may last after a ping.
     pub pong_timeout: Duration,
-    /// How long one write to a socket may take.
     pub write_timeout: Duration,
-    /// How long TLS and HTTP may take before the first request is complete.
     pub handshake_timeout: Duration,
-    /// Whether permessage-deflate is offered.
     pub compression: bool,
-    /// How long a stop may take.
     pub drain_deadline: Duration,
-    /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<Network>,
-    /// Clients without per-address limits, besides loopback.
     pub trusted_addresses: Vec<Network>,
-    /// Certificate chain, PEM.
     pub tls_certificate: Option<PathBuf>,
-    /// Private key of the certificate, PEM.
     pub tls_key: Option<PathBuf>,
     /// Threads that serve connections; `None` is `queues.verify_parallel` + 2.
     pub workers: Option<NonZeroUsize>,
@@ -112,7 +98,7 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!(
             server.ping_interval, Seconds<5, 3600>, "ping_interval_s", Restart,
-            "A connection that was quiet for this long is sent a ping.",
+            "Each connection is sent a ping once in this time.",
             "Half of the 60 seconds after which common proxies drop an idle connection.",
         ),
         setting!(
@@ -127,8 +113,10 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!(
             server.handshake_timeout, Seconds<1, 120>, "handshake_timeout_s", Restart,
-            "A client that has not finished TLS and its request headers by then is closed.",
-            "Ten seconds is many round trips; longer only helps those who hold sockets open.",
+            "A client that has not finished TLS by then is closed. Its request and the whole answer, a page or the upgrade, have \
+             as long again.",
+            "Ten seconds is many round trips; longer only helps those who hold sockets open, or load large pages of `/audit` \
+             over a slow line.",
         ),
         setting!(
             server.compression,

@@ -9,23 +9,14 @@ use crate::config::setting::{Section, setting};
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
-    /// The database, if there is one.
     pub url: Option<String>,
-    /// The data folder.
     pub data: PathBuf,
-    /// The most the index may grow to.
     pub index_bytes_max: usize,
-    /// The size at which a log file is finished.
     pub segment_bytes: u32,
-    /// Whether a commit waits for the disk.
     pub sync: bool,
-    /// How long the store must be idle before the index is made durable.
     pub checkpoint_idle: Duration,
-    /// How long the bytes of a removed event may stay on disk.
     pub erase_after: Duration,
-    /// The share of a log file that may be of no more use, in percent.
     pub dead_percent_max: u32,
-    /// Free space that the log does not take.
     pub free_bytes_min: u64,
 }
 
@@ -100,7 +91,7 @@ pub(super) const SECTION: Section = Section {
         ),
         setting!(
             store.dead_percent_max, Number<1, 99>, "dead_percent_max", Restart,
-            "A log file is rewritten once more than this share of it, in percent, is of no more use.",
+            "A log file is rewritten once this share of it, in percent, is of no more use.",
             "Half: a rewrite frees at least as much as it copies.",
         ),
         setting!(

@@ -1,0 +1,202 @@
+//! Writes that wait for the committer.
+//!
+//! Owns: their bound and their order. Must not know: the store, what they are answered.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use towpath_policy::{Removal, Write};
+use towpath_store::Act;
+
+use crate::metrics::Metrics;
+use crate::reply::Reply;
+
+/// So many events are worth a commit of their own, whatever else is coming.
+const GATHERED: usize = 256;
+
+/// Acts of one commit.
+const ACTS_MAX: usize = 1_024;
+
+/// What the deletions of one commit name, unless there is one only: each may remove an event, and other pods wait for it.
+const TARGETS_MAX: usize = 1_000;
+
+/// Bounds of the queue and of one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitLimits {
+    /// Events that may wait.
+    pub queue_events_max: usize,
+    /// Bytes of events that may wait.
+    pub queue_bytes_max: usize,
+    /// Events of one commit.
+    pub batch_events_max: usize,
+    /// Bytes of events of one commit.
+    pub batch_bytes_max: usize,
+    /// Signatures checked at once.
+    pub verify_parallel: usize,
+    /// How long a commit waits for events behind it while the processors cannot keep up.
+    pub gather_max: Duration,
+}
+
+/// A write on its way to the committer.
+pub(crate) struct Pending {
+    pub(crate) write: Write,
+    pub(crate) reply: Reply,
+    pub(crate) queued: Instant,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.write.event().json().len()
+    }
+
+    /// What it asks to be deleted.
+    fn targets(&self) -> usize {
+        match self.write.removal() {
+            Removal::Delete(request) => request.ids.len() + request.addresses.len(),
+            Removal::None | Removal::Vanish => 0,
+        }
+    }
+}
+
+/// Writes waiting for the committer.
+pub(crate) struct CommitQueue {
+    waiting: Mutex<Waiting>,
+    /// For the committer.
+    arrived: Condvar,
+    /// Events whose signatures are being checked or wait to be.
+    expected: AtomicUsize,
+    limits: CommitLimits,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct Waiting {
+    writes: VecDeque<Pending>,
+    /// Nobody waits for them.
+    acts: Vec<Act>,
+    bytes: usize,
+    /// The committer has some and waits for more.
+    gathering: bool,
+    /// Nothing is taken any more, and what is not on its way to the store by then is refused.
+    closed: Option<Instant>,
+}
+
+/// An event that will be pushed unless it is refused.
+pub(crate) struct Expected<'a>(&'a CommitQueue);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.0.expected.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl CommitQueue {
+    pub(crate) fn new(limits: CommitLimits, metrics: Metrics) -> Self {
+        let (waiting, arrived, expected) = Default::default();
+        Self { waiting, arrived, expected, limits, metrics }
+    }
+
+    /// Has the committer know of an event on its way, until what this returns is dropped.
+    pub(crate) fn expect(&self) -> Expected<'_> {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+        Expected(self)
+    }
+
+    /// Whether events wait for a slot to be checked in.
+    fn is_behind(&self) -> bool {
+        self.expected.load(Ordering::Relaxed) > self.limits.verify_parallel
+    }
+
+    /// Gives the reply back if the queue is full or closed.
+    pub(crate) fn push(&self, pending: Pending) -> Result<(), Reply> {
+        let mut waiting = self.waiting.lock();
+        let full = waiting.writes.len() >= self.limits.queue_events_max
+            || waiting.bytes + pending.bytes() > self.limits.queue_bytes_max && !waiting.writes.is_empty();
+        if full || waiting.closed.is_some() {
+            return Err(pending.reply);
+        }
+        waiting.bytes += pending.bytes();
+        waiting.writes.push_back(pending);
+        self.note(&waiting);
+        let is_enough = !waiting.gathering || waiting.writes.len() >= GATHERED || !self.is_behind();
+        drop(waiting);
+        if is_enough {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// False if the queue is full or closed.
+    pub(crate) fn push_act(&self, act: Act) -> bool {
+        let mut waiting = self.waiting.lock();
+        let taken = waiting.acts.len() < ACTS_MAX && waiting.closed.is_none();
+        if taken {
+            waiting.acts.push(act);
+            self.arrived.notify_one();
+        }
+        taken
+    }
+
+    /// Waits for work and takes a batch of it; `None` when the queue is closed and empty.
+    pub(crate) fn take(&self) -> Option<(Vec<Pending>, Vec<Act>)> {
+        let mut waiting = self.waiting.lock();
+        while waiting.writes.is_empty() && waiting.acts.is_empty() {
+            if waiting.closed.is_some() {
+                return None;
+            }
+            self.arrived.wait(&mut waiting);
+        }
+        self.gather(&mut waiting);
+        let (mut bytes, mut targets) = (0, 0);
+        let fits = |pending: &&Pending| {
+            bytes += pending.bytes();
+            targets += pending.targets();
+            bytes <= self.limits.batch_bytes_max && targets <= TARGETS_MAX
+        };
+        let count = waiting
+            .writes
+            .iter()
+            .take(self.limits.batch_events_max)
+            .take_while(fits)
+            .count()
+            .max(1)
+            .min(waiting.writes.len());
+        let batch: Vec<Pending> = waiting.writes.drain(..count).collect();
+        waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
+        self.note(&waiting);
+        Some((batch, std::mem::take(&mut waiting.acts)))
+    }
+
+    /// Waits for more while there is sure to be more and the processors have better to do than to commit a few.
+    fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+        waiting.gathering = true;
+        let is_too_few = |waiting: &mut Waiting| {
+            waiting.writes.len() < GATHERED && waiting.acts.is_empty() && waiting.closed.is_none() && self.is_behind()
+        };
+        self.arrived.wait_while_for(waiting, is_too_few, self.limits.gather_max);
+        waiting.gathering = false;
+    }
+
+    /// How long the write at the head has waited.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let head = self.waiting.lock().writes.front().map(|pending| pending.queued);
+        head.map_or(Duration::ZERO, |queued| now.saturating_duration_since(queued))
+    }
+
+    fn note(&self, waiting: &Waiting) {
+        self.metrics.queued_events.set(i64::try_from(waiting.writes.len()).unwrap_or(i64::MAX));
+        self.metrics.queued_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Lets nothing more in; for what waits it is over at the `deadline`.
+    pub(crate) fn close(&self, deadline: Instant) {
+        self.waiting.lock().closed = Some(deadline);
+        self.arrived.notify_one();
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.waiting.lock().closed.is_some_and(|deadline| now >= deadline)
+    }
+}

@@ -1,0 +1,46 @@
+//! The sending side of a connection, as the edge sees it.
+
+use std::sync::{Arc, Weak};
+
+use towpath_deliver::{Item, Origin, Outbox};
+use towpath_gateway::{Close, Frame, SendNow};
+
+/// Hands over what its outbox has. Dropped when the socket is gone.
+pub(crate) struct Outbound(pub(crate) Arc<Outbox>);
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        self.0.discard();
+    }
+}
+
+impl towpath_gateway::Outbound for Outbound {
+    async fn ready(&self) {
+        self.0.ready().await;
+    }
+
+    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
+        let mut items = Vec::new();
+        let close = self.0.take(&mut items, bytes_max);
+        into.extend(items.into_iter().map(frame));
+        close.map(|close| Close::new(close.code, close.reason))
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.0.sent(bytes);
+    }
+
+    fn attach(&self, wire: Weak<dyn SendNow>) {
+        self.0.attach(Box::new(move |bytes_max| wire.upgrade().is_some_and(|wire| wire.send_now(bytes_max))));
+    }
+}
+
+fn frame(item: Item) -> Frame {
+    match item {
+        Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
+        Item::Event { subscription, event, origin } => {
+            let origin = origin.map(|Origin { at, here, .. }| towpath_gateway::Origin { at, here });
+            Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
+        }
+    }
+}
