@@ -134,7 +134,8 @@ pub(crate) fn figures(arguments: &[String]) -> Result<()> {
     let mut bench = programme();
     bench.args(COMPARE).args(["--out", FIGURES]).args(arguments);
     let output = bench.stderr(Stdio::inherit()).output().context("cannot measure")?;
-    ensure!(output.status.success(), "the measurement failed; the README is as it was");
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(output.status.success() || only_others_failed(&text), "the measurement failed; the README is as it was");
     let mut report = programme();
     let charts = root().join(FIGURES).join("charts");
     report.args(["report", FIGURES, "--svg"]).arg(&charts).stdout(Stdio::null());
@@ -145,8 +146,8 @@ pub(crate) fn figures(arguments: &[String]) -> Result<()> {
         fs::copy(charts.join(chart), kept.join(chart)).with_context(|| format!("{chart} was not drawn"))?;
     }
     let readme = root().join("README.md");
-    let text = replace(&fs::read_to_string(&readme)?, &folded(&String::from_utf8(output.stdout)?)?)?;
-    fs::write(&readme, text).context("cannot write the README")
+    let document = replace(&fs::read_to_string(&readme)?, &folded(&text)?)?;
+    fs::write(&readme, document).context("cannot write the README")
 }
 
 fn build() -> Result<()> {
@@ -157,6 +158,13 @@ fn programme() -> Command {
     let mut programme = Command::new(root().join("target/release/towpath-bench"));
     programme.current_dir(root()).stdin(Stdio::null());
     programme
+}
+
+/// Whether all that went wrong is that another relay failed a run, as the report then says. This one has to keep its promises.
+fn only_others_failed(report: &str) -> bool {
+    let mut failed = report.lines().filter(|line| line.starts_with("- FAILED: ")).peekable();
+    let clean = |line: &str| line.starts_with("| towpath | ") && line.contains(" | 0 | 0 | 0 | 0 / 0 / 0 | 0 | ");
+    failed.peek().is_some() && failed.all(|line| !line.contains(", towpath,")) && report.lines().any(clean)
 }
 
 /// The report with all but its first part folded away, as GitHub shows it.
@@ -176,6 +184,16 @@ fn replace(document: &str, report: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_another_relay_failed_does_not_spoil_the_figures() {
+        let accounts = |refused: u32| format!("| towpath | 9 | 9 | 9 | {refused} | 0 | 0 | 0 / 0 / 0 | 0 | 0 |\n");
+        let failed = |relay: &str| format!("- FAILED: round 3, {relay}, 1000/s: it ended\n");
+        assert!(only_others_failed(&(accounts(0) + &failed("other"))));
+        assert!(!only_others_failed(&(accounts(0) + &failed("other") + &failed("towpath"))));
+        assert!(!only_others_failed(&(accounts(1) + &failed("other"))));
+        assert!(!only_others_failed(&accounts(0)));
+    }
 
     #[test]
     fn a_revision_is_a_commit_whatever_it_is_called() {
