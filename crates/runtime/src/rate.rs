@@ -94,7 +94,8 @@ impl<K: Eq + Hash> Buckets<K> {
     /// When the bucket of `key` is full again.
     fn of(&mut self, key: K, keys_max: usize, now: Instant) -> &mut Instant {
         if self.full_at.len() >= keys_max && !self.full_at.contains_key(&key) {
-            self.full_at.retain(|_, full_at| *full_at > now);
+            // Not those that a request just asked for: what it takes it takes from the buckets that it looked at.
+            self.full_at.retain(|_, full_at| *full_at >= now);
             if self.full_at.len() >= keys_max {
                 return self.overflow_full_at.get_or_insert(now);
             }
@@ -153,6 +154,19 @@ mod tests {
         assert!(limiter.take(both("c", "a"), 1.0, now).is_err());
         assert!(limiter.take(both("a", "c"), 1.0, now).is_err());
         assert_eq!(take(&limiter, "c", 3.0, TWO_A_SECOND, now), Ok(()));
+    }
+
+    #[test]
+    fn a_request_takes_from_the_buckets_that_it_looked_at_however_many_keys_there_are() {
+        const SLOW: Rate = Rate { per_second: 0.001, burst: 3.0 };
+        let limiter = RateLimiter::new(5);
+        let now = SystemClock.instant();
+        for (key, rate) in [("a", TWO_A_SECOND), ("b", SLOW), ("c", SLOW), ("d", SLOW), ("e", SLOW), ("f", SLOW)] {
+            assert_eq!(take(&limiter, key, 3.0, rate, now), Ok(()), "{key}");
+        }
+        assert!(take(&limiter, "g", 1.0, SLOW, now).is_err(), "it shares a bucket with f");
+        let later = now + Duration::from_secs(10);
+        assert!(limiter.take([("connection", TWO_A_SECOND), ("address", SLOW)].into_iter(), 1.0, later).is_err());
     }
 
     #[test]

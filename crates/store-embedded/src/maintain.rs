@@ -53,12 +53,12 @@ impl Shared {
     /// Takes out some of what requests to vanish left hidden. True if there was any.
     pub(crate) fn vanish_some(&self) -> Result<bool, Error> {
         let txn = self.index.read()?;
-        let files = self.log.files();
-        let Some(step) = self.index.next_step(&txn, &files)? else { return Ok(false) };
+        let Some(step) = self.index.next_step(&txn, &self.log.files())? else { return Ok(false) };
         drop(txn);
         let _marker = self.dirty_marker()?;
         let mut txn = self.index.write()?;
-        self.index.take(&mut txn, &files, &step)?;
+        // As they are now: the author may have asked once more, in a file that was not there before.
+        self.index.take(&mut txn, &self.log.files(), &step)?;
         self.index.commit(txn)?;
         Ok(true)
     }

@@ -99,11 +99,16 @@ fn note_others(shared: &Shared, ours: Option<(StreamId, i64)>, streams: &[PodStr
 fn finish_trees(shared: &Arc<Shared>, ours: Option<(StreamId, i64)>, streams: &[PodStream]) -> Result<bool, Error> {
     let is_ours = |stream: &PodStream| ours.is_some_and(|(own, _)| own == stream.stream);
     let is_short = |stream: &PodStream| stream.head.is_none_or(|head| head.size < stream.last.0);
-    let short = streams.iter().find(|stream| !is_ours(stream) && stream.owner.is_none() && is_short(stream));
-    if let Some(stream) = short {
-        upkeep::finish_tree(shared, stream.stream, stream.last)?;
+    let short = streams.iter().filter(|stream| !is_ours(stream) && stream.owner.is_none() && is_short(stream));
+    let mut failure = None;
+    for stream in short {
+        match upkeep::finish_tree(shared, stream.stream, stream.last) {
+            Ok(()) => return Ok(true),
+            // It does not keep the others from theirs.
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    Ok(short.is_some())
+    failure.map_or(Ok(false), Err)
 }
 
 /// The streams as the database has them; compares its clock with ours on the way.
