@@ -77,7 +77,6 @@ impl Drop for Process {
 pub struct RelayBuilder {
     config: String,
     environment: Vec<(String, String)>,
-    under: Vec<String>,
 }
 
 impl RelayBuilder {
@@ -90,12 +89,6 @@ impl RelayBuilder {
     /// An environment variable of the relay.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// A program and its arguments that runs the relay, as the very process it was started as.
-    pub fn under(mut self, program: &[&str]) -> Self {
-        self.under = program.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -177,6 +170,11 @@ impl Relay {
         process.signal("HUP").await
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> Result<u32> {
+        self.own()?.pid()
+    }
+
     /// Sends a signal by name, such as `STOP`.
     pub async fn signal(&self, signal: &str) -> Result<()> {
         self.own()?.signal(signal).await
@@ -226,7 +224,7 @@ impl Process {
     async fn spawn(&mut self, listen: &str) -> Result<String> {
         self.write_config()?;
         let log = std::fs::File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = command_under(&self.builder.under)?;
+        let mut command = command()?;
         command
             .arg("serve")
             .arg("--config")
@@ -246,9 +244,13 @@ impl Process {
         url.with_context(|| format!("the relay did not start; its log:\n{}", self.log()))
     }
 
-    async fn signal(&self, signal: &str) -> Result<()> {
+    fn pid(&self) -> Result<u32> {
         let child = self.child.as_ref().context("the relay is not running")?;
-        let pid = child.id().context("the relay has ended")?;
+        child.id().context("the relay has ended")
+    }
+
+    async fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.pid()?;
         let status = Command::new("kill").args(["-s", signal, &pid.to_string()]).status().await?;
         ensure!(status.success(), "cannot send SIG{signal} to process {pid}");
         Ok(())
@@ -273,19 +275,7 @@ async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>) {
 
 /// The relay's binary as a command that ends with the test, and that no `TOWPATH_…` of the tests' own environment configures.
 pub fn command() -> Result<Command> {
-    command_under(&[])
-}
-
-fn command_under(program: &[String]) -> Result<Command> {
-    let binary = binary()?;
-    let mut command = match program {
-        [] => Command::new(binary),
-        [program, arguments @ ..] => {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(binary);
-            command
-        }
-    };
+    let mut command = Command::new(binary()?);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("TOWPATH_") {
             command.env_remove(name);
