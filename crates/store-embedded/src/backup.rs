@@ -46,7 +46,13 @@ pub struct BackupReport {
 
 /// Brings the backup in `to` up to the log of the data folder `dir`, which may be in use.
 pub fn backup(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
-    let _lock = lock_target(to, "back the log up")?;
+    let context = "back the log up";
+    let _lock = lock_target(to, context)?;
+    let [from, target] = [dir, to].map(Path::canonicalize);
+    if from.map_err(failed(context))? == target.map_err(failed(context))? {
+        let why = format!("{} is the data folder itself", to.display());
+        return Err(Error::io(context, io::Error::new(ErrorKind::InvalidInput, why)));
+    }
     copy(&dir.join("log"), &to.join("log"))
 }
 

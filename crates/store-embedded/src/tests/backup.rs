@@ -109,11 +109,16 @@ fn nothing_is_written_to_a_folder_that_is_in_use() {
     let folder = Folder::new();
     let store = folder.open();
     (0..40).for_each(|n| drop(accept(&store, &note(1, n))));
-    let draft = folder.config.log_dir().join("next-99.tmp");
+    let draft = folder.config.log_dir().join("next-99.draft");
     std::fs::write(&draft, "the next log file").unwrap();
     let before = contents(folder.dir.path());
     let refusal = backup(folder.dir.path(), folder.dir.path()).expect_err("a relay's").to_string();
     assert!(refusal.contains("is in use"), "{refusal}");
+    assert_eq!(contents(folder.dir.path()), before);
+    drop(store);
+    let before = contents(folder.dir.path());
+    let refusal = backup(folder.dir.path(), folder.dir.path()).expect_err("nobody has it").to_string();
+    assert!(refusal.contains("the data folder itself"), "{refusal}");
     assert_eq!(contents(folder.dir.path()), before);
 
     let to = tempfile::tempdir().unwrap();

@@ -1,7 +1,9 @@
 //! What must go is gone from disk; everything else stays where it was.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use towpath_protocol::Event;
 use towpath_store::{Cursor, Entry, Error, EventStore, Outcome, Page};
 
 use super::crash::{change, records};
@@ -230,16 +232,29 @@ fn superseded_versions_are_dropped_once_they_are_most_of_a_file() {
     assert!(folder.check().problems.is_empty());
 }
 
-#[test]
-fn a_compaction_that_a_crash_cuts_short_is_finished_at_the_next_start() {
+/// A store that compaction has gone through, and what it was before.
+struct Compacted {
+    folder: Folder,
+    before: Folder,
+    events: Vec<Event>,
+    /// What compaction made of a log file.
+    rewritten: PathBuf,
+}
+
+fn compacted() -> Compacted {
     let folder = Folder::new();
     let store = with_deletions(&folder);
     store.stats().unwrap();
-    let before = copy(&folder);
-    let events = everything(&store);
+    let (before, events) = (copy(&folder), everything(&store));
     while store.maintain(20).unwrap() {}
-    // As if the new file had been published and nothing done since, and another had been begun.
     let rewritten = folder.log_files().into_iter().find(|file| file.to_string_lossy().ends_with(".1.seg")).unwrap();
+    Compacted { folder, before, events, rewritten }
+}
+
+#[test]
+fn a_compaction_that_a_crash_cuts_short_is_finished_at_the_next_start() {
+    let Compacted { folder: _folder, before, events, rewritten } = compacted();
+    // As if the new file had been published and nothing done since, and another had been begun.
     std::fs::copy(&rewritten, before.config.log_dir().join(rewritten.file_name().unwrap())).unwrap();
     std::fs::write(before.config.log_dir().join("00000000000000000099.1.seg.tmp"), b"half").unwrap();
     let files = before.log_files().len();
@@ -255,13 +270,7 @@ fn a_compaction_that_a_crash_cuts_short_is_finished_at_the_next_start() {
 /// store from being opened.
 #[test]
 fn a_damaged_rewrite_that_a_crash_left_gives_way_to_what_it_was_made_of() {
-    let folder = Folder::new();
-    let store = with_deletions(&folder);
-    store.stats().unwrap();
-    let before = copy(&folder);
-    let events = everything(&store);
-    while store.maintain(20).unwrap() {}
-    let rewritten = folder.log_files().into_iter().find(|file| file.to_string_lossy().ends_with(".1.seg")).unwrap();
+    let Compacted { folder: _folder, before, events, rewritten } = compacted();
     let record = records(&rewritten)[10].clone();
     for (damage, is_indexed) in [(0, true), (0, false), (1, true), (1, false)] {
         let crashed = copy(&before);
