@@ -318,9 +318,16 @@ impl Outbox {
 
     /// Waits until few enough answers wait that another request may be read. Cancel-safe.
     pub async fn admit(&self) {
-        let budget = &self.budget;
-        self.wait_for(|queues| queues.texts <= budget.answers_max && queues.text_bytes <= budget.answer_bytes_max)
-            .await;
+        self.wait_for(|queues| self.admits_with(queues)).await;
+    }
+
+    /// Whether [`Outbox::admit`] would not wait.
+    pub fn admits(&self) -> bool {
+        self.admits_with(&self.queues.lock())
+    }
+
+    fn admits_with(&self, queues: &Queues) -> bool {
+        queues.texts <= self.budget.answers_max && queues.text_bytes <= self.budget.answer_bytes_max
     }
 
     async fn wait_for(&self, condition: impl Fn(&Queues) -> bool) {

@@ -210,28 +210,47 @@ struct Reader<R> {
 impl<R: AsyncRead + Unpin> Reader<R> {
     async fn run(&mut self, inbound: &mut impl Inbound) -> ReadEnd {
         loop {
+            let end = self.take_in(inbound).await;
+            if let Some(end) = end {
+                return end;
+            }
+            match self.receive().await {
+                Ok(0) | Err(_) => return ReadEnd::Lost,
+                Ok(bytes) => {
+                    self.shared.metrics.bytes_in.inc_by(bytes as u64);
+                    self.link.heard.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Deals with all that has arrived whole. The end if that is in it.
+    async fn take_in(&mut self, inbound: &mut impl Inbound) -> Option<ReadEnd> {
+        let mut unsettled = false;
+        let end = loop {
             match self.decoder.next() {
                 Ok(Some(Item::Text(text))) => {
                     self.shared.metrics.frames_in.inc();
                     self.link.busy.store(true, Ordering::Relaxed);
+                    unsettled = true;
                     // In memory of its own while it lasts: it is ten times what a connection needs to wait for a message.
                     Box::pin(inbound.message(text)).await;
                     self.link.busy.store(false, Ordering::Relaxed);
                 }
                 Ok(Some(Item::Ping(body))) => self.link.pong(body),
                 Ok(Some(Item::Pong)) => {}
-                Ok(Some(Item::Close(code))) => return ReadEnd::Client(code),
-                Ok(None) => match self.receive().await {
-                    Ok(0) | Err(_) => return ReadEnd::Lost,
-                    Ok(bytes) => {
-                        self.shared.metrics.bytes_in.inc_by(bytes as u64);
-                        self.link.heard.store(true, Ordering::Relaxed);
-                    }
-                },
-                Err(close) if is_refusal(&close) => return ReadEnd::Relay(close),
-                Err(close) => return ReadEnd::Protocol(close),
+                Ok(Some(Item::Close(code))) => break Some(ReadEnd::Client(code)),
+                Ok(None) => break None,
+                Err(close) if is_refusal(&close) => break Some(ReadEnd::Relay(close)),
+                Err(close) => break Some(ReadEnd::Protocol(close)),
             }
+        };
+        if unsettled {
+            self.link.busy.store(true, Ordering::Relaxed);
+            Box::pin(inbound.settle()).await;
+            self.link.busy.store(false, Ordering::Relaxed);
         }
+        end
     }
 
     /// Waits for bytes with no buffer of its own: the thread's is filled once there are some.

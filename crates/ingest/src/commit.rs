@@ -14,7 +14,6 @@ use towpath_protocol::Verifier;
 use towpath_runtime::{Clock, Live, Thread};
 use towpath_store::{Batch, Committed, Delivery, Error, EventStore, Outcome};
 
-use crate::authors::Authors;
 use crate::metrics::Metrics;
 use crate::queue::{CommitLimits, CommitQueue};
 use crate::reply::{Answer, Reply, Way};
@@ -42,7 +41,6 @@ impl Committer {
         let queue = Arc::new(CommitQueue::new(limits, metrics.clone()));
         let ingest = Ingest {
             verifier: Arc::new(Verifier::new()),
-            authors: Arc::new(Authors::new()),
             cpu: Arc::new(Semaphore::new(limits.verify_parallel.max(1))),
             store,
             delivery,

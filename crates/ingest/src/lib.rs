@@ -10,7 +10,6 @@
 //! Owns: the order of the stages, the bound on signature work, the commit queue, the committer.
 //! Must not know: sockets, subscriptions, wording, which store it is.
 
-mod authors;
 mod commit;
 mod metrics;
 mod queue;

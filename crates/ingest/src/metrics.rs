@@ -11,8 +11,10 @@ use towpath_runtime::latency_histogram;
 /// Histograms of seconds, and the state of the commit queue.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Waiting for a CPU slot and checking the signature.
+    /// Waiting for a CPU slot and checking the signatures of a burst.
     pub verify: Histogram,
+    /// Events of a burst, whose signatures are checked together.
+    pub burst_events: Histogram,
     /// From the end of authorisation to the start of the commit.
     pub queue_wait: Histogram,
     /// One commit, whole.
@@ -39,6 +41,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             verify: latency_histogram(),
+            burst_events: Histogram::new(exponential_buckets(1.0, 2.0, 7)),
             queue_wait: latency_histogram(),
             commit: latency_histogram(),
             ack: latency_histogram(),
@@ -58,8 +61,13 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "ingest_verify_seconds",
-            "Waiting for a CPU slot and checking a signature",
+            "Waiting for a CPU slot and checking the signatures of a burst",
             self.verify.clone(),
+        );
+        registry.register(
+            "ingest_burst_events",
+            "Events whose signatures are checked together",
+            self.burst_events.clone(),
         );
         registry.register("ingest_queue_wait_seconds", "Waiting for the committer", self.queue_wait.clone());
         registry.register("ingest_commit_seconds", "One commit", self.commit.clone());

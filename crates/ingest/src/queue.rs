@@ -33,7 +33,7 @@ pub struct CommitLimits {
     pub batch_events_max: usize,
     /// Bytes of events of one commit.
     pub batch_bytes_max: usize,
-    /// Signatures checked at once.
+    /// Bursts whose signatures are checked at the same time.
     pub verify_parallel: usize,
     /// How long a commit waits for events behind it while the processors cannot keep up.
     pub gather_max: Duration,
@@ -65,7 +65,7 @@ pub(crate) struct CommitQueue {
     waiting: Mutex<Waiting>,
     /// For the committer.
     arrived: Condvar,
-    /// Events whose signatures are being checked or wait to be.
+    /// Bursts of events whose signatures are being checked or wait to be.
     expected: AtomicUsize,
     limits: CommitLimits,
     metrics: Metrics,
@@ -83,7 +83,7 @@ struct Waiting {
     closed: Option<Instant>,
 }
 
-/// An event that will be pushed unless it is refused.
+/// A burst that will be pushed unless it is refused.
 pub(crate) struct Expected<'a>(&'a CommitQueue);
 
 impl Drop for Expected<'_> {
@@ -98,34 +98,41 @@ impl CommitQueue {
         Self { waiting, arrived, expected, limits, metrics }
     }
 
-    /// Has the committer know of an event on its way, until what this returns is dropped.
+    /// Has the committer know of a burst on its way, until what this returns is dropped.
     pub(crate) fn expect(&self) -> Expected<'_> {
         self.expected.fetch_add(1, Ordering::Relaxed);
         Expected(self)
     }
 
-    /// Whether events wait for a slot to be checked in.
+    /// Whether bursts wait for a slot to be checked in.
     fn is_behind(&self) -> bool {
         self.expected.load(Ordering::Relaxed) > self.limits.verify_parallel
     }
 
-    /// Gives the reply back if the queue is full or closed.
-    pub(crate) fn push(&self, pending: Pending) -> Result<(), Reply> {
+    /// Takes a burst, in its order, and gives back the replies of those it has no room for or is closed to.
+    pub(crate) fn push(&self, burst: Vec<Pending>) -> Vec<Reply> {
+        let mut refused = Vec::new();
         let mut waiting = self.waiting.lock();
-        let full = waiting.writes.len() >= self.limits.queue_events_max
-            || waiting.bytes + pending.bytes() > self.limits.queue_bytes_max && !waiting.writes.is_empty();
-        if full || waiting.closed.is_some() {
-            return Err(pending.reply);
+        for pending in burst {
+            if self.has_room(&waiting, &pending) {
+                waiting.bytes += pending.bytes();
+                waiting.writes.push_back(pending);
+            } else {
+                refused.push(pending.reply);
+            }
         }
-        waiting.bytes += pending.bytes();
-        waiting.writes.push_back(pending);
         self.note(&waiting);
         let is_enough = !waiting.gathering || waiting.writes.len() >= GATHERED || !self.is_behind();
         drop(waiting);
         if is_enough {
             self.arrived.notify_one();
         }
-        Ok(())
+        refused
+    }
+
+    fn has_room(&self, waiting: &Waiting, pending: &Pending) -> bool {
+        let fits = waiting.bytes + pending.bytes() <= self.limits.queue_bytes_max || waiting.writes.is_empty();
+        fits && waiting.writes.len() < self.limits.queue_events_max && waiting.closed.is_none()
     }
 
     /// False if the queue is full or closed.

@@ -9,7 +9,6 @@ use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Act, Delivery, EventStore};
 
-use crate::authors::Authors;
 use crate::metrics::Metrics;
 use crate::queue::{CommitQueue, Pending};
 use crate::reply::{Answer, Once, Reply, Way};
@@ -18,7 +17,6 @@ use crate::reply::{Answer, Once, Reply, Way};
 #[derive(Clone)]
 pub struct Ingest {
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) authors: Arc<Authors>,
     pub(crate) cpu: Arc<Semaphore>,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) delivery: Arc<dyn Delivery>,
@@ -29,29 +27,80 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Takes `event` through the stages. Every event is answered exactly once, at once if it is refused and at its commit if
-    /// not. Events of one connection, submitted one after another, are committed in that order. Not cancel-safe: a dropped call
-    /// may leave the event unanswered, which is right only when the connection is gone.
-    pub async fn submit(&self, event: SubmittedEvent, principal: &RwLock<Principal>, reply: Reply) {
-        let write = match self.decide(event, principal).await {
-            Ok(write) => write,
-            Err(refusal) => return reply.send(refusal, Way::Woken, &self.metrics, self.clock.instant()),
-        };
-        if write.is_ephemeral() {
-            let reached = self.delivery.ephemeral(write.event());
-            // Whether the recipient of a private event is here is nobody's business.
-            let private = self.policy.get().private_kinds.contains(&write.event().kind());
-            let reached = if private { reached.max(1) } else { reached };
-            self.metrics.ephemeral.inc();
-            return reply.send(Answer::Delivered(reached), Way::Woken, &self.metrics, self.clock.instant());
-        }
-        self.commit(write, reply);
+    /// Takes a burst of events, as they came from one connection, through the stages. Each is answered exactly once, at once if it is
+    /// refused and at its commit if not. Bursts of one connection, submitted one after another, are committed in that order, and so are
+    /// the events of each. Not cancel-safe: a dropped call may leave events unanswered, which is right only when the connection is gone.
+    pub async fn submit(&self, burst: Vec<(SubmittedEvent, Reply)>, principal: &RwLock<Principal>) {
+        let (policy, now) = (self.policy.get(), self.clock.unix_s());
+        let screened = self.passed(burst, |event| {
+            screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
+            Ok(event)
+        });
+        let verified = self.verify(screened).await;
+        let authorised = self.passed(verified, |event| {
+            authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
+        });
+        let to_store = self.passed(authorised, |write| match write.is_ephemeral() {
+            true => Err(self.deliver(&write, &policy)),
+            false => Ok(write),
+        });
+        self.commit(to_store);
     }
 
-    fn commit(&self, write: Write, reply: Reply) {
+    /// What goes on behind a stage. What does not is answered.
+    fn passed<T, U>(&self, burst: Vec<(T, Reply)>, stage: impl Fn(T) -> Result<U, Answer>) -> Vec<(U, Reply)> {
+        let pass = |(event, reply)| match stage(event) {
+            Ok(passed) => Some((passed, reply)),
+            Err(answer) => {
+                self.answer(reply, answer);
+                None
+            }
+        };
+        burst.into_iter().filter_map(pass).collect()
+    }
+
+    fn answer(&self, reply: Reply, answer: Answer) {
+        reply.send(answer, Way::Woken, &self.metrics, self.clock.instant());
+    }
+
+    /// Checks that the ids are not known and the signatures genuine. Runs where it is, on a runtime worker, but never for more bursts at
+    /// once than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
+    async fn verify(&self, burst: Vec<(SubmittedEvent, Reply)>) -> Vec<(VerifiedEvent, Reply)> {
+        if burst.is_empty() {
+            return Vec::new();
+        }
+        let start = self.clock.instant();
+        let _expected = self.queue.expect();
+        let Ok(_slot) = self.cpu.acquire().await else { return self.passed(burst, |_| Err(Answer::Overloaded)) };
+        let new = self.passed(burst, |event| match self.store.is_known(&event.unverified().id()) {
+            Ok(false) => Ok(event),
+            Ok(true) => Err(Answer::Known),
+            Err(error) => Err(Answer::Failed(error)),
+        });
+        if new.is_empty() {
+            return Vec::new();
+        }
+        let (events, replies): (_, Vec<_>) = new.into_iter().unzip();
+        let verified = self.verifier.verify_all(events);
+        self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
+        self.metrics.burst_events.observe(verified.len() as f64);
+        self.passed(std::iter::zip(verified, replies).collect(), |verified| verified.map_err(|_| Answer::BadSignature))
+    }
+
+    /// Delivers an ephemeral event, which is never stored.
+    fn deliver(&self, write: &Write, policy: &Policy) -> Answer {
+        let reached = self.delivery.ephemeral(write.event());
+        // Whether the recipient of a private event is here is nobody's business.
+        let private = policy.private_kinds.contains(&write.event().kind());
+        self.metrics.ephemeral.inc();
+        Answer::Delivered(if private { reached.max(1) } else { reached })
+    }
+
+    fn commit(&self, writes: Vec<(Write, Reply)>) {
         let queued = self.clock.instant();
-        if let Err(reply) = self.queue.push(Pending { write, reply, queued }) {
-            reply.send(Answer::Overloaded, Way::Woken, &self.metrics, queued);
+        let burst = writes.into_iter().map(|(write, reply)| Pending { write, reply, queued }).collect();
+        for refused in self.queue.push(burst) {
+            self.answer(refused, Answer::Overloaded);
         }
     }
 
@@ -60,38 +109,13 @@ impl Ingest {
         let (answer, answered) = oneshot::channel();
         let to = Arc::new(Once::new(answer));
         let reply = Reply { to, slot: 0, received: self.clock.instant() };
-        self.commit(plan(event, Source::Relay, &self.policy.get()), reply);
+        self.commit(vec![(plan(event, Source::Relay, &self.policy.get()), reply)]);
         answered.await.unwrap_or(Answer::Overloaded)
     }
 
     /// Has the audit log say so. False if the commit queue is full: then it was not done.
     pub fn record(&self, act: Act) -> bool {
         self.queue.push_act(act)
-    }
-
-    async fn decide(&self, event: SubmittedEvent, principal: &RwLock<Principal>) -> Result<Write, Answer> {
-        let policy = self.policy.get();
-        let now = self.clock.unix_s();
-        screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
-        let event = self.verify(event).await?;
-        authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
-    }
-
-    /// Checks that the id is not known and the signature genuine. Runs where it is, on a runtime worker, but never more at once
-    /// than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
-    async fn verify(&self, event: SubmittedEvent) -> Result<VerifiedEvent, Answer> {
-        let start = self.clock.instant();
-        let _expected = self.queue.expect();
-        let Ok(_slot) = self.cpu.acquire().await else { return Err(Answer::Overloaded) };
-        if self.store.is_known(&event.unverified().id()).map_err(Answer::Failed)? {
-            return Err(Answer::Known);
-        }
-        let verified = match self.authors.lifted(event.unverified().pubkey()) {
-            Some(author) => self.verifier.verify_by(event, &author).map_err(|_| Answer::BadSignature),
-            None => Err(Answer::BadSignature),
-        };
-        self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
-        verified
     }
 
     /// Brings the metrics that nothing else keeps current up to date.

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use towpath_policy::{Policy, Principal};
-use towpath_protocol::{Event, EventId, Limits, SecretKey, SubmittedEvent, wire};
+use towpath_protocol::{Event, EventId, Limits, SecretKey, SubmittedEvent, Verifier, wire};
 use towpath_runtime::{Clock, Live, ManualClock, TaskGroup, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{
@@ -245,7 +245,11 @@ impl World {
     }
 
     async fn submit(&self, event: &SubmittedEvent) {
-        submit(&self.ingest, &self.connection, self.clock.instant(), event).await;
+        self.submit_burst(std::slice::from_ref(event)).await;
+    }
+
+    async fn submit_burst(&self, events: &[SubmittedEvent]) {
+        submit(&self.ingest, &self.connection, self.clock.instant(), events).await;
     }
 
     async fn submit_all(&self, events: &[SubmittedEvent]) {
@@ -287,10 +291,13 @@ impl Drop for World {
     }
 }
 
-async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant, event: &SubmittedEvent) {
-    let slot = connection.slots.fetch_add(1, Ordering::SeqCst);
-    let to = Arc::clone(connection) as Arc<dyn Answers>;
-    ingest.submit(event.clone(), &connection.principal, Reply { to, slot, received }).await;
+async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant, burst: &[SubmittedEvent]) {
+    let reply = || {
+        let slot = connection.slots.fetch_add(1, Ordering::SeqCst);
+        Reply { to: Arc::clone(connection) as Arc<dyn Answers>, slot, received }
+    };
+    let burst = burst.iter().map(|event| (event.clone(), reply())).collect();
+    ingest.submit(burst, &connection.principal).await;
 }
 
 fn accepted(seqs: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -463,6 +470,38 @@ async fn a_known_event_is_answered_before_its_signature_is_looked_at() {
 }
 
 #[tokio::test]
+async fn of_a_burst_only_what_is_wrong_is_refused() {
+    let world = World::new(LIMITS, Policy::default());
+    world.submit(&note("stored")).await;
+    world.answers(1);
+    let late = event(1, NOW_S, 1, &[&["expiration", "1"]], "late");
+    let by_another = event(2, NOW_S, 1, &[], "by another");
+    let typing = event(1, NOW_S, 20_001, &[], "typing");
+    let burst =
+        [note("a"), forged(&note("b")), by_another, note("stored"), late, typing, note("c"), forged(&note("c"))];
+    world.submit_burst(&burst).await;
+    let answers = world.answers(9)[1..].to_vec();
+    let delivered = format!("Delivered({LISTENERS})");
+    assert_eq!([&answers[0], &answers[2], &answers[6]].map(String::clone), *accepted(2..=4));
+    assert_eq!(
+        [1, 3, 4, 5, 7].map(|at: usize| &*answers[at]),
+        ["BadSignature", "Known", "Denied(Expired)", &delivered, "BadSignature"]
+    );
+    assert_eq!(world.store.batches(), [1, 3], "what came together is committed together");
+    assert_eq!(world.store.contents(), ["stored", "a", "by another", "c"], "in its order");
+}
+
+#[tokio::test]
+async fn a_burst_takes_the_room_there_is() {
+    let world = World::busy(CommitLimits { queue_events_max: 3, ..LIMITS }).await;
+    world.submit_burst(&notes(5)).await;
+    assert_eq!(world.answers(2), ["Overloaded"; 2]);
+    world.store.open();
+    let answers = world.answers(6);
+    assert_eq!((&answers[..4], &answers[4..]), (&*accepted(1..=4), &["Overloaded"; 2].map(String::from)[..]));
+}
+
+#[tokio::test]
 async fn what_the_rules_refuse_costs_neither_the_store_nor_a_signature_check() {
     let policy = Policy { auth_to_write: true, ..Policy::default() };
     let tagged = |tag: &[&str]| event(1, NOW_S, 1, &[tag], "");
@@ -563,14 +602,17 @@ fn random_events(rng: &mut StdRng, count: usize) -> Vec<SubmittedEvent> {
 
 /// What can come of an event is known from the event alone, but for the store's part.
 fn is_fitting(event: &SubmittedEvent, answer: &Answer) -> bool {
+    let is_genuine = Verifier::new().verify(event.clone()).is_ok();
     let event = event.unverified();
     match (event.kind(), answer) {
+        (_, Answer::BadSignature) => !is_genuine,
+        (_, Answer::Committed(..) | Answer::Delivered(_)) if !is_genuine => false,
         (20_001, Answer::Delivered(LISTENERS)) => true,
         (20_001, _) => false,
         (_, Answer::Denied(_)) => event.first_value("expiration").is_some(),
         (kind, Answer::Committed(_, Outcome::Superseded)) => kind == 0,
         (_, Answer::Committed(_, Outcome::Accepted(_) | Outcome::Duplicate)) => true,
-        (_, Answer::Known | Answer::BadSignature | Answer::Overloaded | Answer::Failed(_)) => true,
+        (_, Answer::Known | Answer::Overloaded | Answer::Failed(_)) => true,
         _ => false,
     }
 }
@@ -593,13 +635,17 @@ async fn every_submission_is_answered_exactly_once_however_they_interleave() {
     for _ in 0..CONNECTIONS {
         let mut theirs: Vec<SubmittedEvent> = (0..2).flat_map(|_| events.clone()).collect();
         theirs.shuffle(&mut rng);
+        let bursts: Vec<usize> = theirs.iter().map(|_| *[1, 1, 2, 9].choose(&mut rng).unwrap()).collect();
         let pauses: Vec<usize> = theirs.iter().map(|_| *[0, 0, 0, 1, 5].choose(&mut rng).unwrap()).collect();
         let connection = Arc::<Connection>::default();
         sent.push((Arc::clone(&connection), theirs.clone()));
         let ingest = world.ingest.clone();
         group.spawn(async move {
-            for (event, pauses) in theirs.iter().zip(pauses) {
-                submit(&ingest, &connection, instant, event).await;
+            let mut left = &theirs[..];
+            for (events, pauses) in bursts.into_iter().zip(pauses) {
+                let (burst, behind) = left.split_at(events.min(left.len()));
+                left = behind;
+                submit(&ingest, &connection, instant, burst).await;
                 for _ in 0..pauses {
                     tokio::task::yield_now().await;
                 }

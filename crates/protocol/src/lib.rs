@@ -7,6 +7,7 @@
 //! Only `parse` makes a [`SubmittedEvent`] and only [`Verifier::verify`] makes a [`VerifiedEvent`], so an event whose
 //! signature was never checked cannot be handed to the stages behind.
 
+mod authors;
 mod event;
 mod filter;
 #[cfg(feature = "fuzzing")]
@@ -28,7 +29,7 @@ pub use json::{JsonError, JsonStr, Scanner, push_json_string};
 pub use limits::Limits;
 pub use message::{ClientMessage, Refused, Subject, SubscriptionId};
 pub use parse::{InvalidEvent, SubmittedEvent};
-pub use verify::{BadSignature, LiftedKey, SecretKey, VerifiedEvent, Verifier};
+pub use verify::{BadSignature, SecretKey, VerifiedEvent, Verifier};
 
 /// Parsing of a client's text: a whole message, one event, one filter.
 pub mod wire {

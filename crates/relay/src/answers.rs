@@ -75,9 +75,14 @@ impl OrderedAnswers {
 
     /// Waits until few enough events are unanswered. Only the connection's own reader waits here.
     pub(crate) async fn room(&self, config: &Config) {
-        while self.acks.unanswered() >= config.queues.in_flight_per_connection_max.get() {
+        while !self.has_room(config) {
             self.answered.notified().await;
         }
+    }
+
+    /// Whether `room` would not wait.
+    pub(crate) fn has_room(&self, config: &Config) -> bool {
+        self.acks.unanswered() < config.queues.in_flight_per_connection_max.get()
     }
 }
 

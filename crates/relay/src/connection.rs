@@ -1,6 +1,7 @@
 //! The receiving side of a connection: from each message to the piece that serves it.
 
 use std::collections::HashMap;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,10 @@ use crate::scans::Scans;
 /// A client that sends nonsense is not kept from saying something sensible for longer.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// So many events at most are put off until what has arrived is read, and about so many bytes of them: signatures are checked together.
+const BURST_EVENTS_MAX: usize = 32;
+const BURST_BYTES_MAX: usize = 64 * 1024;
+
 /// See the module. Dropping it ends the connection's subscriptions and tasks.
 pub(crate) struct Inbound {
     node: Arc<Node>,
@@ -35,6 +40,9 @@ pub(crate) struct Inbound {
     address: Option<IpAddr>,
     outbox: Arc<Outbox>,
     answers: Arc<OrderedAnswers>,
+    /// Events that came one right behind the other, not submitted yet.
+    burst: Vec<(SubmittedEvent, Reply)>,
+    burst_bytes: usize,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     scans: Scans,
     tasks: TaskGroup,
@@ -52,6 +60,8 @@ impl Inbound {
             address: counted_address(peer, &config.server.trusted_addresses),
             outbox: Arc::clone(&outbox),
             answers: Arc::new(OrderedAnswers::open(node, &outbox)),
+            burst: Vec::new(),
+            burst_bytes: 0,
             subscriptions: HashMap::new(),
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
@@ -70,17 +80,35 @@ impl Inbound {
         }
     }
 
-    async fn event(&self, event: SubmittedEvent, received: Instant) {
+    async fn event(&mut self, event: SubmittedEvent, received: Instant) {
         let config = self.node.config.get();
-        self.answers.room(&config).await;
+        if !self.answers.has_room(&config) {
+            // Room comes of what is submitted.
+            self.submit().await;
+            self.answers.room(&config).await;
+        }
         let slot = self.answers.reserve(event.unverified().id().to_hex());
         let ephemeral = kind_spec(event.unverified().kind()).storage == Storage::Ephemeral;
         let class = if ephemeral { Class::Ephemeral } else { Class::Publish };
-        if let Err(refusal) = self.within_rate(class, tokens_of(event.unverified().json().len())) {
+        let bytes = event.unverified().json().len();
+        if let Err(refusal) = self.within_rate(class, tokens_of(bytes)) {
             return self.answers.send(slot, false, &refusal);
         }
         let to = Arc::clone(&self.answers) as Arc<dyn Answers>;
-        self.node.ingest.submit(event, self.answers.auth.principal(), Reply { to, slot, received }).await;
+        self.burst.push((event, Reply { to, slot, received }));
+        self.burst_bytes += bytes;
+        if self.burst.len() >= BURST_EVENTS_MAX || self.burst_bytes >= BURST_BYTES_MAX {
+            self.submit().await;
+        }
+    }
+
+    /// Submits what was put off.
+    async fn submit(&mut self) {
+        self.burst_bytes = 0;
+        let burst = mem::take(&mut self.burst);
+        if !burst.is_empty() {
+            self.node.ingest.submit(burst, self.answers.auth.principal()).await;
+        }
     }
 
     async fn auth(&mut self, event: SubmittedEvent) {
@@ -269,11 +297,22 @@ impl towpath_gateway::Inbound for Inbound {
         let received = self.node.clock.instant();
         let parsed = wire::client_message(text, &build::message_limits(&self.node.config.get()));
         self.node.metrics.parse.observe(self.node.clock.instant().duration_since(received).as_secs_f64());
+        if !matches!(parsed, Ok(ClientMessage::Event(_))) {
+            // Whatever else a client asks comes behind the events it sent before.
+            self.submit().await;
+        }
         match parsed {
             Ok(message) => self.serve(message, received).await,
             Err(refused) => self.refuse(refused).await,
         }
-        self.outbox.admit().await;
+        if !self.outbox.admits() {
+            self.submit().await;
+            self.outbox.admit().await;
+        }
+    }
+
+    async fn settle(&mut self) {
+        self.submit().await;
     }
 }
 

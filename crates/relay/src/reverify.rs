@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use towpath_audit::{Checkpoint, Head, Problem, Report, Seen, Verification};
-use towpath_protocol::{Event, SubmittedEvent, Verifier};
+use towpath_protocol::{BadSignature, SubmittedEvent, Verifier};
 use towpath_store::{Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::checkpoints::own_heads;
@@ -117,22 +117,71 @@ impl Round {
         if entries.is_empty() {
             return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
         }
-        entries.iter().for_each(|entry| self.entry(entry));
+        let forgeries = self.forgeries(&entries);
+        entries.iter().zip(forgeries).for_each(|(entry, forgery)| self.entry(entry, forgery));
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Entry) {
+    fn entry(&mut self, entry: &Entry, forgery: Option<BadSignature>) {
         let event = entry.record.event();
         let seen = Seen { seq: entry.seq.0, committed_at_ms: entry.committed_at_ms, leaf: &entry.leaf, event };
         self.verification.entry(seen, |_| ());
-        if let Some(why) = event.and_then(|event| self.forgery(event)) {
-            self.verification.add(Problem::Forged { seq: entry.seq.0, why });
+        if let Some(why) = forgery {
+            self.verification.add(Problem::Forged { seq: entry.seq.0, why: why.to_string() });
         }
     }
 
-    /// A wrong id is found by the verification itself.
-    fn forgery(&self, event: &Event) -> Option<String> {
-        let event = SubmittedEvent::from_canonical(event.clone()).ok()?;
-        self.verifier.verify(event).err().map(|error| error.to_string())
+    /// What is wrong with each entry's signature. A wrong id is found by the verification itself.
+    fn forgeries(&self, entries: &[Entry]) -> Vec<Option<BadSignature>> {
+        let submitted = |(at, entry): (usize, &Entry)| {
+            let event = entry.record.event()?;
+            Some((at, SubmittedEvent::from_canonical(event.clone()).ok()?))
+        };
+        let (places, events): (Vec<usize>, Vec<_>) = entries.iter().enumerate().filter_map(submitted).unzip();
+        let mut forgeries = vec![None; entries.len()];
+        for (at, verified) in places.into_iter().zip(self.verifier.verify_all(events)) {
+            forgeries[at] = verified.err();
+        }
+        forgeries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_policy::{Policy, Source, Write, plan};
+    use towpath_protocol::{Limits, SecretKey, VerifiedEvent, wire};
+    use towpath_store::Batch;
+    use towpath_store::memory::MemoryStore;
+
+    use super::*;
+
+    fn note(at: u64) -> VerifiedEvent {
+        SecretKey::from_bytes([1 + (at % 3) as u8; 32]).unwrap().sign(at, 1, &[], "a note", &[0; 32])
+    }
+
+    /// With the signature of another.
+    fn forged(at: u64) -> VerifiedEvent {
+        let (event, other) = (note(at), note(at + 3));
+        let (event, other) = (event.event().as_str(), other.event().as_str());
+        // 128 digits, a quotation mark and a brace.
+        let json = event[..event.len() - 130].to_owned() + &other[other.len() - 130..];
+        VerifiedEvent::trusted(wire::event(&json, &Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn of_signatures_checked_at_once_the_wrong_ones_are_named_in_the_order_of_the_log() {
+        let (store, wrong) = (MemoryStore::new(), [3, 70, 71, 150]);
+        let event = |at| if wrong.contains(&at) { forged(at) } else { note(at) };
+        let writes: Vec<Write> = (1..=150).map(|at| plan(event(at), Source::Client, &Policy::default())).collect();
+        store.commit(Batch::of(writes, 1_000)).unwrap();
+        let (stream, head) = store.heads()[0];
+        let verification = Verification::new(stream.0, note(0).event().pubkey(), &[]);
+        let mut round = Round { stream, verification, verifier: Verifier::new(), end: head.size };
+        while round.verification.entries() < round.end {
+            // More than are checked at once.
+            round.step(&store, 100).unwrap();
+        }
+        let problems = wrong.map(|seq| Problem::Forged { seq, why: "bad signature".to_owned() });
+        assert_eq!(round.verification.finish(Some(head)).problems, problems);
     }
 }

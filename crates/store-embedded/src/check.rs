@@ -2,13 +2,15 @@
 //!
 //! What is live is worked out from the log alone, so that the index is compared with something it had no part in.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::mem;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use heed::RoTxn;
 use towpath_audit::{HashSource as _, Node, Tree};
-use towpath_protocol::{Event, SubmittedEvent, Verifier};
+use towpath_protocol::{SubmittedEvent, Verifier};
 use towpath_store::{Error, Seq};
 
 use crate::audit::{TreeFiles, has_committed_root, leaf_of};
@@ -24,6 +26,10 @@ use crate::{Config, Shared};
 
 /// More problems than this are counted and not kept.
 const PROBLEMS_MAX: usize = 1_000;
+/// Records wait until there are so many entries, because signatures are checked together.
+const GROUP_ENTRIES: usize = 64;
+/// Or until they are so long.
+const GROUP_BYTES: usize = 4 << 20;
 
 /// What a check found.
 #[derive(Debug, Clone, Default)]
@@ -163,6 +169,26 @@ struct Expected {
     expiry: u64,
 }
 
+/// Records, with their places in the file, whose events' signatures are checked together.
+#[derive(Debug, Default)]
+struct Group {
+    records: Vec<(u32, Record)>,
+    entries: usize,
+    bytes: usize,
+}
+
+impl Group {
+    fn push(&mut self, at: u32, record: Record) {
+        self.entries += record.entries.len();
+        self.bytes += record.header.record_bytes();
+        self.records.push((at, record));
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries >= GROUP_ENTRIES || self.bytes >= GROUP_BYTES
+    }
+}
+
 struct Check<'a> {
     index: &'a Index,
     txn: &'a RoTxn<'a>,
@@ -186,23 +212,55 @@ impl Check<'_> {
     /// Returns the sequence number after the file's last good record.
     fn segment(&mut self, segment: &Arc<Segment>, progress: &mut dyn FnMut(u64)) -> Result<Seq, Error> {
         let mut walk = Walk::new(Arc::clone(segment), 0);
-        let mut next_seq = segment.first_seq;
+        let (mut next_seq, mut group) = (segment.first_seq, Group::default());
         loop {
             match walk.step()? {
-                Step::End => return Ok(next_seq),
                 Step::Record(at, record) if record.header.first_seq == next_seq => {
                     next_seq = record.header.next_seq();
-                    self.record(Logged { segment, at, record: &record })?;
-                    progress(next_seq.0 - 1);
+                    group.push(at, record);
+                    if group.is_full() {
+                        self.group(segment, mem::take(&mut group), progress)?;
+                    }
                 }
-                Step::Record(..) | Step::Damaged => {
-                    let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    self.problem(Problem::Damaged { file, at: walk.at() });
-                    self.tree = None;
+                end => {
+                    self.group(segment, group, progress)?;
+                    if !matches!(end, Step::End) {
+                        let file = segment.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                        self.problem(Problem::Damaged { file, at: walk.at() });
+                        self.tree = None;
+                    }
                     return Ok(next_seq);
                 }
             }
         }
+    }
+
+    fn group(&mut self, segment: &Segment, group: Group, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let forged = self.forged(&group);
+        for (at, record) in &group.records {
+            self.record(Logged { segment, at: *at, record }, &forged)?;
+            progress(record.header.next_seq().0 - 1);
+        }
+        Ok(())
+    }
+
+    /// Which events are not genuine, and why: to be told when it is their turn, in the order of the log.
+    fn forged(&mut self, group: &Group) -> BTreeMap<Seq, String> {
+        let (mut forged, mut submitted) = (BTreeMap::new(), Vec::new());
+        for (seq, entry, _) in group.records.iter().flat_map(|(_, record)| record.numbered()) {
+            let Some(filed) = entry.body.filed() else { continue };
+            self.report.events += 1;
+            match SubmittedEvent::from_canonical(filed.event.clone()) {
+                Ok(event) => submitted.push((seq, event)),
+                Err(error) => {
+                    forged.insert(seq, error.to_string());
+                }
+            }
+        }
+        let (seqs, events): (Vec<Seq>, Vec<_>) = submitted.into_iter().unzip();
+        let verified = seqs.into_iter().zip(self.verifier.verify_all(events));
+        forged.extend(verified.filter_map(|(seq, verified)| Some((seq, verified.err()?.to_string()))));
+        forged
     }
 
     /// The leaves of a record against the root it was committed with, and against the hashes kept of them.
@@ -225,27 +283,20 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn record(&mut self, logged: Logged<'_>) -> Result<(), Error> {
+    fn record(&mut self, logged: Logged<'_>, forged: &BTreeMap<Seq, String>) -> Result<(), Error> {
         self.audit(logged.record)?;
         for (seq, entry, extent) in logged.record.numbered() {
             self.report.entries += 1;
             self.lasting(seq, &entry.lasting)?;
             let Some(filed) = entry.body.filed() else { continue };
-            self.event(seq, &filed.event);
+            if let Some(why) = forged.get(&seq) {
+                self.problem(Problem::Forged { seq, why: why.clone() });
+            }
             if !self.removals.contain(seq, &filed.event) {
                 self.live(seq, filed, logged.position(filed, extent))?;
             }
         }
         Ok(())
-    }
-
-    fn event(&mut self, seq: Seq, event: &Event) {
-        self.report.events += 1;
-        let genuine = SubmittedEvent::from_canonical(event.clone()).map_err(|e| e.to_string());
-        let genuine = genuine.and_then(|event| self.verifier.verify(event).map_err(|e| e.to_string()));
-        if let Err(why) = genuine {
-            self.problem(Problem::Forged { seq, why });
-        }
     }
 
     fn live(&mut self, seq: Seq, filed: &Filed, position: Position) -> Result<(), Error> {
@@ -327,5 +378,72 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_policy::{Policy, Source, Write, plan};
+    use towpath_protocol::{Limits, VerifiedEvent, wire};
+
+    use super::*;
+    use crate::tests::fixture::{Folder, accept, commit, note};
+
+    fn genuine(at: u64) -> Write {
+        note(1 + (at % 3) as u8, at)
+    }
+
+    /// With the signature of another.
+    fn forged(at: u64) -> Write {
+        let (event, other) = (genuine(at), genuine(at + 3));
+        let (event, other) = (event.event().as_str(), other.event().as_str());
+        // 128 digits, a quotation mark and a brace.
+        let json = event[..event.len() - 130].to_owned() + &other[other.len() - 130..];
+        let event = wire::event(&json, &Limits::default()).unwrap();
+        plan(VerifiedEvent::trusted(event), Source::Client, &Policy::default())
+    }
+
+    /// Wherever an event is among those it is checked with: in a record of many, or in one of its own.
+    #[test]
+    fn what_is_wrong_is_told_in_the_order_of_the_log() {
+        let wrong = [1, 70, 71, 100, 250, 260];
+        let event = |at| if wrong.contains(&at) { forged(at) } else { genuine(at) };
+        let folder = Folder::new();
+        let store = folder.open();
+        commit(&store, (1..=100).map(event).collect());
+        for at in 101..=300 {
+            accept(&store, &event(at));
+        }
+        drop(store);
+        let file = folder.config.tree_dir().join("1");
+        let mut hashes = std::fs::read(&file).unwrap();
+        hashes[0] ^= 1;
+        std::fs::write(&file, hashes).unwrap();
+        let mut told = Vec::new();
+        let report = check(folder.config.clone(), &mut |done, of| told.push((done, of))).unwrap();
+        let mut expected = wrong.map(|seq| Problem::Forged { seq: Seq(seq), why: "bad signature".into() }).to_vec();
+        // Completed by the 256th leaf.
+        expected.insert(5, Problem::TreeHash { level: 1, index: 0 });
+        assert_eq!(report.problems, expected);
+        assert_eq!((report.entries, report.events, report.live), (300, 300, 300));
+        assert_eq!(told, (100..=300).map(|done| (done, 300)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_group_is_full_of_entries_or_of_bytes() {
+        let folder = Folder::new();
+        let store = folder.open();
+        accept(&store, &genuine(1));
+        let files = store.shared().log.files();
+        let mut walk = Walk::new(Arc::clone(files.iter().next().unwrap()), 0);
+        let (at, record) = walk.next().unwrap().unwrap();
+        let mut group = Group::default();
+        for _ in 1..GROUP_ENTRIES {
+            group.push(at, record.clone());
+        }
+        assert!(!group.is_full());
+        group.push(at, record);
+        assert!(group.is_full());
+        assert!(Group { bytes: GROUP_BYTES, ..Group::default() }.is_full());
     }
 }

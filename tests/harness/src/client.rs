@@ -115,6 +115,14 @@ impl Client {
         self.send_text(message.to_string()).await
     }
 
+    /// Sends messages in as few writes as there can be, so that they arrive together.
+    pub async fn send_together(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<()> {
+        for message in messages {
+            within("the relay to read", async { Ok(self.socket.feed(message).await?) }).await?;
+        }
+        within("the relay to read", async { Ok(self.socket.flush().await?) }).await
+    }
+
     /// Sends a `REQ`; `filters` is one filter or an array of them.
     pub async fn open(&mut self, sub: &str, filters: Value) -> Result<()> {
         self.send_json(request("REQ", sub, filters)).await

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use towpath_gateway::measuring::Receiver;
 use towpath_policy::{self as policy, Policy, Principal, Source};
-use towpath_protocol::{ClientMessage, Event, LiftedKey, Limits, SubmittedEvent, VerifiedEvent, Verifier, wire};
+use towpath_protocol::{ClientMessage, Event, Limits, SubmittedEvent, VerifiedEvent, Verifier, wire};
 
 use super::fixture::{NOW, message};
 use super::{EVENTS, Notes, Stage};
@@ -97,23 +97,10 @@ pub(super) fn screen() -> Box<dyn Stage> {
     )
 }
 
+/// Of one author, who is known from the second on.
 pub(super) fn verify() -> Box<dyn Stage> {
     let verifier = Verifier::new();
     step(|notes| notes.submitted(EVENTS), move |event| verifier.verify(event).expect("genuine"))
-}
-
-/// The same for an author who wrote before.
-pub(super) fn verify_again() -> Box<dyn Stage> {
-    let verifier = Verifier::new();
-    let mut author = None;
-    step(
-        |notes| notes.submitted(EVENTS),
-        move |event: SubmittedEvent| {
-            let key = event.unverified().pubkey();
-            let lifted = author.get_or_insert_with(|| LiftedKey::of(key).expect("a key"));
-            verifier.verify_by(event, lifted).expect("genuine")
-        },
-    )
 }
 
 pub(super) fn authorise() -> Box<dyn Stage> {

@@ -41,12 +41,13 @@ struct Submit {
     anyone: RwLock<Principal>,
     to: Arc<dyn Answers>,
     received: Instant,
-    events: Vec<SubmittedEvent>,
+    bursts: Vec<Vec<(SubmittedEvent, Reply)>>,
+    burst_events: usize,
     _folder: Folder,
 }
 
-/// Screen, look up, verify, authorise, queue.
-pub(super) fn submit() -> Box<dyn Stage> {
+/// Screen, look up, verify, authorise, queue: so many that came one right behind the other.
+pub(super) fn submit(burst_events: usize) -> Box<dyn Stage> {
     let folder = Folder::open();
     let clock = Arc::new(ManualClock::at(NOW * 1000));
     let (store, policy) = (Arc::new(folder.store.clone()), Live::new(Policy::default()));
@@ -54,18 +55,19 @@ pub(super) fn submit() -> Box<dyn Stage> {
     let started = Committer::start(store, Arc::new(delivery()), LIMITS, policy, clock, Metrics::default());
     let (committer, ingest) = started.expect("a thread");
     let (committer, anyone, to) = (Some(committer), RwLock::new(Principal::anonymous()), Arc::new(Nobody));
-    Box::new(Submit { ingest, committer, anyone, to, received, events: Vec::new(), _folder: folder })
+    Box::new(Submit { ingest, committer, anyone, to, received, bursts: Vec::new(), burst_events, _folder: folder })
 }
 
 impl Stage for Submit {
     fn prepare(&mut self, notes: &mut Notes) {
-        self.events = notes.submitted(EVENTS);
+        let reply = || Reply { to: Arc::clone(&self.to), slot: 0, received: self.received };
+        let submissions: Vec<_> = notes.submitted(EVENTS).into_iter().map(|event| (event, reply())).collect();
+        self.bursts = submissions.chunks(self.burst_events).map(<[_]>::to_vec).collect();
     }
 
     fn run(&mut self) {
-        for event in self.events.drain(..) {
-            let reply = Reply { to: Arc::clone(&self.to), slot: 0, received: self.received };
-            let submitted = pin!(self.ingest.submit(event, &self.anyone, reply));
+        for burst in self.bursts.drain(..) {
+            let submitted = pin!(self.ingest.submit(burst, &self.anyone));
             // With nobody else to wait for, it never waits.
             assert_eq!(submitted.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
         }

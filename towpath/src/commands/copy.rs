@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 use towpath_policy::{Policy, Source, has_expired, plan};
-use towpath_protocol::{SubmittedEvent, Verifier};
+use towpath_protocol::{Event, SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_relay::config::Config;
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store::{Batch, Cursor, EventStore, Outcome, Page, Record};
@@ -84,20 +84,17 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str, polic
         let mut reached = cursor.clone();
         entries.iter().for_each(|entry| reached.advance(entry.stream, entry.seq));
         debug_assert!(reached.covers(last.stream, last.seq));
-        let mut writes = Vec::new();
+        let mut wanted = Vec::new();
         for entry in entries {
             let Record::Event { event, .. } = entry.record else { continue };
             // What expired waits for upkeep in the source, and is not worth the way.
             let is_stored = store::is_stored_at(from, &event, entry.stream, entry.seq)?;
-            if has_expired(&event, clock.unix_s()) || !is_stored {
-                continue;
+            if is_stored && !has_expired(&event, clock.unix_s()) {
+                wanted.push(event);
             }
-            let id = event.id();
-            let event =
-                SubmittedEvent::from_canonical(event).with_context(|| format!("{id} is damaged in the source"))?;
-            let event = verifier.verify(event).with_context(|| format!("{id} is not genuine in the source"))?;
-            writes.push(plan(event, Source::Import, policy));
         }
+        let genuine = genuine(&wanted, &verifier)?;
+        let writes = genuine.into_iter().map(|event| plan(event, Source::Import, policy)).collect();
         let committed = to.commit(Batch::of(writes, clock.unix_ms()))?;
         for outcome in committed.outcomes {
             match outcome {
@@ -111,6 +108,24 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str, polic
     }
     bar.finish_and_clear();
     Ok(copied)
+}
+
+/// The same events, checked. The first that is not what its author signed is the error.
+fn genuine(events: &[Event], verifier: &Verifier) -> anyhow::Result<Vec<VerifiedEvent>> {
+    let mut damaged = Ok(());
+    let submitted = |event: &Event| match SubmittedEvent::from_canonical(event.clone()) {
+        Ok(submitted) => Some(submitted),
+        Err(error) => {
+            damaged = Err(error).with_context(|| format!("{} is damaged in the source", event.id()));
+            None
+        }
+    };
+    let verified = verifier.verify_all(events.iter().map_while(submitted).collect());
+    let named = |(event, verified): (&Event, Result<VerifiedEvent, _>)| {
+        verified.with_context(|| format!("{} is not genuine in the source", event.id()))
+    };
+    let genuine = events.iter().zip(verified).map(named).collect::<anyhow::Result<_>>()?;
+    damaged.map(|()| genuine)
 }
 
 /// What the target lacks, and whether it has as many.

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::Write;
 
+use towpath_policy::Policy;
 use towpath_protocol::{SecretKey, VerifiedEvent};
 use towpath_relay::config::Config;
 use towpath_store::memory::MemoryStore;
 use towpath_store::{Cursor, EventStore, Seq};
 
+use super::copy::copy;
 use super::import::{Source, import};
 use super::{export, query, stats};
 
@@ -29,9 +31,26 @@ fn note(created_at: u64, content: &str) -> String {
     line(&event(created_at, NOTE, &[&["t", "towpath"]], content))
 }
 
+/// By one of three authors.
+fn note_of(at: u64) -> String {
+    let author = SecretKey::from_bytes([1 + (at % 3) as u8; 32]).expect("a key");
+    line(&author.sign(1_700_000_000 + at, NOTE, &[], "hello", &[7; 32]))
+}
+
+/// The same event with another signature.
+fn forged(mut line: String) -> String {
+    let sig_at = line.find("\"sig\":\"").expect("a signature") + 7;
+    line.replace_range(sig_at..sig_at + 4, "0000");
+    line
+}
+
 fn imported(store: &dyn EventStore, lines: String) -> String {
+    imported_if(true, store, lines)
+}
+
+fn imported_if(verified: bool, store: &dyn EventStore, lines: String) -> String {
     let source = Source::stream(std::io::Cursor::new(lines.into_bytes()));
-    import(source, &Config::default(), store, true).expect("the import runs").to_string()
+    import(source, &Config::default(), store, verified).expect("the import runs").to_string()
 }
 
 fn exported(store: &dyn EventStore, since: u64, filter: &str) -> (String, Seq) {
@@ -76,9 +95,7 @@ fn what_cannot_be_stored_is_counted_by_reason_with_its_first_line() {
     let store = MemoryStore::new();
     let genuine = note(1_700_000_000, "genuine");
     let wrong_id = genuine.replace("genuine", "forged");
-    let sig_at = genuine.find("\"sig\":\"").expect("a signature") + 7;
-    let mut wrong_signature = note(1_700_000_001, "other");
-    wrong_signature.replace_range(sig_at..sig_at + 4, "0000");
+    let wrong_signature = forged(note(1_700_000_001, "other"));
     let lines = [
         genuine.clone(),
         "not JSON\n".to_owned(),
@@ -109,6 +126,33 @@ fn what_cannot_be_stored_is_counted_by_reason_with_its_first_line() {
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(expected), "{line} should start with {expected}");
     }
+}
+
+#[test]
+fn of_signatures_checked_at_once_only_the_wrong_ones_are_left_out_and_the_order_stays() {
+    let (store, wrong) = (MemoryStore::new(), [3, 70, 71, 150]);
+    let some: String = (0..200).map(|at| if wrong.contains(&at) { forged(note_of(at)) } else { note_of(at) }).collect();
+    let tally = imported(&store, some);
+    assert_eq!(tally, "       196 stored\n         4 wrong signature (first on line 4: bad signature)\n");
+    let good: String = (0..200).filter(|at| !wrong.contains(at)).map(note_of).collect();
+    assert!(exported(&store, 0, "{}").0 == good, "the lines differ");
+}
+
+#[test]
+fn a_copy_is_of_the_same_events_and_ends_at_the_first_that_is_not_genuine() {
+    let (from, to) = (MemoryStore::new(), MemoryStore::new());
+    let lines: String = (0..600).map(note_of).collect();
+    imported(&from, lines.clone());
+    let copied = copy(&from, &to, "copy", &Policy::default()).expect("the copy");
+    assert_eq!((copied.accepted, copied.known, copied.refused), (600, 0, 0));
+    assert!(exported(&to, 0, "{}").0 == lines, "the lines differ");
+
+    let behind: [String; 4] = [note_of(600), forged(note_of(601)), forged(note_of(602)), note_of(603)];
+    imported_if(false, &from, behind.concat());
+    let error = copy(&from, &to, "copy", &Policy::default()).expect_err("a forgery");
+    let id = &behind[1][r#"{"id":""#.len()..][..64];
+    assert_eq!(error.to_string(), format!("{id} is not genuine in the source"));
+    assert!(exported(&to, 0, "{}").0 == lines, "what came with it stays behind");
 }
 
 #[test]

@@ -134,6 +134,8 @@ impl Inbound for EchoIn {
             }
         }
     }
+
+    async fn settle(&mut self) {}
 }
 
 impl Outbound for EchoOut {

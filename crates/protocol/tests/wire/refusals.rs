@@ -1,7 +1,7 @@
 //! Every reason for which a text is not an event.
 
 use serde_json::{Value, json};
-use towpath_protocol::{InvalidEvent, JsonError, LiftedKey, Limits, SecretKey, Verifier, wire};
+use towpath_protocol::{InvalidEvent, JsonError, Limits, SecretKey, Verifier, wire};
 
 const LIMITS: Limits =
     Limits { filters_max: 1, subscription_id_chars_max: 64, event_tags_max: 3, content_chars_max: 5 };
@@ -211,16 +211,4 @@ fn the_signature_is_the_authors_over_the_id() {
         event["sig"] = json!(sig);
         assert!(!check(&event), "{sig}");
     }
-}
-
-#[test]
-fn a_key_that_is_at_hand_counts_for_its_author_only() {
-    let verifier = Verifier::new();
-    let [mine, another] = [1, 2].map(|secret| SecretKey::from_bytes([secret; 32]).unwrap());
-    let check = |key: &SecretKey| {
-        let text = mine.sign(1, 1, &[], "mine", &[0; 32]).event().as_str().to_owned();
-        let key = LiftedKey::of(key.public_key()).unwrap();
-        verifier.verify_by(wire::event(&text, &Limits::default()).unwrap(), &key).is_ok()
-    };
-    assert!(check(&mine) && !check(&another));
 }

@@ -64,7 +64,7 @@ async fn a_slow_disk_costs_refusals_at_the_queue_and_never_a_leaf() {
     for (slot, event) in (0..).zip(&events) {
         let event = SubmittedEvent::from_canonical(event.clone()).unwrap();
         let reply = Reply { to: Arc::clone(&answered) as Arc<dyn Answers>, slot, received: clock.instant() };
-        ingest.submit(event, &principal, reply).await;
+        ingest.submit(vec![(event, reply)], &principal).await;
     }
     // Nothing is acknowledged; all but what the queue and the disk hold were told so.
     let refused = answered.0.lock().len();

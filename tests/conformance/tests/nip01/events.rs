@@ -1,6 +1,7 @@
 //! Publishing: what is an event, what is not, and how the relay says so.
 
 use towpath_conformance::*;
+use tungstenite::Message;
 
 #[tokio::test]
 async fn a_valid_event_is_accepted_and_found_by_its_id() -> Result<()> {
@@ -53,6 +54,100 @@ async fn oks_come_in_the_order_of_the_events() -> Result<()> {
     for event in &events {
         let ok = client.next_matching("OK", |message| message[0] == "OK").await?;
         assert_eq!(ok[1], event["id"]);
+    }
+    Ok(())
+}
+
+/// Of two authors, with signatures of others, none, and one event twice.
+fn mixed(count: usize) -> Vec<(Value, Option<&'static str>)> {
+    let one = |number: usize| {
+        let by = if number.is_multiple_of(3) { bob() } else { alice() };
+        let event = note(&format!("together {number}")).by(&by).sign();
+        match number % 10 {
+            4 => (event.with("sig", note("another").by(&by).sign().sig), Some("invalid")),
+            7 => (event.with("sig", "0".repeat(128)), Some("invalid")),
+            8 => (event.with("content", "spoilt"), Some("invalid")),
+            _ => (event.json(), None),
+        }
+    };
+    let mut mixed: Vec<_> = (0..count).map(one).collect();
+    mixed.push(one(0));
+    mixed
+}
+
+fn event_message(event: &Value) -> Message {
+    Message::text(json!(["EVENT", event]).to_string())
+}
+
+#[tokio::test]
+async fn events_that_arrive_together_are_judged_one_by_one() -> Result<()> {
+    for count in [2, 3, 8, 9, 100] {
+        let (_relay, mut client) = relay().await?;
+        let events = mixed(count);
+        client.send_together(events.iter().map(|(event, _)| event_message(event))).await?;
+        for (at, (event, refused)) in events.iter().enumerate() {
+            let ok = client.next_matching("OK", |message| message[0] == "OK").await?;
+            assert_eq!(ok[1], event["id"], "in their order");
+            let reason = ok[3].as_str().context("a reason")?;
+            assert_eq!(ok[2], refused.is_none(), "{at} of {count}: {reason}");
+            refused.iter().for_each(|prefix| assert_reason(reason, prefix));
+        }
+        let ids = |genuine: bool| {
+            let of = events[..count].iter().filter(move |(_, refused)| refused.is_none() == genuine);
+            of.map(|(event, _)| event["id"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(client.query(json!({ "ids": ids(true) })).await?.len(), ids(true).len());
+        if !ids(false).is_empty() {
+            assert_eq!(client.query(json!({ "ids": ids(false) })).await?, []);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_asked_right_behind_events_is_answered_with_them() -> Result<()> {
+    let (_relay, mut client) = relay().await?;
+    let events: Vec<Event> = (0..5).map(|number| note(&format!("before {number}")).sign()).collect();
+    let last = note("behind").sign();
+    let events_first = events.iter().map(|event| event_message(&event.json()));
+    let mut missing: Vec<String> = events.iter().chain([&last]).map(|event| event.id.clone()).collect();
+    let asked = Message::text(json!(["REQ", "s", { "ids": missing }]).to_string());
+    client.send_together(events_first.chain([asked, event_message(&last.json())])).await?;
+    while !missing.is_empty() {
+        let event = client.next_matching("EVENT", |message| message[0] == "EVENT").await?;
+        let before = missing.len();
+        missing.retain(|id| event[2]["id"] != **id);
+        assert_eq!(missing.len(), before - 1, "once each, stored or live");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_sent_before_the_close_counts() -> Result<()> {
+    let (relay, mut client) = relay().await?;
+    let events: Vec<Event> = (0..5).map(|number| note(&format!("parting {number}")).sign()).collect();
+    let messages = events.iter().map(|event| event_message(&event.json()));
+    client.send_together(messages.chain([Message::Close(None)])).await?;
+    client.disconnected().await?;
+    let mut other = Client::connect(&relay).await?;
+    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+    other.open("s", json!({ "ids": ids })).await?;
+    for _ in &events {
+        // Stored, or live if its commit is still under way.
+        other.next_matching("EVENT", |message| message[0] == "EVENT").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_wait_for_its_oks_gets_them_all() -> Result<()> {
+    for in_flight in [1, 2, 33] {
+        let (_relay, mut client) = relay_with(&format!("[queues]\nin_flight_per_connection_max = {in_flight}")).await?;
+        let events: Vec<Event> = (0..80).map(|number| note(&format!("pushed {number}")).sign()).collect();
+        client.send_together(events.iter().map(|event| event_message(&event.json()))).await?;
+        for event in &events {
+            assert_accepted(&client.ack(&event.id).await?);
+        }
     }
     Ok(())
 }

@@ -169,11 +169,12 @@ pub(super) fn verify_entries(
     let threads = available_parallelism().map_or(1, usize::from);
     let (sender, receiver) = sync_channel(2 * threads);
     let (receiver, forged) = (Mutex::new(receiver), Mutex::new(Vec::new()));
+    let verifier = Verifier::new();
     let mut unsigned = Unsigned { sender, chunk: Vec::new() };
     let mut nodes = Vec::new();
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| check_signatures(&receiver, &forged));
+            scope.spawn(|| check_signatures(&receiver, &verifier, &forged));
         }
         entries(&mut |entry| {
             let ReadEntry { seq, committed_at_ms, leaf, event } = entry;
@@ -194,10 +195,13 @@ pub(super) fn verify_entries(
     Ok(verification)
 }
 
+/// Events with their places, for one thread.
+type Chunk = Vec<(u64, Event)>;
+
 /// Events on their way to the threads that check signatures.
 struct Unsigned {
-    sender: SyncSender<Vec<(u64, Event)>>,
-    chunk: Vec<(u64, Event)>,
+    sender: SyncSender<Chunk>,
+    chunk: Chunk,
 }
 
 impl Unsigned {
@@ -216,15 +220,15 @@ impl Unsigned {
     }
 }
 
-fn check_signatures(chunks: &Mutex<Receiver<Vec<(u64, Event)>>>, forged: &Mutex<Vec<Problem>>) {
-    let verifier = Verifier::new();
+fn check_signatures(chunks: &Mutex<Receiver<Chunk>>, verifier: &Verifier, forged: &Mutex<Vec<Problem>>) {
+    // A wrong id is found where leaves are checked.
+    let submitted = |(seq, event): (u64, Event)| Some((seq, SubmittedEvent::from_canonical(event).ok()?));
     loop {
         let chunk = chunks.lock().recv();
         let Ok(chunk) = chunk else { return };
-        for (seq, event) in chunk {
-            // A wrong id is found where leaves are checked.
-            let Ok(event) = SubmittedEvent::from_canonical(event) else { continue };
-            if let Err(error) = verifier.verify(event) {
+        let (seqs, events): (Vec<u64>, Vec<_>) = chunk.into_iter().filter_map(submitted).unzip();
+        for (seq, verified) in seqs.into_iter().zip(verifier.verify_all(events)) {
+            if let Err(error) = verified {
                 forged.lock().push(Problem::Forged { seq, why: error.to_string() });
             }
         }
@@ -264,6 +268,29 @@ mod tests {
         let gone = gone(&[], relay, &kept);
         assert_eq!(gone.iter().map(|(stream, _)| *stream).collect::<Vec<_>>(), [0, 3]);
         assert!(gone.iter().all(|(_, report)| !report.is_good()));
+    }
+
+    #[test]
+    fn of_events_checked_at_once_those_with_another_signature_are_named() {
+        let alice = SecretKey::from_bytes([1; 32]).expect("a key");
+        let note = |at| alice.sign(at, 1, &[], "a note", &[0; 32]).into_event();
+        let signature = |event: &Event| event.as_str()[event.as_str().len() - 130..].to_owned();
+        let changed = |json: String| Event::from_canonical(json.into()).expect("an event");
+        let event = |seq: u64| match seq {
+            7 | 63 => changed(note(seq).as_str().replace(&signature(&note(seq)), &signature(&note(seq + 1)))),
+            // Its id is wrong, which is another's to say.
+            20 => changed(note(seq).as_str().replace("a note", "a lie!")),
+            _ => note(seq),
+        };
+        let (sender, receiver) = sync_channel::<Chunk>(2);
+        for first in [0, 100] {
+            sender.send((first..first + 100).map(|seq| (seq, event(seq))).collect()).expect("there is room");
+        }
+        drop(sender);
+        let forged = Mutex::new(Vec::new());
+        check_signatures(&Mutex::new(receiver), &Verifier::new(), &forged);
+        let expected = [7, 63].map(|seq| Problem::Forged { seq, why: "bad signature".to_owned() });
+        assert_eq!(forged.into_inner(), expected);
     }
 
     #[test]

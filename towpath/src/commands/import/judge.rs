@@ -1,7 +1,7 @@
 //! Decides for each line whether it is an event this relay may hold. Pure but for one look-up of the id.
 
 use towpath_policy::{Denial, Policy, Principal, RelayUrl, Source, Storage, Write, kind_spec, plan, screen};
-use towpath_protocol::{InvalidEvent, Limits, SubmittedEvent, VerifiedEvent, Verifier, wire};
+use towpath_protocol::{BadSignature, InvalidEvent, Limits, SubmittedEvent, VerifiedEvent, Verifier, wire};
 use towpath_relay::config::Config;
 use towpath_store::EventStore;
 
@@ -57,6 +57,9 @@ impl Reason {
     }
 }
 
+/// And what there is to say about it.
+type Refusal = (Reason, String);
+
 /// A line that was left out.
 #[derive(Debug)]
 pub(super) struct LeftOut {
@@ -71,12 +74,20 @@ pub(super) struct Judged {
     pub(super) end: Position,
     /// What is to be committed, with the line it came from.
     pub(super) writes: Vec<(u64, Write)>,
+    /// In no order.
     pub(super) left_out: Vec<LeftOut>,
+}
+
+impl Judged {
+    fn leave_out(&mut self, line: u64, (reason, detail): Refusal) {
+        self.left_out.push(LeftOut { line, reason, detail });
+    }
 }
 
 /// The rules for imported events. Shared by all threads.
 pub(super) struct Judge<'a> {
     store: &'a dyn EventStore,
+    /// `None` if signatures are taken on trust.
     verifier: Option<Verifier>,
     policy: Policy,
     limits: Limits,
@@ -96,16 +107,29 @@ impl<'a> Judge<'a> {
     pub(super) fn judge(&self, chunk: Chunk) -> anyhow::Result<Judged> {
         let Chunk { lines, end } = chunk;
         let mut judged = Judged { end, writes: Vec::new(), left_out: Vec::new() };
+        let (mut numbers, mut events) = (Vec::new(), Vec::new());
+        // Each line goes as soon as it was read: the chunk is not in memory twice.
         for Line { number, content } in lines {
-            match self.judge_line(&content)? {
+            match self.read(&content)? {
+                Ok(event) => {
+                    numbers.push(number);
+                    events.push(event);
+                }
+                Err(refusal) => judged.leave_out(number, refusal),
+            }
+        }
+        for (number, verified) in numbers.into_iter().zip(self.verify(events)) {
+            let verified = verified.map_err(|error| (Reason::WrongSignature, error.to_string()));
+            match verified.and_then(|event| self.admit(event)) {
                 Ok(write) => judged.writes.push((number, write)),
-                Err((reason, detail)) => judged.left_out.push(LeftOut { line: number, reason, detail }),
+                Err(refusal) => judged.leave_out(number, refusal),
             }
         }
         Ok(judged)
     }
 
-    fn judge_line(&self, content: &Content) -> anyhow::Result<Result<Write, (Reason, String)>> {
+    /// An event that might be stored. Its signature is unchecked.
+    fn read(&self, content: &Content) -> anyhow::Result<Result<SubmittedEvent, Refusal>> {
         let event = match self.parse(content) {
             Ok(event) => event,
             Err(refusal) => return Ok(Err(refusal)),
@@ -114,10 +138,13 @@ impl<'a> Judge<'a> {
         if self.store.place_of(&event.unverified().id())?.is_some() {
             return Ok(Err((Reason::Duplicate, String::new())));
         }
-        Ok(self.admit(event))
+        if kind_spec(event.unverified().kind()).storage == Storage::Ephemeral {
+            return Ok(Err((Reason::Ephemeral, String::new())));
+        }
+        Ok(Ok(event))
     }
 
-    fn parse(&self, content: &Content) -> Result<SubmittedEvent, (Reason, String)> {
+    fn parse(&self, content: &Content) -> Result<SubmittedEvent, Refusal> {
         let Content::Bytes(bytes) = content else {
             return Err((Reason::TooLong, String::new()));
         };
@@ -128,18 +155,18 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn admit(&self, event: SubmittedEvent) -> Result<Write, (Reason, String)> {
-        let author = event.unverified().pubkey();
-        if kind_spec(event.unverified().kind()).storage == Storage::Ephemeral {
-            return Err((Reason::Ephemeral, String::new()));
+    /// In their order.
+    fn verify(&self, events: Vec<SubmittedEvent>) -> Vec<Result<VerifiedEvent, BadSignature>> {
+        match &self.verifier {
+            Some(verifier) => verifier.verify_all(events),
+            None => events.into_iter().map(|event| Ok(VerifiedEvent::trusted(event))).collect(),
         }
-        let event = match &self.verifier {
-            Some(verifier) => verifier.verify(event).map_err(|error| (Reason::WrongSignature, error.to_string()))?,
-            None => VerifiedEvent::trusted(event),
-        };
+    }
+
+    fn admit(&self, event: VerifiedEvent) -> Result<Write, Refusal> {
         // The operator answers for what is imported, so a protected event counts as brought by its author.
         let mut principal = Principal::anonymous();
-        principal.add(author);
+        principal.add(event.event().pubkey());
         match screen(event.event(), &principal, &self.policy, self.now) {
             Ok(()) => Ok(plan(event, Source::Import, &self.policy)),
             Err(Denial::Expired) => Err((Reason::Expired, String::new())),
