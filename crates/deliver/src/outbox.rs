@@ -327,7 +327,8 @@ impl Outbox {
     }
 
     fn admits_with(&self, queues: &Queues) -> bool {
-        queues.texts <= self.budget.answers_max && queues.text_bytes <= self.budget.answer_bytes_max
+        let few = queues.texts <= self.budget.answers_max && queues.text_bytes <= self.budget.answer_bytes_max;
+        few || queues.close.is_some()
     }
 
     async fn wait_for(&self, condition: impl Fn(&Queues) -> bool) {

@@ -210,8 +210,7 @@ struct Reader<R> {
 impl<R: AsyncRead + Unpin> Reader<R> {
     async fn run(&mut self, inbound: &mut impl Inbound) -> ReadEnd {
         loop {
-            let end = self.take_in(inbound).await;
-            if let Some(end) = end {
+            if let Some(end) = self.take_in(inbound).await {
                 return end;
             }
             match self.receive().await {
@@ -226,13 +225,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Deals with all that has arrived whole. The end if that is in it.
     async fn take_in(&mut self, inbound: &mut impl Inbound) -> Option<ReadEnd> {
-        let mut unsettled = false;
+        let mut behind = false;
         let end = loop {
             match self.decoder.next() {
                 Ok(Some(Item::Text(text))) => {
                     self.shared.metrics.frames_in.inc();
                     self.link.busy.store(true, Ordering::Relaxed);
-                    unsettled = true;
+                    behind = true;
                     // In memory of its own while it lasts: it is ten times what a connection needs to wait for a message.
                     Box::pin(inbound.message(text)).await;
                     self.link.busy.store(false, Ordering::Relaxed);
@@ -245,9 +244,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(close) => break Some(ReadEnd::Protocol(close)),
             }
         };
-        if unsettled {
+        if behind {
             self.link.busy.store(true, Ordering::Relaxed);
-            Box::pin(inbound.settle()).await;
+            Box::pin(inbound.caught_up()).await;
             self.link.busy.store(false, Ordering::Relaxed);
         }
         end

@@ -65,8 +65,8 @@ pub trait Inbound: Send + 'static {
     /// returns, so waiting here is back-pressure on the client. The future may be dropped when the socket dies.
     fn message(&mut self, text: &str) -> impl Future<Output = ()> + Send;
     /// Whatever has arrived was given to [`Inbound::message`]: what was put off there, to be dealt with together, is due. Called after the
-    /// last message before each wait for the client, and before the end.
-    fn settle(&mut self) -> impl Future<Output = ()> + Send;
+    /// last message before each wait for the client, and before the end. The future may be dropped when the socket dies.
+    fn caught_up(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// Gives a connection its frames, to its writing task and to whoever calls [`SendNow`]. Dropped when the connection ends.

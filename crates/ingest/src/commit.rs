@@ -2,7 +2,7 @@
 //!
 //! One thread takes everything that waits, up to a bound, commits it as one transaction, answers, hands the batch to delivery,
 //! and takes what has come meanwhile. A lone event is committed at once; batches form while a commit is in flight, and while more
-//! signatures are to be checked than there are slots: then a commit of one or two of them would only take the
+//! bursts are to be checked than there are slots: then a commit of one or two of them would only take the
 //! processor from the rest (docs/adr/0006-gather-under-load.md).
 
 use std::sync::Arc;

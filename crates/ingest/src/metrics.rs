@@ -41,7 +41,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             verify: latency_histogram(),
-            burst_events: Histogram::new(exponential_buckets(1.0, 2.0, 7)),
+            burst_events: Histogram::new(exponential_buckets(1.0, 2.0, 6)),
             queue_wait: latency_histogram(),
             commit: latency_histogram(),
             ack: latency_histogram(),

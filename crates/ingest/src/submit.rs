@@ -27,6 +27,11 @@ pub struct Ingest {
 }
 
 impl Ingest {
+    /// How many events to submit at once, if so many have come: with more, the first would wait for long, and others for a slot.
+    pub fn burst_events_max(&self) -> usize {
+        self.verifier.burst_events()
+    }
+
     /// Takes a burst of events, as they came from one connection, through the stages. Each is answered exactly once, at once if it is
     /// refused and at its commit if not. Bursts of one connection, submitted one after another, are committed in that order, and so are
     /// the events of each. Not cancel-safe: a dropped call may leave events unanswered, which is right only when the connection is gone.
@@ -80,11 +85,10 @@ impl Ingest {
         if new.is_empty() {
             return Vec::new();
         }
-        let (events, replies): (_, Vec<_>) = new.into_iter().unzip();
-        let verified = self.verifier.verify_all(events);
+        self.metrics.burst_events.observe(new.len() as f64);
+        let verified = self.verifier.verify_all(new);
         self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
-        self.metrics.burst_events.observe(verified.len() as f64);
-        self.passed(std::iter::zip(verified, replies).collect(), |verified| verified.map_err(|_| Answer::BadSignature))
+        self.passed(verified, |verified| verified.map_err(|_| Answer::BadSignature))
     }
 
     /// Delivers an ephemeral event, which is never stored.
@@ -97,6 +101,10 @@ impl Ingest {
     }
 
     fn commit(&self, writes: Vec<(Write, Reply)>) {
+        if writes.is_empty() {
+            // Nothing for the committer to be woken for.
+            return;
+        }
         let queued = self.clock.instant();
         let burst = writes.into_iter().map(|(write, reply)| Pending { write, reply, queued }).collect();
         for refused in self.queue.push(burst) {

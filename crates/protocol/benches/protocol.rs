@@ -124,7 +124,7 @@ mod verify {
     #[divan::bench]
     fn burst_of_32(bencher: Bencher<'_, '_>) {
         let (note, verifier) = (submitted(), Verifier::new());
-        bencher.with_inputs(|| vec![note.clone(); 32]).bench_values(|notes| verifier.verify_all(notes));
+        bencher.with_inputs(|| vec![(note.clone(), ()); 32]).bench_values(|notes| verifier.verify_all(notes));
     }
 
     fn submitted() -> SubmittedEvent {

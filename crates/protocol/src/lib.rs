@@ -4,7 +4,7 @@
 //! signature, what a filter matches, and the text of every relay message.
 //! Must not know: I/O, clocks, tokio, storage, who is connected or what they may do.
 //!
-//! Only `parse` makes a [`SubmittedEvent`] and only [`Verifier::verify`] makes a [`VerifiedEvent`], so an event whose
+//! Only `parse` makes a [`SubmittedEvent`] and only a [`Verifier`] makes a [`VerifiedEvent`], so an event whose
 //! signature was never checked cannot be handed to the stages behind.
 
 mod authors;

@@ -62,27 +62,33 @@ impl Verifier {
         self.verify_by(event, &author)
     }
 
-    /// The same for many, in their order: up to 64 at once, one by one only if one of those is not genuine.
-    pub fn verify_all(&self, events: Vec<SubmittedEvent>) -> Vec<Result<VerifiedEvent, BadSignature>> {
+    /// How many to hand to [`Verifier::verify_all`] if all of it has to wait for the last: 32 where many are checked at once, else 1.
+    pub fn burst_events(&self) -> usize {
+        if self.together.is_some() { AT_ONCE / 2 } else { 1 }
+    }
+
+    /// The same for many, in their order, each with what belongs to it: up to 64 at once, one by one only if one of those is not genuine.
+    pub fn verify_all<T>(&self, events: Vec<(SubmittedEvent, T)>) -> Vec<(Result<VerifiedEvent, BadSignature>, T)> {
         let mut verified = Vec::with_capacity(events.len());
         let mut left = events.into_iter();
         while !left.as_slice().is_empty() {
-            let some = AT_ONCE.min(left.len());
-            let authors = left.as_slice()[..some].iter().map(|event| self.authors.of(event.unverified().pubkey()));
+            let some = &left.as_slice()[..AT_ONCE.min(left.len())];
+            let authors = some.iter().map(|(event, _)| self.authors.of(event.unverified().pubkey()));
             let authors: Vec<Arc<Author>> = authors.collect();
-            let are_genuine = self.are_genuine(&left.as_slice()[..some], &authors).unwrap_or(false);
+            let are_genuine = self.are_genuine(some, &authors).unwrap_or(false);
             // In this order, or one event more would be taken than there are authors.
-            verified.extend(authors.iter().zip(left.by_ref()).map(|(author, event)| {
-                if are_genuine { Ok(VerifiedEvent(event.into_event())) } else { self.verify_by(event, author) }
+            verified.extend(authors.iter().zip(left.by_ref()).map(|(author, (event, of))| {
+                let genuine = |event: SubmittedEvent| Ok(VerifiedEvent(event.into_event()));
+                (if are_genuine { genuine(event) } else { self.verify_by(event, author) }, of)
             }));
         }
         verified
     }
 
     /// `None` if that cannot be told at once.
-    fn are_genuine(&self, events: &[SubmittedEvent], authors: &[Arc<Author>]) -> Option<bool> {
+    fn are_genuine<T>(&self, events: &[(SubmittedEvent, T)], authors: &[Arc<Author>]) -> Option<bool> {
         let together = self.together.as_ref().filter(|_| events.len() > 1)?;
-        let signed = events.iter().zip(authors).map(|(event, author)| signed(event, author));
+        let signed = events.iter().zip(authors).map(|((event, _), author)| signed(event, author));
         Some(together.are_genuine(&signed.collect::<Option<Vec<_>>>()?))
     }
 
@@ -193,16 +199,16 @@ mod tests {
     #[test]
     fn many_that_are_genuine_are_checked_at_once_where_the_processor_can() {
         let verifier = Verifier::new();
-        let events: Vec<_> = (0..70).map(|n| note(1 + n % 3, &n.to_string())).collect();
-        let authors: Vec<_> = events.iter().map(|event| verifier.authors.of(event.unverified().pubkey())).collect();
+        let events: Vec<_> = (0..70).map(|n| (note(1 + n % 3, &n.to_string()), n)).collect();
+        let authors: Vec<_> =
+            events.iter().map(|(event, _)| verifier.authors.of(event.unverified().pubkey())).collect();
         let at_once = verifier.together.is_some().then_some(true);
         assert_eq!(verifier.are_genuine(&events[..2], &authors[..2]), at_once);
         assert_eq!(verifier.are_genuine(&events, &authors), at_once);
         assert_eq!(verifier.are_genuine(&events[..1], &authors[..1]), None);
-        let ids: Vec<_> = events.iter().map(|event| event.unverified().id()).collect();
-        let verified: Vec<_> =
-            verifier.verify_all(events).into_iter().map(|event| event.unwrap().event().id()).collect();
-        assert_eq!(verified, ids, "in their order");
+        let ids: Vec<_> = events.iter().map(|(event, n)| (event.unverified().id(), *n)).collect();
+        let verified = verifier.verify_all(events).into_iter().map(|(event, n)| (event.unwrap().event().id(), n));
+        assert!(verified.eq(ids), "in their order");
     }
 
     #[test]
@@ -210,8 +216,8 @@ mod tests {
         let verifier = Verifier::new();
         for (count, at) in [(1, 0), (2, 0), (2, 1), (66, 64), (66, 65), (130, 63), (130, 70)] {
             let event = |n: u64| if n == at { usurped(2, 1) } else { note(1 + (n % 2) as u8, &n.to_string()) };
-            let verdicts = verifier.verify_all((0..count).map(event).collect()).into_iter().map(|event| event.is_ok());
-            assert!(verdicts.eq((0..count).map(|n| n != at)), "{at} of {count}");
+            let verified = verifier.verify_all((0..count).map(|n| (event(n), n)).collect());
+            assert!(verified.iter().map(|(event, n)| (event.is_ok(), *n)).eq((0..count).map(|n| (n != at, n))), "{at}");
         }
     }
 }

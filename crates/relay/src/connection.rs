@@ -28,8 +28,7 @@ use crate::scans::Scans;
 /// A client that sends nonsense is not kept from saying something sensible for longer.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// So many events at most are put off until what has arrived is read, and about so many bytes of them: signatures are checked together.
-const BURST_EVENTS_MAX: usize = 32;
+/// About so many bytes of events at most are put off until what has arrived is read.
 const BURST_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module. Dropping it ends the connection's subscriptions and tasks.
@@ -97,8 +96,10 @@ impl Inbound {
         let to = Arc::clone(&self.answers) as Arc<dyn Answers>;
         self.burst.push((event, Reply { to, slot, received }));
         self.burst_bytes += bytes;
-        if self.burst.len() >= BURST_EVENTS_MAX || self.burst_bytes >= BURST_BYTES_MAX {
+        if self.burst.len() >= self.node.ingest.burst_events_max() || self.burst_bytes >= BURST_BYTES_MAX {
             self.submit().await;
+            // There may be many more behind it, and others wait for this thread.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -311,7 +312,7 @@ impl towpath_gateway::Inbound for Inbound {
         }
     }
 
-    async fn settle(&mut self) {
+    async fn caught_up(&mut self) {
         self.submit().await;
     }
 }

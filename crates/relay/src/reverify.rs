@@ -135,11 +135,11 @@ impl Round {
     fn forgeries(&self, entries: &[Entry]) -> Vec<Option<BadSignature>> {
         let submitted = |(at, entry): (usize, &Entry)| {
             let event = entry.record.event()?;
-            Some((at, SubmittedEvent::from_canonical(event.clone()).ok()?))
+            Some((SubmittedEvent::from_canonical(event.clone()).ok()?, at))
         };
-        let (places, events): (Vec<usize>, Vec<_>) = entries.iter().enumerate().filter_map(submitted).unzip();
+        let events = entries.iter().enumerate().filter_map(submitted).collect();
         let mut forgeries = vec![None; entries.len()];
-        for (at, verified) in places.into_iter().zip(self.verifier.verify_all(events)) {
+        for (verified, at) in self.verifier.verify_all(events) {
             forgeries[at] = verified.err();
         }
         forgeries

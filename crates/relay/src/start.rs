@@ -174,15 +174,20 @@ fn announce(node: &Node, local: SocketAddr, folder: &Path) -> std::io::Result<()
     if config.relay.url.is_none() && !local.ip().is_loopback() {
         tracing::warn!("relay.url is not set: only clients on this machine can authenticate or ask to vanish");
     }
+    let signatures = match node.ingest.burst_events_max() {
+        1 => "checked one by one: the processor has no AVX-512 IFMA".to_owned(),
+        many => format!("checked up to {many} at once"),
+    };
     // Even if nothing else is logged, the address is told.
     if config.log.format == Format::Json && tracing::enabled!(tracing::Level::INFO) {
-        tracing::info!(%place, relay_key = %node.own_key, "listening on {listened_at}");
+        tracing::info!(%place, relay_key = %node.own_key, %signatures, "listening on {listened_at}");
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
     writeln!(out, "listening on {listened_at}")?;
     writeln!(out, "{what}  {place}")?;
     writeln!(out, "relay key    {}", node.own_key)?;
+    writeln!(out, "signatures   {signatures}")?;
     let public = &node.address;
     let page = public.replacen("ws", "http", 1);
     writeln!(out, "try next     open {page} in a browser, or point any Nostr client at {public}")?;

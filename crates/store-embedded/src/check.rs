@@ -251,15 +251,14 @@ impl Check<'_> {
             let Some(filed) = entry.body.filed() else { continue };
             self.report.events += 1;
             match SubmittedEvent::from_canonical(filed.event.clone()) {
-                Ok(event) => submitted.push((seq, event)),
+                Ok(event) => submitted.push((event, seq)),
                 Err(error) => {
                     forged.insert(seq, error.to_string());
                 }
             }
         }
-        let (seqs, events): (Vec<Seq>, Vec<_>) = submitted.into_iter().unzip();
-        let verified = seqs.into_iter().zip(self.verifier.verify_all(events));
-        forged.extend(verified.filter_map(|(seq, verified)| Some((seq, verified.err()?.to_string()))));
+        let verified = self.verifier.verify_all(submitted).into_iter();
+        forged.extend(verified.filter_map(|(verified, seq)| Some((seq, verified.err()?.to_string()))));
         forged
     }
 

@@ -37,9 +37,9 @@ const CEILINGS: &[Ceiling] = &[
     ceiling("verify", 0.0),
     ceiling("authorise", 0.0),
     // A list for each stage, of whatever came together.
-    ceiling("submit: all of these up to the queue", 7.0),
+    ceiling("submit: all of these up to the queue", 4.0),
     // Less where signatures are checked one by one.
-    Ceiling { stage: "submit bursts of 32", allocations: 0.9, slack: 0.6 },
+    Ceiling { stage: "submit bursts of 32", allocations: 0.8, slack: 0.6 },
     // What the index lacks is in a table that grows, anew each time the keeper took what there was.
     Ceiling { stage: "commit, batches of 1", allocations: 11.6, slack: 0.3 },
     ceiling("commit, batches of 16", 2.85),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail, ensure};
 use sha2::{Digest, Sha256};
 use towpath_policy::{Policy, Source, has_expired, plan};
-use towpath_protocol::{Event, SubmittedEvent, VerifiedEvent, Verifier};
+use towpath_protocol::{Event, EventId, SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_relay::config::Config;
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store::{Batch, Cursor, EventStore, Outcome, Page, Record};
@@ -114,17 +114,17 @@ pub(super) fn copy(from: &dyn EventStore, to: &dyn EventStore, name: &str, polic
 fn genuine(events: &[Event], verifier: &Verifier) -> anyhow::Result<Vec<VerifiedEvent>> {
     let mut damaged = Ok(());
     let submitted = |event: &Event| match SubmittedEvent::from_canonical(event.clone()) {
-        Ok(submitted) => Some(submitted),
+        Ok(submitted) => Some((submitted, event.id())),
         Err(error) => {
             damaged = Err(error).with_context(|| format!("{} is damaged in the source", event.id()));
             None
         }
     };
     let verified = verifier.verify_all(events.iter().map_while(submitted).collect());
-    let named = |(event, verified): (&Event, Result<VerifiedEvent, _>)| {
-        verified.with_context(|| format!("{} is not genuine in the source", event.id()))
+    let named = |(verified, id): (Result<VerifiedEvent, _>, EventId)| {
+        verified.with_context(|| format!("{id} is not genuine in the source"))
     };
-    let genuine = events.iter().zip(verified).map(named).collect::<anyhow::Result<_>>()?;
+    let genuine = verified.into_iter().map(named).collect::<anyhow::Result<_>>()?;
     damaged.map(|()| genuine)
 }
 

@@ -29,7 +29,7 @@ const RINGS: [&[&str]; 5] = [
 
 /// Crates of the outside world that start at a ring: an inner one must not know them.
 const OUTSIDE: [(usize, &[&str]); 3] = [
-    (1, &["tokio", "tracing", "prometheus-client"]),
+    (1, &["tokio", "tracing", "prometheus-client", "parking_lot"]),
     (
         3,
         &[
@@ -47,6 +47,9 @@ const OUTSIDE: [(usize, &[&str]); 3] = [
     ),
     (4, &["anyhow", "clap", "toml", "tracing-subscriber"]),
 ];
+
+/// Who may all the same: the verifier keeps what it found out about authors behind a lock, and its verdicts are the same.
+const EXCEPTED: [(&str, &str); 1] = [("towpath-protocol", "parking_lot")];
 
 const WORK: usize = 2;
 const ADAPTERS: usize = 3;
@@ -107,8 +110,8 @@ fn inner_rings_do_not_know_the_outside_world() {
     for (from, all) in dependencies() {
         let known = |first: usize| ring(&from).is_some_and(|ring| ring < first);
         let forbidden = OUTSIDE.iter().filter(|(first, _)| known(*first)).flat_map(|(_, names)| names.iter());
-        offences
-            .extend(forbidden.filter(|name| all.iter().any(|to| to == *name)).map(|name| format!("{from} -> {name}")));
+        let known = forbidden.filter(|name| all.iter().any(|to| to == *name) && !EXCEPTED.contains(&(&*from, **name)));
+        offences.extend(known.map(|name| format!("{from} -> {name}")));
     }
     assert_none("dependencies that start further out", &offences);
 }

@@ -26,7 +26,8 @@ pub struct Echo {
     pub shutdown: Arc<Notify>,
 }
 
-pub struct EchoIn(Arc<Echoes>);
+/// With the echoes that it puts off until it has caught up.
+pub struct EchoIn(Arc<Echoes>, Vec<Frame>);
 
 pub struct EchoOut(Arc<Echoes>);
 
@@ -74,7 +75,7 @@ impl Relay for Echo {
             close: Mutex::default(),
             wire: OnceLock::new(),
         });
-        self.unless_refused((EchoIn(echoes.clone()), EchoOut(echoes)))
+        self.unless_refused((EchoIn(echoes.clone(), Vec::new()), EchoOut(echoes)))
     }
 
     fn information(&self) -> Result<Bytes, Refused> {
@@ -129,13 +130,13 @@ impl Inbound for EchoIn {
                     origin: Some(Origin { at: SystemClock.instant(), here: true }),
                 });
             }
-            _ => {
-                self.0.push(Frame::Text(text.to_owned()));
-            }
+            _ => self.1.push(Frame::Text(text.to_owned())),
         }
     }
 
-    async fn settle(&mut self) {}
+    async fn caught_up(&mut self) {
+        self.1.drain(..).for_each(|frame| self.0.push(frame));
+    }
 }
 
 impl Outbound for EchoOut {

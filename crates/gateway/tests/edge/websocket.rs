@@ -55,6 +55,33 @@ async fn bytes_may_come_one_at_a_time() {
 }
 
 #[tokio::test]
+async fn what_is_put_off_does_not_wait_for_the_rest_of_a_message() {
+    let edge = Edge::start();
+    let mut client = edge.client().await;
+    let (start, rest) = (frame(0x01, b"more "), frame(0x80, b"to come"));
+    let (half, other_half) = rest.split_at(5);
+    client.raw(&[&frame(0x81, b"one"), &frame(0x81, b"two"), &start[..], half].concat()).await;
+    assert_eq!(client.get_text().await, "one");
+    assert_eq!(client.get_text().await, "two");
+    client.raw(other_half).await;
+    assert_eq!(client.get_text().await, "more to come");
+}
+
+#[tokio::test]
+async fn what_is_put_off_comes_before_the_end() {
+    let edge = Edge::start();
+    for (end, code) in [(frame(0x88, &[0x03, 0xe8]), 1000), (frame(0x83, b"no such frame"), 1002)] {
+        let mut client = edge.client().await;
+        client.raw(&[frame(0x81, b"one"), frame(0x81, b"two"), end].concat()).await;
+        if code == 1002 {
+            assert_eq!(client.get_text().await, "one");
+            assert_eq!(client.get_text().await, "two");
+        }
+        assert_eq!(client.get_close().await.0, code);
+    }
+}
+
+#[tokio::test]
 async fn frames_sent_with_the_request_are_not_lost() {
     let edge = Edge::start();
     let mut socket = edge.socket().await;

@@ -122,6 +122,35 @@ async fn what_is_asked_right_behind_events_is_answered_with_them() -> Result<()>
     Ok(())
 }
 
+/// In the same write each time.
+#[tokio::test]
+async fn what_is_asked_among_events_comes_in_its_turn() -> Result<()> {
+    let (_relay, mut client) = relay().await?;
+    let typing = |content: &str| note(content).kind(20_123).sign();
+    let req = Message::text(json!(["REQ", "s", { "kinds": [20_123], "authors": [alice().pubkey()] }]).to_string());
+    let close = Message::text(json!(["CLOSE", "s"]).to_string());
+
+    let early = typing("nobody listens yet");
+    client.send_together([event_message(&early.json()), req.clone()]).await?;
+    assert_refused(&client.ack(&early.id).await?, "mute");
+    let (heard, late) = (typing("somebody listens"), typing("nobody listens any more"));
+    client.send_together([event_message(&heard.json()), close, event_message(&late.json())]).await?;
+    assert_accepted(&client.ack(&heard.id).await?);
+    assert_refused(&client.ack(&late.id).await?, "mute");
+
+    let protected = event_message(&note("for this relay only").tag(["-"]).sign().json());
+    client.send(protected.clone()).await?;
+    let challenge = client.challenge().await?;
+    client.next_matching("OK", |message| message[0] == "OK").await?;
+    let proof = Message::text(json!(["AUTH", client.auth_event(&alice(), &challenge).json()]).to_string());
+    client.send_together([protected.clone(), proof, protected]).await?;
+    for accepted in [false, true, true] {
+        let ok = client.next_matching("OK", |message| message[0] == "OK").await?;
+        assert_eq!(ok[2], accepted, "{ok}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_sent_before_the_close_counts() -> Result<()> {
     let (relay, mut client) = relay().await?;

@@ -222,12 +222,11 @@ impl Unsigned {
 
 fn check_signatures(chunks: &Mutex<Receiver<Chunk>>, verifier: &Verifier, forged: &Mutex<Vec<Problem>>) {
     // A wrong id is found where leaves are checked.
-    let submitted = |(seq, event): (u64, Event)| Some((seq, SubmittedEvent::from_canonical(event).ok()?));
+    let submitted = |(seq, event): (u64, Event)| Some((SubmittedEvent::from_canonical(event).ok()?, seq));
     loop {
         let chunk = chunks.lock().recv();
         let Ok(chunk) = chunk else { return };
-        let (seqs, events): (Vec<u64>, Vec<_>) = chunk.into_iter().filter_map(submitted).unzip();
-        for (seq, verified) in seqs.into_iter().zip(verifier.verify_all(events)) {
+        for (verified, seq) in verifier.verify_all(chunk.into_iter().filter_map(submitted).collect()) {
             if let Err(error) = verified {
                 forged.lock().push(Problem::Forged { seq, why: error.to_string() });
             }

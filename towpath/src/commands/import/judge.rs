@@ -107,18 +107,15 @@ impl<'a> Judge<'a> {
     pub(super) fn judge(&self, chunk: Chunk) -> anyhow::Result<Judged> {
         let Chunk { lines, end } = chunk;
         let mut judged = Judged { end, writes: Vec::new(), left_out: Vec::new() };
-        let (mut numbers, mut events) = (Vec::new(), Vec::new());
+        let mut events = Vec::new();
         // Each line goes as soon as it was read: the chunk is not in memory twice.
         for Line { number, content } in lines {
             match self.read(&content)? {
-                Ok(event) => {
-                    numbers.push(number);
-                    events.push(event);
-                }
+                Ok(event) => events.push((event, number)),
                 Err(refusal) => judged.leave_out(number, refusal),
             }
         }
-        for (number, verified) in numbers.into_iter().zip(self.verify(events)) {
+        for (verified, number) in self.verify(events) {
             let verified = verified.map_err(|error| (Reason::WrongSignature, error.to_string()));
             match verified.and_then(|event| self.admit(event)) {
                 Ok(write) => judged.writes.push((number, write)),
@@ -156,10 +153,10 @@ impl<'a> Judge<'a> {
     }
 
     /// In their order.
-    fn verify(&self, events: Vec<SubmittedEvent>) -> Vec<Result<VerifiedEvent, BadSignature>> {
+    fn verify(&self, events: Vec<(SubmittedEvent, u64)>) -> Vec<(Result<VerifiedEvent, BadSignature>, u64)> {
         match &self.verifier {
             Some(verifier) => verifier.verify_all(events),
-            None => events.into_iter().map(|event| Ok(VerifiedEvent::trusted(event))).collect(),
+            None => events.into_iter().map(|(event, number)| (Ok(VerifiedEvent::trusted(event)), number)).collect(),
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Queues {
     pub inbound_total_bytes_max: usize,
     pub outbox_bytes_max: usize,
     pub outbox_total_bytes_max: usize,
-    /// Bursts whose signatures are checked at the same time; `None` is cores + 2.
+    /// Clients whose signatures are checked at the same time; `None` is cores + 2.
     pub verify_parallel: Option<NonZeroUsize>,
     /// Scans at one time; `None` is one per core.
     pub scan_parallel: Option<NonZeroUsize>,
@@ -103,7 +103,7 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "verify_parallel",
             Restart,
-            "Bursts of events whose signatures are checked at the same time. 0 is the number of cores plus two.",
+            "Clients whose signatures are checked at the same time, of each as many as came one behind the other. 0 is the number of cores plus two.",
             "A check is pure computation, but with no more than cores some stand idle while the next check is on its way.",
         ),
         setting!(

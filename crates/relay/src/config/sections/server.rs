@@ -173,8 +173,8 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "workers",
             Restart,
-            "Threads that serve connections. 0 is two more than signature checks at one time.",
-            "Signature checks can occupy a thread each; two more keep sockets answering.",
+            "Threads that serve connections. 0 is two more than queues.verify_parallel.",
+            "Checking signatures can occupy a thread each; two more keep sockets answering.",
         ),
     ],
 };
