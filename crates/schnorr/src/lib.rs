@@ -20,6 +20,8 @@
 mod equation;
 #[cfg(target_arch = "x86_64")]
 mod field;
+#[cfg(all(target_arch = "x86_64", any(test, feature = "fuzzing")))]
+pub mod fuzzing;
 #[cfg(target_arch = "x86_64")]
 mod key;
 #[cfg(target_arch = "x86_64")]

@@ -22,9 +22,10 @@ use crate::overlay::Overlay;
 /// second and more.
 const EVENTS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
-/// So many waiting are indexed at once, long before a commit has to wait.
+/// So many waiting are indexed at once, long before a commit has to wait. Every page that their keys are put into is in memory until all are: of
+/// notes two or three an event, 200 MB at most, which LMDB keeps for the next time.
 const EVENTS_ENOUGH: usize = EVENTS_MAX / 4;
-const BYTES_ENOUGH: usize = BYTES_MAX / 4;
+const BYTES_ENOUGH: usize = BYTES_MAX / 8;
 /// How long batches may gather: a scan that comes then waits for them to be indexed, which takes less time.
 const GATHER_TIME: Duration = Duration::from_millis(100);
 
