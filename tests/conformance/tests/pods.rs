@@ -9,10 +9,11 @@ use towpath_servers::{Postgres, Redis};
 const AT_ONCE: &str = "2";
 
 /// Not so where there may be other pods: somebody may listen there, and nothing ephemeral is called mute.
-const OF_A_RELAY_ALONE: [&str; 3] = [
+const OF_A_RELAY_ALONE: [&str; 4] = [
     "an_ephemeral_event_that_nobody_hears_is_mute",
     "listeners_to_something_else_do_not_count",
     "a_mute_event_can_be_sent_again_when_somebody_listens",
+    "whoever_asks_in_between_hears_what_comes_in_between",
 ];
 
 /// Those that no store has a part in, and these here.

@@ -1,6 +1,7 @@
 //! Ephemeral kinds: delivered to whoever listens, kept by nobody.
 
 use towpath_conformance::*;
+use tungstenite::Message;
 
 fn listening_to(kind: u64) -> Value {
     json!({ "kinds": [kind], "authors": [alice().pubkey()] })
@@ -47,6 +48,21 @@ async fn a_mute_event_can_be_sent_again_when_somebody_listens() -> Result<()> {
     client.req("s", listening_to(20001)).await?;
     assert_accepted(&client.publish(&event).await?);
     assert_eq!(client.live("s").await?, event);
+    Ok(())
+}
+
+/// In one write each time.
+#[tokio::test]
+async fn whoever_asks_in_between_hears_what_comes_in_between() -> Result<()> {
+    let (_relay, mut client) = relay().await?;
+    let message = |message: Value| Message::text(message.to_string());
+    let event = |event: &Event| message(json!(["EVENT", event.json()]));
+    let [early, heard, late] = ["early", "heard", "late"].map(|content| note(content).kind(20123).sign());
+    client.send_together([event(&early), message(json!(["REQ", "s", listening_to(20123)]))]).await?;
+    assert_refused(&client.ack(&early.id).await?, "mute");
+    client.send_together([event(&heard), message(json!(["CLOSE", "s"])), event(&late)]).await?;
+    assert_accepted(&client.ack(&heard.id).await?);
+    assert_refused(&client.ack(&late.id).await?, "mute");
     Ok(())
 }
 

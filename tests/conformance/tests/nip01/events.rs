@@ -122,22 +122,9 @@ async fn what_is_asked_right_behind_events_is_answered_with_them() -> Result<()>
     Ok(())
 }
 
-/// In the same write each time.
 #[tokio::test]
-async fn what_is_asked_among_events_comes_in_its_turn() -> Result<()> {
+async fn who_is_authenticated_among_events_is_so_for_those_behind() -> Result<()> {
     let (_relay, mut client) = relay().await?;
-    let typing = |content: &str| note(content).kind(20_123).sign();
-    let req = Message::text(json!(["REQ", "s", { "kinds": [20_123], "authors": [alice().pubkey()] }]).to_string());
-    let close = Message::text(json!(["CLOSE", "s"]).to_string());
-
-    let early = typing("nobody listens yet");
-    client.send_together([event_message(&early.json()), req.clone()]).await?;
-    assert_refused(&client.ack(&early.id).await?, "mute");
-    let (heard, late) = (typing("somebody listens"), typing("nobody listens any more"));
-    client.send_together([event_message(&heard.json()), close, event_message(&late.json())]).await?;
-    assert_accepted(&client.ack(&heard.id).await?);
-    assert_refused(&client.ack(&late.id).await?, "mute");
-
     let protected = event_message(&note("for this relay only").tag(["-"]).sign().json());
     client.send(protected.clone()).await?;
     let challenge = client.challenge().await?;
