@@ -72,8 +72,8 @@ pub(crate) struct Setting {
     /// Peak: unanswered events on every connection.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) in_flight: u32,
-    /// Peak: at most so many events.
-    #[arg(long, default_value_t = 100_000)]
+    /// Peak: at most so many events, signed before. A relay that is through with them sooner has a shorter run.
+    #[arg(long, default_value_t = 400_000)]
     pub(crate) peak_events: usize,
     #[command(flatten)]
     #[serde(flatten)]

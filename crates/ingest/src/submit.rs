@@ -29,7 +29,7 @@ pub struct Ingest {
 impl Ingest {
     /// How many events to submit at once, if so many have come: with more, the first would wait for long, and others for a slot.
     pub fn burst_events_max(&self) -> usize {
-        self.verifier.burst_events()
+        self.verifier.burst_events_max()
     }
 
     /// Takes a burst of events, as they came from one connection, through the stages. Each is answered exactly once, at once if it is
@@ -131,7 +131,7 @@ impl Ingest {
         self.metrics.queue_age.set(self.queue.age(self.clock.instant()).as_secs_f64());
     }
 
-    /// Checks a signature outside the way of an event: AUTH. Under the same bound.
+    /// Checks a signature outside the way of an event: AUTH. Under the same bound. `None` if it is not genuine. Cancel-safe.
     pub async fn verify_auth(&self, event: SubmittedEvent) -> Option<VerifiedEvent> {
         let _slot = self.cpu.acquire().await.ok()?;
         self.verifier.verify(event).ok()

@@ -181,7 +181,7 @@ pub(crate) fn scan_parallel(config: &Config, connections: Option<usize>) -> usiz
     connections.map_or(wanted, |connections| wanted.min(connections.saturating_sub(CONNECTIONS_KEPT)).max(1))
 }
 
-/// Clients whose signatures are checked at one time. A slot goes to whoever waited longest, and stands empty until that task has a turn: as many slots as
+/// Bursts whose signatures are checked at one time. A slot goes to whoever waited longest, and stands empty until that task has a turn: as many slots as
 /// cores leave cores idle under load.
 pub(crate) fn verify_parallel(config: &Config) -> usize {
     config.queues.verify_parallel.map_or_else(|| cores() + 2, usize::from)

@@ -28,7 +28,7 @@ use crate::scans::Scans;
 /// A client that sends nonsense is not kept from saying something sensible for longer.
 const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// About so many bytes of events at most are put off until what has arrived is read.
+/// Events of about so many bytes wait for what has arrived behind them: as much as the edge reads at once.
 const BURST_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module. Dropping it ends the connection's subscriptions and tasks.
@@ -307,6 +307,7 @@ impl towpath_gateway::Inbound for Inbound {
             Err(refused) => self.refuse(refused).await,
         }
         if !self.outbox.admits() {
+            // What was put off need not wait for the client to read.
             self.submit().await;
             self.outbox.admit().await;
         }

@@ -2,7 +2,7 @@
 //! `(sum of a·s)·G`, is zero.
 //!
 //! Its numbers are libsecp256k1's secret keys, because that is its one type for numbers from 1 to n - 1 that it multiplies and adds.
-//! Nothing here is secret, nor takes the same time whatever it is.
+//! Nothing here is secret, so nothing need take the same time whatever its numbers are.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::key::prepare;
 use crate::limbs::{Limbs, from_bytes};
-use crate::point::{Point, Table, eight, is_identity, lift, load, points, sum, tables};
+use crate::point::{IDENTITY, Table, eight, is_identity, lift, load, points, sum, tables};
 use crate::straus::{Term, digits, split, sums};
 use crate::{Key, Signed};
 
@@ -30,7 +30,7 @@ fn is_zero(generator: &Key, signed: &[Signed<'_>]) -> Option<bool> {
     let (first, others) = factors.split_first()?;
     let total = others.iter().try_fold(first.a_s, |total, factors| plus(&total, &factors.a_s))?;
     keys.push((generator, total.negate()));
-    prepare(&keys.iter().map(|(key, _)| *key).collect::<Vec<_>>())?;
+    prepare(keys.iter().map(|(key, _)| *key))?;
 
     let of_nonces =
         nonces.iter().zip(&factors).map(|(multiples, Factors { a, .. })| Term { multiples, times: digits(a) });
@@ -39,9 +39,7 @@ fn is_zero(generator: &Key, signed: &[Signed<'_>]) -> Option<bool> {
         let halves = key.multiples()?.iter().zip(split(&times.secret_bytes()));
         terms.extend(halves.map(|(multiples, times)| Term { multiples, times }));
     }
-    let [first, others @ ..] = points(&sums(&terms));
-    let alone = |point: &Point| load([point; 8], 0);
-    let all = others.iter().fold(alone(&first), |all, point| sum(&all, &alone(point)));
+    let all = points(&sums(&terms)).iter().fold(load([&IDENTITY; 8], 0), |all, lane| sum(&all, &load([lane; 8], 0)));
     Some(is_identity(&points(&all)[0]))
 }
 

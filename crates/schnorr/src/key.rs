@@ -36,8 +36,8 @@ impl fmt::Debug for Key {
 
 /// Sees to the multiples of those that have none yet. `None` if one is no key.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn prepare(keys: &[&Key]) -> Option<()> {
-    let new: Vec<&Key> = keys.iter().copied().filter(|key| key.multiples.get().is_none()).collect();
+pub(crate) fn prepare<'a>(keys: impl Iterator<Item = &'a Key>) -> Option<()> {
+    let new: Vec<&Key> = keys.filter(|key| key.multiples.get().is_none()).collect();
     let xs: Vec<Limbs> = new.iter().map(|key| from_bytes(&key.x)).collect::<Option<_>>()?;
     for (xs, keys) in xs.chunks(8).zip(new.chunks(8)) {
         let lower = load(lift(eight(xs))?.each_ref(), 0);

@@ -1,6 +1,6 @@
 //! Many BIP-340 signatures checked at once, eight numbers at a time.
 //!
-//! A signature `(R, s)` by the key `P` is genuine if `s·G = R + e·P`. Many of them are if the sum of these equations holds, each
+//! A signature `(R, s)` by the key `P` is genuine if `s·G = R + e·P`. Many are genuine if the sum of their equations holds, each
 //! multiplied by a random number of 128 bits that whoever signed cannot know: one sum of many points, which shares what a check alone
 //! has to do for itself, and eight parts of which are added up side by side (AVX-512 IFMA: AMD since Zen 4, Intel's servers since Ice
 //! Lake).

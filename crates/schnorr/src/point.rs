@@ -46,7 +46,7 @@ pub(crate) fn is_identity([x, y, z]: &Point) -> bool {
     canonical(*x) == ZERO && canonical(*y) != ZERO && canonical(*z) == ZERO
 }
 
-/// The first of up to eight in the lanes that nothing else is for.
+/// At least one and up to eight, one a lane; lanes that are left over hold the first.
 pub(crate) fn eight(xs: &[Limbs]) -> [&Limbs; 8] {
     array::from_fn(|lane| xs.get(lane).unwrap_or(&xs[0]))
 }

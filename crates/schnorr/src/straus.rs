@@ -5,7 +5,8 @@ use std::array;
 
 use crate::point::{IDENTITY, Points, Table, double, load, sum};
 
-/// 32 hexadecimal digits and, of an upper half, what is carried out of them, the lowest first. From -7 to 8, so that a table of the multiples up to 8 does.
+/// 32 hexadecimal digits, the lowest first, and what an upper half carries out of them. From -7 to 8, so that a table of the multiples up to 8
+/// does.
 pub(crate) type Digits = [i8; 33];
 
 pub(crate) struct Term<'a> {

@@ -8,7 +8,7 @@ const GENERATOR: [u8; 32] = [
     0xdb, 0x2d, 0xce, 0x28, 0xd9, 0x59, 0xf2, 0x81, 0x5b, 0x16, 0xf8, 0x17, 0x98,
 ];
 
-/// Made only where the instructions are, so whoever has one may use them.
+/// Checks many signatures at once. Made only where the instructions are, so whoever has one may use them.
 #[derive(Debug)]
 pub struct Together {
     generator: Key,
@@ -21,10 +21,11 @@ impl Together {
         able.then(|| Self { generator: Key::new(GENERATOR) })
     }
 
-    /// True if every signature is its key's over its message, but for a chance of 2^-128. False if one is not, or if they cannot be
-    /// dealt with here: each must be looked at alone then, so that one bad signature of two costs half as much again, of 32 a sixth.
+    /// True if every signature is its key's over its message, but for a chance of 2^-128. False if one is not, if there is none, or if one
+    /// cannot be dealt with here, as a number of it is out of range: each must be looked at alone then, and the time spent here is lost, half
+    /// of what two take alone, a sixth of what 32 do.
     ///
-    /// Each of 32 takes about a sixth of a check alone, each of two a half; the same by keys that are new a quarter, and as long.
+    /// Each of 32 takes a sixth of a check alone, each of two a half; by keys that are new a quarter, and nine tenths.
     pub fn are_genuine(&self, signed: &[Signed<'_>]) -> bool {
         #[expect(unsafe_code, reason = "the compiler does not know which processor this is")]
         // SAFETY: `detect` found the instructions here, or there would be no `self`.

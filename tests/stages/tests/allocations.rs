@@ -36,10 +36,10 @@ const CEILINGS: &[Ceiling] = &[
     ceiling("look the id up", 0.0),
     ceiling("verify", 0.0),
     ceiling("authorise", 0.0),
-    // A list for each stage, of whatever came together.
-    ceiling("submit: all of these up to the queue", 4.0),
+    // A list for each stage, of whatever came together; and the queue grows if the committer is late.
+    ceiling("submit: all of these up to the queue", 4.1),
     // Less where signatures are checked one by one.
-    Ceiling { stage: "submit bursts of 32", allocations: 0.8, slack: 0.6 },
+    Ceiling { stage: "submit bursts of 32", allocations: 0.85, slack: 0.6 },
     // What the index lacks is in a table that grows, anew each time the keeper took what there was.
     Ceiling { stage: "commit, batches of 1", allocations: 11.6, slack: 0.3 },
     ceiling("commit, batches of 16", 2.85),

@@ -18,7 +18,7 @@ pub struct Queues {
     pub inbound_total_bytes_max: usize,
     pub outbox_bytes_max: usize,
     pub outbox_total_bytes_max: usize,
-    /// Clients whose signatures are checked at the same time; `None` is cores + 2.
+    /// Bursts whose signatures are checked at the same time; `None` is cores + 2.
     pub verify_parallel: Option<NonZeroUsize>,
     /// Scans at one time; `None` is one per core.
     pub scan_parallel: Option<NonZeroUsize>,
@@ -53,7 +53,7 @@ pub(super) const SECTION: Section = Section {
             "commit_events_max",
             Restart,
             "Verified events that wait to be committed. When full, further events are refused with \"rate-limited:\".",
-            "About a second of work at full speed; more would only be a longer wait.",
+            "A sixth of a second to a second of work at full speed; more would only be a longer wait.",
         ),
         setting!(
             queues.commit_bytes_max, Bytes<1_048_576, 17_179_869_184>, "commit_bytes_max", Restart,
@@ -103,7 +103,8 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "verify_parallel",
             Restart,
-            "Clients whose signatures are checked at the same time, of each as many as came one behind the other. 0 is the number of cores plus two.",
+            "Bursts whose signatures are checked at the same time: a burst is what one client sent in a row, at most 32 events. \
+             0 is the number of cores plus two.",
             "A check is pure computation, but with no more than cores some stand idle while the next check is on its way.",
         ),
         setting!(
