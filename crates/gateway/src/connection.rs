@@ -90,6 +90,13 @@ impl Link {
         self.changed.notify_one();
     }
 
+    /// Until `work` is done, silence is not the client's. In memory of its own: it is ten times what a connection needs to wait for a message.
+    async fn busy_with(&self, work: Pin<Box<impl Future<Output = ()>>>) {
+        self.busy.store(true, Ordering::Relaxed);
+        work.await;
+        self.busy.store(false, Ordering::Relaxed);
+    }
+
     fn close(&self, closing: Closing) {
         self.owed.lock().close = Some(closing);
         self.changed.notify_one();
@@ -223,18 +230,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Deals with all that has arrived whole. The end if that is in it.
+    /// Hands over all that has arrived whole, and says when that was all. Some if the end of reading is in it.
     async fn take_in(&mut self, inbound: &mut impl Inbound) -> Option<ReadEnd> {
-        let mut behind = false;
+        let mut handed_over = false;
         let end = loop {
             match self.decoder.next() {
                 Ok(Some(Item::Text(text))) => {
                     self.shared.metrics.frames_in.inc();
-                    self.link.busy.store(true, Ordering::Relaxed);
-                    behind = true;
-                    // In memory of its own while it lasts: it is ten times what a connection needs to wait for a message.
-                    Box::pin(inbound.message(text)).await;
-                    self.link.busy.store(false, Ordering::Relaxed);
+                    handed_over = true;
+                    self.link.busy_with(Box::pin(inbound.message(text))).await;
                 }
                 Ok(Some(Item::Ping(body))) => self.link.pong(body),
                 Ok(Some(Item::Pong)) => {}
@@ -244,10 +248,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(close) => break Some(ReadEnd::Protocol(close)),
             }
         };
-        if behind {
-            self.link.busy.store(true, Ordering::Relaxed);
-            Box::pin(inbound.caught_up()).await;
-            self.link.busy.store(false, Ordering::Relaxed);
+        if handed_over {
+            self.link.busy_with(Box::pin(inbound.caught_up())).await;
         }
         end
     }

@@ -1,13 +1,11 @@
 //! Messages, frames and close codes.
 
-use std::time::Duration;
-
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 use towpath_gateway::Config;
 
-use crate::support::{Edge, config, frame};
+use crate::support::{Edge, config, frame, soon};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
@@ -168,7 +166,12 @@ async fn many_frames_leave_in_few_writes() {
     for _ in 0..5000 {
         assert_eq!(client.get_text().await.len(), 100);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let counted = async {
+        while edge.metrics.frames_out.get() < 5000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(counted).await;
     let (frames, writes) = (edge.metrics.frames_out.get(), edge.metrics.writes.get());
     assert_eq!(frames, 5000);
     assert!(writes < frames / 10, "{writes} writes");
