@@ -17,7 +17,7 @@ use crate::node::Node;
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Steps a second: small ones, as commits share the cores. Of a database, whose queries cost more than what they return, fewer.
+/// Steps a second at most: small ones, as commits share the cores. Of a database, whose queries cost more than what they return, fewer.
 const STEPS_PER_SECOND: u32 = 50;
 const QUERIES_PER_SECOND: u32 = 5;
 const BYTES_AT_ONCE: usize = 4 << 20;
@@ -70,7 +70,7 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
     let steps = if node.watch.is_some() { QUERIES_PER_SECOND } else { STEPS_PER_SECOND };
     while round.verification.entries() < round.end {
         let per_second = node.config.get().audit.verify_per_second;
-        let entries_max = per_second.div_ceil(steps) as usize;
+        let (entries_max, pause) = pace(per_second, steps, round.verifier.burst_events_max());
         if entries_max > 0 {
             let store = Arc::clone(&node.store);
             let before = round.verification.entries();
@@ -90,7 +90,7 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
             }
             node.metrics.audit_verified.inc_by(round.verification.entries() - before);
         }
-        tokio::time::sleep(PAUSE / per_second.clamp(1, steps)).await;
+        tokio::time::sleep(pause).await;
     }
     let report = round.verification.finish(None);
     node.metrics.audit_problems.set(i64::try_from(report.problems_total).unwrap_or(i64::MAX));
@@ -99,6 +99,15 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
         None => *node.findings.0.lock() = None,
     }
     Some(report)
+}
+
+/// How many entries are verified in a step and how long it is until the next: in `steps_max` steps a second, or in fewer of as many
+/// signatures as are checked `at_once`, which cost a fraction each; at least one a second, so that a new setting is soon seen.
+fn pace(per_second: u32, steps_max: u32, at_once: usize) -> (usize, Duration) {
+    let at_once = u32::try_from(at_once).unwrap_or(u32::MAX).min(per_second);
+    let entries = per_second.div_ceil(steps_max).max(at_once);
+    let pause = if entries == 0 { PAUSE } else { Duration::from_secs_f64(f64::from(entries) / f64::from(per_second)) };
+    (entries as usize, pause)
 }
 
 fn note(node: &Node, what: String) {
@@ -166,6 +175,17 @@ mod tests {
         // 128 digits, a quotation mark and a brace.
         let json = event[..event.len() - 130].to_owned() + &other[other.len() - 130..];
         VerifiedEvent::trusted(wire::event(&json, &Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn a_step_is_of_as_many_as_are_checked_at_once_and_the_rate_is_what_was_asked_for() {
+        let ms = Duration::from_millis;
+        assert_eq!(pace(250, 50, 32), (32, ms(128)));
+        assert_eq!(pace(250, 50, 1), (5, ms(20)), "one by one, in small steps");
+        assert_eq!(pace(10_000, 50, 32), (200, ms(20)));
+        assert_eq!(pace(3, 50, 32), (3, ms(1_000)), "at least a step a second");
+        assert_eq!(pace(1, 50, 1), (1, ms(1_000)));
+        assert_eq!(pace(0, 50, 32), (0, PAUSE), "switched off, and asked again");
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Walking the records of a log file.
+//!
+//! Reads ahead, as most records are one event of some hundred bytes; but no further than it has got, for who only wants the next few.
 
 use std::sync::Arc;
 
@@ -9,11 +11,38 @@ use super::Files;
 use super::record::{HEADER_BYTES, Header, Record};
 use super::segment::Segment;
 
+/// The first read is of so many bytes, and each further one of twice as many up to the latter.
+const AHEAD_FIRST_BYTES: usize = 4 << 10;
+const AHEAD_MAX_BYTES: usize = 64 << 10;
+
 /// Reads one file, record by record.
 #[derive(Debug)]
 pub(crate) struct Walk {
     segment: Arc<Segment>,
     at: u64,
+    ahead: Ahead,
+}
+
+/// What was read last.
+#[derive(Debug, Default)]
+struct Ahead {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// The bytes of `segment` at `at`, or fewer where the file ends.
+    fn read(&mut self, segment: &Segment, at: u64, len: usize) -> Result<&[u8], Error> {
+        let ends = self.at + self.bytes.len() as u64;
+        if at < self.at || at + len as u64 > ends {
+            let more = (2 * self.bytes.len()).clamp(AHEAD_FIRST_BYTES, AHEAD_MAX_BYTES).max(len);
+            self.bytes = segment.read_at_most(at, more).map_err(|e| Error::io("read the log", e))?;
+            self.at = at;
+        }
+        let from = usize::try_from(at - self.at).unwrap_or(usize::MAX).min(self.bytes.len());
+        let to = from.saturating_add(len).min(self.bytes.len());
+        Ok(&self.bytes[from..to])
+    }
 }
 
 /// What is at a place.
@@ -28,7 +57,7 @@ pub(crate) enum Step {
 
 impl Walk {
     pub(crate) fn new(segment: Arc<Segment>, at: u64) -> Self {
-        Self { segment, at }
+        Self { segment, at, ahead: Ahead::default() }
     }
 
     /// Where the next record would start.
@@ -41,16 +70,25 @@ impl Walk {
     }
 
     pub(crate) fn step(&mut self) -> Result<Step, Error> {
-        let failed = |e| Error::io("read the log", e);
+        let found = self.look()?;
+        if matches!(found, Step::Record(..)) {
+            return Ok(found);
+        }
+        // What was read ahead may be older than what is there by now.
+        self.ahead = Ahead::default();
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<Step, Error> {
         let room = usize::try_from(self.segment.len().saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let head = self.segment.read_at_most(self.at, room.min(HEADER_BYTES)).map_err(failed)?;
+        let head = self.ahead.read(&self.segment, self.at, room.min(HEADER_BYTES))?;
         if head.iter().all(|b| *b == 0) {
             return Ok(Step::End);
         }
-        let Some(header) = Header::parse(&head).filter(|header| header.record_bytes() <= room) else {
+        let Some(header) = Header::parse(head).filter(|header| header.record_bytes() <= room) else {
             return Ok(Step::Damaged);
         };
-        let bytes = Bytes::from(self.segment.read_at_most(self.at, header.record_bytes()).map_err(failed)?);
+        let bytes = Bytes::copy_from_slice(self.ahead.read(&self.segment, self.at, header.record_bytes())?);
         let (Some(record), Ok(at)) = (Record::parse(&bytes), u32::try_from(self.at)) else {
             return Ok(Step::Damaged);
         };
@@ -119,5 +157,42 @@ impl Follow {
             }
             self.walk = next.map(|segment| Walk::new(segment, 0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::fixture::{Folder, commit, note};
+
+    fn next_seq(walk: &mut Walk) -> Option<u64> {
+        walk.next().unwrap().map(|(_, record)| record.header.next_seq().0)
+    }
+
+    #[test]
+    fn what_is_read_ahead_ends_anywhere_and_is_not_believed_at_the_end() {
+        let mut folder = Folder::new();
+        folder.config.segment_bytes = 4 << 20;
+        let store = folder.open();
+        let files = store.shared().log.files();
+        let mut walk = Walk::new(Arc::clone(files.iter().next().unwrap()), 0);
+        assert_eq!(next_seq(&mut walk), None);
+        // Alone, and far more than is read at once.
+        let mut events = 1;
+        for batch in [1, 1, 400, 1, 30, 1].repeat(4) {
+            commit(&store, (events..events + batch).map(|at| note(1, at)).collect());
+            events += batch;
+            if batch == 30 {
+                // It has seen the zeroes where the next one comes.
+                while next_seq(&mut walk).is_some_and(|next| next < events) {}
+                assert_eq!(next_seq(&mut walk), None);
+            }
+        }
+        assert_eq!(next_seq(&mut walk), Some(events));
+        let (mut again, mut records) = (Walk::new(Arc::clone(files.iter().next().unwrap()), 0), 0);
+        while next_seq(&mut again).is_some() {
+            records += 1;
+        }
+        assert_eq!((records, again.at()), (24, walk.at()));
     }
 }
