@@ -10,7 +10,7 @@ use towpath_store::{Error, Seq};
 
 use crate::Shared;
 use crate::index::apply::Logged;
-use crate::index::run::Run;
+use crate::index::run::{Run, give_way_after};
 use crate::pending::{Job, Unindexed};
 
 /// Starts the thread. It ends after `pending.stop()`.
@@ -49,7 +49,8 @@ fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();
     let mut run = Run::default();
-    for batch in batches {
+    for (count, batch) in batches.iter().enumerate() {
+        give_way_after(count);
         let logged = Logged { segment: &batch.segment, at: batch.at, record: &batch.record };
         shared.index.apply(&mut txn, &files, logged, &mut run)?;
     }

@@ -10,6 +10,9 @@ use super::apply::Logged;
 use super::keys::{Hint, Moment, OrderKey, prefixes};
 use crate::log::record::{Extent, Filed};
 
+/// Some 30 us.
+const KEYS_AT_A_STRETCH: usize = 16;
+
 /// See the module. Must be flushed before anything in it is looked for, or the transaction is committed.
 #[derive(Default)]
 pub(crate) struct Run {
@@ -42,13 +45,23 @@ impl Run {
     pub(crate) fn flush(&mut self, index: &Index, txn: &mut RwTxn<'_>) -> Result<(), Error> {
         self.ids.sort_unstable();
         self.orders.sort_unstable();
-        for (id, seq) in self.ids.drain(..) {
+        for (count, (id, seq)) in self.ids.drain(..).enumerate() {
+            give_way_after(count);
             index.put(index.ids, txn, &id, &seq.0.to_be_bytes())?;
         }
-        for (key, hint) in self.orders.drain(..) {
+        for (count, (key, hint)) in self.orders.drain(..).enumerate() {
+            give_way_after(count);
             index.put(index.orders, txn, key.as_bytes(), &hint)?;
         }
         self.entries = 0;
         Ok(())
+    }
+}
+
+/// Every so often whoever waits for this processor gets it: else a commit that woke on it would wait for all of a run, a millisecond or more, as
+/// the system lets who runs go on for that long and does not look for another processor.
+pub(crate) fn give_way_after(count: usize) {
+    if count.is_multiple_of(KEYS_AT_A_STRETCH) {
+        std::thread::yield_now();
     }
 }
