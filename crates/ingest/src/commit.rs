@@ -8,12 +8,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
 use towpath_policy::{Policy, Write};
-use towpath_protocol::Verifier;
 use towpath_runtime::{Clock, Live, Thread};
 use towpath_store::{Batch, Committed, Delivery, Error, EventStore, Outcome};
 
+use crate::checks::Checks;
 use crate::metrics::Metrics;
 use crate::queue::{CommitLimits, CommitQueue};
 use crate::reply::{Answer, Reply, Way};
@@ -40,8 +39,7 @@ impl Committer {
     ) -> std::io::Result<(Self, Ingest)> {
         let queue = Arc::new(CommitQueue::new(limits, metrics.clone()));
         let ingest = Ingest {
-            verifier: Arc::new(Verifier::new()),
-            cpu: Arc::new(Semaphore::new(limits.verify_parallel.max(1))),
+            checks: Arc::new(Checks::new(limits.verify_parallel, Arc::clone(&store), metrics.clone())),
             store,
             delivery,
             queue: Arc::clone(&queue),

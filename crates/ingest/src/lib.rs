@@ -10,6 +10,7 @@
 //! Owns: the order of the stages, the bound on signature work, the commit queue, the committer.
 //! Must not know: sockets, subscriptions, wording, which store it is.
 
+mod checks;
 mod commit;
 mod metrics;
 mod queue;
@@ -18,6 +19,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
+pub use checks::Standing;
 pub use commit::Committer;
 pub use metrics::Metrics;
 pub use queue::CommitLimits;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use towpath_policy::{Policy, Principal, Source, Write, authorise, plan, screen};
-use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
+use towpath_protocol::{SubmittedEvent, VerifiedEvent};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Act, Delivery, EventStore};
 
+use crate::checks::{Burst, Checks, Standing};
 use crate::metrics::Metrics;
 use crate::queue::{CommitQueue, Pending};
 use crate::reply::{Answer, Once, Reply, Way};
@@ -16,8 +17,7 @@ use crate::reply::{Answer, Once, Reply, Way};
 /// The stages of one relay. Clones share them.
 #[derive(Clone)]
 pub struct Ingest {
-    pub(crate) verifier: Arc<Verifier>,
-    pub(crate) cpu: Arc<Semaphore>,
+    pub(crate) checks: Arc<Checks>,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) queue: Arc<CommitQueue>,
@@ -29,19 +29,24 @@ pub struct Ingest {
 impl Ingest {
     /// How many events to submit at once, if so many have come: with more, the first would wait for long, and others for a slot.
     pub fn burst_events_max(&self) -> usize {
-        self.verifier.burst_events_max()
+        self.checks.burst_events_max()
     }
 
-    /// Takes a burst of events, as they came from one connection, through the stages. Each is answered exactly once, at once if it is
+    /// Takes a burst of events, as they came from one connection whose signatures were like `standing`, through the stages. Each is answered exactly once, at once if it is
     /// refused and at its commit if not. Bursts of one connection, submitted one after another, are committed in that order, and so are
     /// the events of each. Not cancel-safe: a dropped call may leave events unanswered, which is right only when the connection is gone.
-    pub async fn submit(&self, burst: Vec<(SubmittedEvent, Reply)>, principal: &RwLock<Principal>) {
+    pub async fn submit(
+        &self,
+        burst: Vec<(SubmittedEvent, Reply)>,
+        principal: &RwLock<Principal>,
+        standing: &mut Standing,
+    ) {
         let (policy, now) = (self.policy.get(), self.clock.unix_s());
         let screened = self.passed(burst, |event| {
             screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
             Ok(event)
         });
-        let verified = self.verify(screened).await;
+        let verified = self.verify(screened, standing).await;
         let authorised = self.passed(verified, |event| {
             authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
         });
@@ -68,27 +73,16 @@ impl Ingest {
         reply.send(answer, Way::Woken, &self.metrics, self.clock.instant());
     }
 
-    /// Checks that the ids are not known and the signatures genuine. Runs where it is, on a runtime worker, but never for more bursts at
-    /// once than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
-    async fn verify(&self, burst: Vec<(SubmittedEvent, Reply)>) -> Vec<(VerifiedEvent, Reply)> {
+    /// Checks that the ids are not known and the signatures genuine.
+    async fn verify(&self, burst: Burst, standing: &mut Standing) -> Vec<(VerifiedEvent, Reply)> {
         if burst.is_empty() {
             return Vec::new();
         }
         let start = self.clock.instant();
         let _expected = self.queue.expect();
-        let Ok(_slot) = self.cpu.acquire().await else { return self.passed(burst, |_| Err(Answer::Overloaded)) };
-        let new = self.passed(burst, |event| match self.store.is_known(&event.unverified().id()) {
-            Ok(false) => Ok(event),
-            Ok(true) => Err(Answer::Known),
-            Err(error) => Err(Answer::Failed(error)),
-        });
-        if new.is_empty() {
-            return Vec::new();
-        }
-        self.metrics.burst_events.observe(new.len() as f64);
-        let verified = self.verifier.verify_all(new);
+        let checked = self.checks.check(burst, standing).await;
         self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
-        self.passed(verified, |verified| verified.map_err(|_| Answer::BadSignature))
+        self.passed(checked, |checked| checked)
     }
 
     /// Delivers an ephemeral event, which is never stored.
@@ -133,7 +127,6 @@ impl Ingest {
 
     /// Checks a signature outside the way of an event: AUTH. Under the same bound. `None` if it is not genuine. Cancel-safe.
     pub async fn verify_auth(&self, event: SubmittedEvent) -> Option<VerifiedEvent> {
-        let _slot = self.cpu.acquire().await.ok()?;
-        self.verifier.verify(event).ok()
+        self.checks.one(event).await
     }
 }

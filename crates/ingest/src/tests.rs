@@ -19,7 +19,7 @@ use towpath_store::{
     Batch, Committed, Cursor, Deliverer, Delivery, Entry, Error, EventStore, Outcome, Page, Record, Seq, StreamId,
 };
 
-use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Way};
+use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Standing, Way};
 
 const NOW_S: u64 = 1_700_000_000;
 /// How many listen to every ephemeral event.
@@ -188,6 +188,7 @@ impl Delivery for Heard {
 #[derive(Default)]
 struct Connection {
     principal: RwLock<Principal>,
+    standing: Mutex<Standing>,
     slots: AtomicU64,
     answers: Mutex<Vec<(u64, Answer)>>,
     answered: Condvar,
@@ -297,7 +298,9 @@ async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant
         Reply { to: Arc::clone(connection) as Arc<dyn Answers>, slot, received }
     };
     let burst = burst.iter().map(|event| (event.clone(), reply())).collect();
-    ingest.submit(burst, &connection.principal).await;
+    let mut standing = *connection.standing.lock();
+    ingest.submit(burst, &connection.principal, &mut standing).await;
+    *connection.standing.lock() = standing;
 }
 
 fn accepted(seqs: impl IntoIterator<Item = u64>) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use towpath_audit::{Action, AuthFailure};
 use towpath_deliver::{Outbox, Reader, Subscription};
 use towpath_gateway::Peer;
-use towpath_ingest::{Answers, Reply};
+use towpath_ingest::{Answers, Reply, Standing};
 use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec, names_private};
 use towpath_protocol::{
     ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, VerifiedEvent, relay_message, wire,
@@ -42,6 +42,7 @@ pub(crate) struct Inbound {
     /// Events that came one right behind the other, not submitted yet.
     burst: Vec<(SubmittedEvent, Reply)>,
     burst_bytes: usize,
+    standing: Standing,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     scans: Scans,
     tasks: TaskGroup,
@@ -61,6 +62,7 @@ impl Inbound {
             answers: Arc::new(OrderedAnswers::open(node, &outbox)),
             burst: Vec::new(),
             burst_bytes: 0,
+            standing: Standing::default(),
             subscriptions: HashMap::new(),
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
@@ -108,7 +110,8 @@ impl Inbound {
         self.burst_bytes = 0;
         let burst = mem::take(&mut self.burst);
         if !burst.is_empty() {
-            self.node.ingest.submit(burst, self.answers.auth.principal()).await;
+            let principal = Arc::clone(self.answers.auth.principal());
+            self.node.ingest.submit(burst, &principal, &mut self.standing).await;
         }
     }
 
