@@ -4,13 +4,14 @@
 //! queue behind, what is answered.
 //!
 //! Many signatures are checked at once for a fraction of what each costs alone, but if one of them is forged all of them are looked at again, one
-//! by one. So what waits is checked together across connections, but only with those whose signatures were genuine so far: a connection's first
+//! by one. So what waits is checked together across connections, but only of those whose signatures were genuine so far: a connection's first
 //! burst is checked alone, and whatever one sends that has sent a forged one. To make others' checks dear takes a new connection each time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Semaphore, oneshot};
 use towpath_protocol::{SubmittedEvent, VerifiedEvent, Verifier};
 use towpath_store::EventStore;
@@ -21,22 +22,22 @@ use crate::reply::{Answer, Reply};
 /// What came from one connection, one right behind the other.
 pub(crate) type Burst = Vec<(SubmittedEvent, Reply)>;
 
-/// In no order between those that are refused and those that are not; among the latter in that of the burst.
+/// In the burst's order, but what is stored already or could not be looked up comes last.
 pub(crate) type Checked = Vec<(Result<VerifiedEvent, Answer>, Reply)>;
 
 /// What a connection's signatures were like so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum Repute {
     /// None was checked yet.
     #[default]
     Unknown,
     /// All of them.
     Genuine,
-    /// One at least, which no client does by mistake.
+    /// Not all of them. No client has to pass on what it has not checked.
     Forged,
 }
 
-impl Standing {
+impl Repute {
     fn after(self, checked: &Checked) -> Self {
         let is_forged = |(result, _): &(Result<_, Answer>, Reply)| matches!(result, Err(Answer::BadSignature));
         match self {
@@ -55,6 +56,8 @@ pub(crate) struct Checks {
     metrics: Metrics,
     slots: Semaphore,
     slots_max: usize,
+    /// Events that are checked together at most.
+    together_max: usize,
     /// At most one burst of each connection, as it waits for that one before it reads on.
     line: Mutex<VecDeque<Waiting>>,
 }
@@ -64,24 +67,50 @@ struct Waiting {
     done: oneshot::Sender<Checked>,
 }
 
+/// A burst's place in line, given up when its connection goes.
+struct Place<'a> {
+    line: &'a Mutex<VecDeque<Waiting>>,
+    answered: oneshot::Receiver<Checked>,
+}
+
+impl Place<'_> {
+    /// What became of the burst.
+    fn left(self, checked: Result<Checked, RecvError>) -> Checked {
+        // Unanswered, its connection would wait forever; so it ends, as that of whoever was checking.
+        checked.expect("whoever checks does not panic")
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.answered.close();
+        // Its answer is here, or it goes unanswered.
+        if self.answered.is_terminated() {
+            return;
+        }
+        self.line.lock().retain(|waiting| !waiting.done.is_closed());
+    }
+}
+
 impl Checks {
     /// So many threads check at the same time.
     pub(crate) fn new(slots: usize, store: Arc<dyn EventStore>, metrics: Metrics) -> Self {
         let slots_max = slots.max(1);
         let (verifier, slots) = (Verifier::new(), Semaphore::new(slots_max));
-        Self { verifier, store, metrics, slots, slots_max, line: Mutex::default() }
+        let together_max = verifier.burst_events_max();
+        Self { verifier, store, metrics, slots, slots_max, together_max, line: Mutex::default() }
     }
 
     pub(crate) fn burst_events_max(&self) -> usize {
-        self.verifier.burst_events_max()
+        self.together_max
     }
 
     /// Waits for a slot, and in it looks the events up and checks the signatures of those that are new. Runs where it is, on a runtime worker,
     /// but never on more at once than there are slots: the runtime has more workers than that, so that reading and writing sockets goes on.
-    pub(crate) async fn check(&self, burst: Burst, standing: &mut Standing) -> Checked {
-        let together = *standing == Standing::Genuine && self.burst_events_max() > 1;
+    pub(crate) async fn check(&self, burst: Burst, repute: &mut Repute) -> Checked {
+        let together = *repute == Repute::Genuine && self.together_max > 1;
         let checked = if together { self.in_line(burst).await } else { self.alone(burst).await };
-        *standing = standing.after(&checked);
+        *repute = repute.after(&checked);
         checked
     }
 
@@ -98,19 +127,21 @@ impl Checks {
         {
             return self.look_at(burst);
         }
-        let (done, mut checked) = oneshot::channel();
+        let (done, answered) = oneshot::channel();
         self.line.lock().push_back(Waiting { burst, done });
+        let mut place = Place { line: &self.line, answered };
         // Else a worker would check what it has just read: those whose events have arrived, too, come into line first.
         tokio::task::yield_now().await;
         loop {
             let somebody_waited = tokio::select! {
                 biased;
-                checked = &mut checked => return checked.unwrap_or_default(),
+                checked = &mut place.answered => return place.left(checked),
                 _slot = self.slots.acquire() => self.look_at_front(),
             };
             if !somebody_waited {
                 // It is being checked.
-                return checked.await.unwrap_or_default();
+                let checked = (&mut place.answered).await;
+                return place.left(checked);
             }
         }
     }
@@ -121,7 +152,7 @@ impl Checks {
         {
             let mut line = self.line.lock();
             while let Some(next) = line.front()
-                && (events.is_empty() || events.len() + next.burst.len() <= self.burst_events_max())
+                && (events.is_empty() || events.len() + next.burst.len() <= self.together_max)
                 && let Some(Waiting { burst, done }) = line.pop_front()
             {
                 let at = bursts.len();

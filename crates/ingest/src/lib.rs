@@ -19,7 +19,7 @@ mod submit;
 #[cfg(test)]
 mod tests;
 
-pub use checks::Standing;
+pub use checks::Repute;
 pub use commit::Committer;
 pub use metrics::Metrics;
 pub use queue::CommitLimits;

@@ -13,7 +13,7 @@ use towpath_runtime::latency_histogram;
 pub struct Metrics {
     /// Waiting for a CPU slot and checking the signatures of a burst.
     pub verify: Histogram,
-    /// Events of a burst, whose signatures are checked together.
+    /// Events whose signatures are checked together, of one burst or several.
     pub burst_events: Histogram,
     /// From the end of authorisation to the start of the commit.
     pub queue_wait: Histogram,

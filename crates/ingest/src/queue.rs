@@ -33,7 +33,7 @@ pub struct CommitLimits {
     pub batch_events_max: usize,
     /// Bytes of events of one commit.
     pub batch_bytes_max: usize,
-    /// Bursts whose signatures are checked at the same time.
+    /// Threads that check signatures at the same time.
     pub verify_parallel: usize,
     /// How long a commit waits for events behind it while the processors cannot keep up.
     pub gather_max: Duration,
@@ -65,7 +65,7 @@ pub(crate) struct CommitQueue {
     waiting: Mutex<Waiting>,
     /// For the committer.
     arrived: Condvar,
-    /// Bursts of events whose signatures are being checked or wait to be.
+    /// Bursts whose signatures are being checked or wait to be.
     expected: AtomicUsize,
     limits: CommitLimits,
     metrics: Metrics,
@@ -104,7 +104,7 @@ impl CommitQueue {
         Expected(self)
     }
 
-    /// Whether bursts wait for a slot to be checked in.
+    /// Whether more bursts are on their way than there are slots to check them in, so that processors are what they wait for.
     fn is_behind(&self) -> bool {
         self.expected.load(Ordering::Relaxed) > self.limits.verify_parallel
     }
@@ -128,6 +128,13 @@ impl CommitQueue {
             self.arrived.notify_one();
         }
         refused
+    }
+
+    /// All of a burst that was expected is refused: if it was the last that a commit waits for, that goes on.
+    pub(crate) fn nothing_came(&self) {
+        if !self.is_behind() && self.waiting.lock().gathering {
+            self.arrived.notify_one();
+        }
     }
 
     fn has_room(&self, waiting: &Waiting, pending: &Pending) -> bool {

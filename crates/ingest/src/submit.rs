@@ -9,7 +9,7 @@ use towpath_protocol::{SubmittedEvent, VerifiedEvent};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Act, Delivery, EventStore};
 
-use crate::checks::{Burst, Checks, Standing};
+use crate::checks::{Burst, Checks, Repute};
 use crate::metrics::Metrics;
 use crate::queue::{CommitQueue, Pending};
 use crate::reply::{Answer, Once, Reply, Way};
@@ -32,21 +32,25 @@ impl Ingest {
         self.checks.burst_events_max()
     }
 
-    /// Takes a burst of events, as they came from one connection whose signatures were like `standing`, through the stages. Each is answered exactly once, at once if it is
-    /// refused and at its commit if not. Bursts of one connection, submitted one after another, are committed in that order, and so are
-    /// the events of each. Not cancel-safe: a dropped call may leave events unanswered, which is right only when the connection is gone.
+    /// Takes a burst of events, as they came from one connection, through the stages, and keeps its `repute` up to date. Each is answered
+    /// exactly once, at once if it is refused and at its commit if not. Bursts of one connection, submitted one after another, are committed in
+    /// that order, and so are the events of each. Not cancel-safe: a dropped call may leave events unanswered, which is right only when the
+    /// connection is gone.
     pub async fn submit(
         &self,
         burst: Vec<(SubmittedEvent, Reply)>,
         principal: &RwLock<Principal>,
-        standing: &mut Standing,
+        repute: &mut Repute,
     ) {
         let (policy, now) = (self.policy.get(), self.clock.unix_s());
         let screened = self.passed(burst, |event| {
             screen(event.unverified(), &principal.read(), &policy, now).map_err(Answer::Denied)?;
             Ok(event)
         });
-        let verified = self.verify(screened, standing).await;
+        if screened.is_empty() {
+            return;
+        }
+        let verified = self.verify(screened, repute).await;
         let authorised = self.passed(verified, |event| {
             authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
         });
@@ -74,13 +78,10 @@ impl Ingest {
     }
 
     /// Checks that the ids are not known and the signatures genuine.
-    async fn verify(&self, burst: Burst, standing: &mut Standing) -> Vec<(VerifiedEvent, Reply)> {
-        if burst.is_empty() {
-            return Vec::new();
-        }
+    async fn verify(&self, burst: Burst, repute: &mut Repute) -> Vec<(VerifiedEvent, Reply)> {
         let start = self.clock.instant();
         let _expected = self.queue.expect();
-        let checked = self.checks.check(burst, standing).await;
+        let checked = self.checks.check(burst, repute).await;
         self.metrics.verify.observe(self.clock.instant().duration_since(start).as_secs_f64());
         self.passed(checked, |checked| checked)
     }
@@ -96,8 +97,7 @@ impl Ingest {
 
     fn commit(&self, writes: Vec<(Write, Reply)>) {
         if writes.is_empty() {
-            // Nothing for the committer to be woken for.
-            return;
+            return self.queue.nothing_came();
         }
         let queued = self.clock.instant();
         let burst = writes.into_iter().map(|(write, reply)| Pending { write, reply, queued }).collect();

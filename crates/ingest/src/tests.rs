@@ -19,7 +19,7 @@ use towpath_store::{
     Batch, Committed, Cursor, Deliverer, Delivery, Entry, Error, EventStore, Outcome, Page, Record, Seq, StreamId,
 };
 
-use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Standing, Way};
+use crate::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Repute, Way};
 
 const NOW_S: u64 = 1_700_000_000;
 /// How many listen to every ephemeral event.
@@ -188,7 +188,7 @@ impl Delivery for Heard {
 #[derive(Default)]
 struct Connection {
     principal: RwLock<Principal>,
-    standing: Mutex<Standing>,
+    repute: Mutex<Repute>,
     slots: AtomicU64,
     answers: Mutex<Vec<(u64, Answer)>>,
     answered: Condvar,
@@ -298,9 +298,9 @@ async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant
         Reply { to: Arc::clone(connection) as Arc<dyn Answers>, slot, received }
     };
     let burst = burst.iter().map(|event| (event.clone(), reply())).collect();
-    let mut standing = *connection.standing.lock();
-    ingest.submit(burst, &connection.principal, &mut standing).await;
-    *connection.standing.lock() = standing;
+    let mut repute = *connection.repute.lock();
+    ingest.submit(burst, &connection.principal, &mut repute).await;
+    *connection.repute.lock() = repute;
 }
 
 fn accepted(seqs: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -401,12 +401,18 @@ async fn a_lone_event_is_committed_at_once_and_a_few_wait_for_those_behind_them(
     world.submit(&note("alone")).await;
     world.answers(1);
     let mut coming = [(); 3].map(|()| Some(world.ingest.queue.expect()));
-    let notes = notes(3);
+    let notes = notes(5);
     world.submit_all(&notes[..2]).await;
     coming[0] = None;
     world.submit(&notes[2]).await;
     assert_eq!(world.answers(4), accepted(1..=4));
     assert_eq!(world.store.batches(), [1, 3], "no processor has anything better to do now");
+    coming[0] = Some(world.ingest.queue.expect());
+    world.submit_all(&notes[3..]).await;
+    coming[0] = None;
+    world.submit(&forged(&note("in vain"))).await;
+    assert_eq!(world.answers(7)[4..6], accepted(5..=6));
+    assert_eq!(world.store.batches(), [1, 3, 2], "nor if what comes last is refused");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use towpath_audit::{Action, AuthFailure};
 use towpath_deliver::{Outbox, Reader, Subscription};
 use towpath_gateway::Peer;
-use towpath_ingest::{Answers, Reply, Standing};
+use towpath_ingest::{Answers, Reply, Repute};
 use towpath_policy::{AuthDenial, Source, Storage, all_private, kind_spec, names_private};
 use towpath_protocol::{
     ClientMessage, Filter, Refused, Subject, SubmittedEvent, SubscriptionId, VerifiedEvent, relay_message, wire,
@@ -42,7 +42,8 @@ pub(crate) struct Inbound {
     /// Events that came one right behind the other, not submitted yet.
     burst: Vec<(SubmittedEvent, Reply)>,
     burst_bytes: usize,
-    standing: Standing,
+    /// Whether its events may be checked with others'.
+    repute: Repute,
     subscriptions: HashMap<SubscriptionId, Arc<Subscription>>,
     scans: Scans,
     tasks: TaskGroup,
@@ -62,7 +63,7 @@ impl Inbound {
             answers: Arc::new(OrderedAnswers::open(node, &outbox)),
             burst: Vec::new(),
             burst_bytes: 0,
-            standing: Standing::default(),
+            repute: Repute::default(),
             subscriptions: HashMap::new(),
             scans: Scans::new(config.limits.subscriptions_max.get()),
             tasks: node.tasks.child(),
@@ -111,7 +112,7 @@ impl Inbound {
         let burst = mem::take(&mut self.burst);
         if !burst.is_empty() {
             let principal = Arc::clone(self.answers.auth.principal());
-            self.node.ingest.submit(burst, &principal, &mut self.standing).await;
+            self.node.ingest.submit(burst, &principal, &mut self.repute).await;
         }
     }
 

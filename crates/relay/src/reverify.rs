@@ -71,10 +71,10 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
     let steps = if node.watch.is_some() { QUERIES_PER_SECOND } else { STEPS_PER_SECOND };
     while round.verification.entries() < round.end {
         let per_second = node.config.get().audit.verify_per_second;
-        let (entries_max, pause) = pace(per_second, steps, round.verifier.burst_events_max());
+        let entries_max = step_entries(per_second, steps, round.verifier.burst_events_max());
+        let before = round.verification.entries();
         if entries_max > 0 {
             let store = Arc::clone(&node.store);
-            let before = round.verification.entries();
             let step = tokio::task::spawn_blocking(move || (round.step(&*store, entries_max), round)).await;
             let (result, stepped) = step.ok()?;
             round = stepped;
@@ -91,7 +91,7 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
             }
             node.metrics.audit_verified.inc_by(round.verification.entries() - before);
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause_after(round.verification.entries() - before, per_second)).await;
     }
     let report = round.verification.finish(None);
     node.metrics.audit_problems.set(i64::try_from(report.problems_total).unwrap_or(i64::MAX));
@@ -102,13 +102,16 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
     Some(report)
 }
 
-/// How many entries are verified in a step and how long it is until the next: in `steps_max` steps a second, or in fewer of as many
-/// signatures as are checked `at_once`, which cost a fraction each; at least one a second, so that a new setting is soon seen.
-fn pace(per_second: u32, steps_max: u32, at_once: usize) -> (usize, Duration) {
+/// Entries of a step: of `steps_max` a second, or of fewer with as many signatures as are checked `at_once`, which cost a fraction each; but at
+/// least one step a second, so that a new setting is soon seen.
+fn step_entries(per_second: u32, steps_max: u32, at_once: usize) -> usize {
     let at_once = u32::try_from(at_once).unwrap_or(u32::MAX).min(per_second);
-    let entries = per_second.div_ceil(steps_max).max(at_once);
-    let pause = if entries == 0 { PAUSE } else { Duration::from_secs_f64(f64::from(entries) / f64::from(per_second)) };
-    (entries as usize, pause)
+    per_second.div_ceil(steps_max).max(at_once) as usize
+}
+
+/// What keeps the rate after a step of so many, which may be fewer than were asked for if they are long.
+fn pause_after(entries: u64, per_second: u32) -> Duration {
+    if per_second == 0 { PAUSE } else { Duration::from_secs_f64(entries as f64 / f64::from(per_second)) }
 }
 
 fn note(node: &Node, what: String) {
@@ -118,7 +121,7 @@ fn note(node: &Node, what: String) {
 }
 
 impl Round {
-    /// Verifies the next entries. Blocks; between its parts, a tenth of a millisecond each, whoever waits for this processor gets it.
+    /// Verifies the next entries. Blocks; between reading, checking and hashing, whoever waits for this processor gets it.
     fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
         let before = Seq(self.verification.entries());
         let left = usize::try_from(self.end - self.verification.entries()).unwrap_or(usize::MAX);
@@ -182,13 +185,13 @@ mod tests {
 
     #[test]
     fn a_step_is_of_as_many_as_are_checked_at_once_and_the_rate_is_what_was_asked_for() {
-        let ms = Duration::from_millis;
-        assert_eq!(pace(250, 50, 32), (32, ms(128)));
-        assert_eq!(pace(250, 50, 1), (5, ms(20)), "one by one, in small steps");
-        assert_eq!(pace(10_000, 50, 32), (200, ms(20)));
-        assert_eq!(pace(3, 50, 32), (3, ms(1_000)), "at least a step a second");
-        assert_eq!(pace(1, 50, 1), (1, ms(1_000)));
-        assert_eq!(pace(0, 50, 32), (0, PAUSE), "switched off, and asked again");
+        assert_eq!(step_entries(250, 50, 32), 32);
+        assert_eq!(step_entries(250, 50, 1), 5, "one by one, in small steps");
+        assert_eq!(step_entries(10_000, 50, 32), 200);
+        assert_eq!(step_entries(3, 50, 32), 3, "at least a step a second");
+        assert_eq!((step_entries(0, 50, 32), pause_after(0, 0)), (0, PAUSE), "switched off, and asked again");
+        assert_eq!(pause_after(32, 250), Duration::from_millis(128));
+        assert_eq!(pause_after(3, 3), Duration::from_secs(1));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use towpath_store::{Error, Seq};
 
 use crate::Shared;
 use crate::index::apply::Logged;
-use crate::index::run::{Run, give_way_after};
+use crate::index::run::Run;
 use crate::pending::{Job, Unindexed};
 
 /// Starts the thread. It ends after `pending.stop()`.
@@ -29,7 +29,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Error> {
 fn run(shared: &Shared) {
     loop {
         match shared.pending.next_job() {
-            Job::Index(batches) => match index(shared, &batches) {
+            Job::Index { batches, wanted } => match index(shared, &batches, wanted) {
                 Ok(()) => finished(shared, &batches),
                 Err(error) => {
                     tracing::error!(%error, "a committed batch could not be indexed");
@@ -42,15 +42,14 @@ fn run(shared: &Shared) {
 }
 
 /// All of `batches` in one transaction.
-fn index(shared: &Shared, batches: &[Arc<Unindexed>]) -> Result<(), Error> {
+fn index(shared: &Shared, batches: &[Arc<Unindexed>], wanted: bool) -> Result<(), Error> {
     let _marker = shared.dirty_marker()?;
     shared.tree_files.flush_if_many()?;
     let mut txn = shared.index.write()?;
     // Within the transaction, so that a file which compaction has just put in place is among them.
     let files = shared.log.files();
-    let mut run = Run::default();
-    for (count, batch) in batches.iter().enumerate() {
-        give_way_after(count);
+    let mut run = Run::new(wanted);
+    for batch in batches {
         let logged = Logged { segment: &batch.segment, at: batch.at, record: &batch.record };
         shared.index.apply(&mut txn, &files, logged, &mut run)?;
     }

@@ -42,8 +42,12 @@ pub(crate) struct Unindexed {
 /// What the keeper is asked to do next.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// In this order.
-    Index(Vec<Arc<Unindexed>>),
+    Index {
+        /// In this order.
+        batches: Vec<Arc<Unindexed>>,
+        /// Somebody waits for it, or will soon.
+        wanted: bool,
+    },
     Stop,
 }
 
@@ -180,14 +184,14 @@ impl Pending {
     pub(crate) fn next_job(&self) -> Job {
         let mut state = self.state.lock();
         let mut gathered = false;
-        loop {
+        let wanted = loop {
             let idle = state.batches.is_empty() || state.failure.is_some();
             if idle && state.stopping {
                 return Job::Stop;
             }
-            let due = gathered || state.stopping || state.is_due();
-            if !idle && due {
-                break;
+            let wanted = state.stopping || state.is_due();
+            if !idle && (gathered || wanted) {
+                break wanted;
             }
             if idle && gathered {
                 // Nothing came for a while: the next batch has to wake us.
@@ -197,7 +201,7 @@ impl Pending {
             } else {
                 gathered = self.work.wait_for(&mut state, GATHER_TIME).timed_out();
             }
-        }
+        };
         state.wanted = false;
         let fresh = std::mem::take(&mut state.fresh);
         match &mut state.taken {
@@ -205,7 +209,7 @@ impl Pending {
             Some(taken) => Arc::make_mut(taken).merge(Arc::unwrap_or_clone(fresh)),
             none => *none = Some(fresh),
         }
-        Job::Index(state.batches.iter().cloned().collect())
+        Job::Index { batches: state.batches.iter().cloned().collect(), wanted }
     }
 
     /// For the keeper: the oldest `batches` are in the index.

@@ -35,7 +35,10 @@ async fn a_subscription_older_than_the_rule_that_reading_needs_a_key_gets_nothin
     .await?;
     publisher.store(&note("for members").sign()).await?;
     publisher.authenticate(&alice()).await?;
+    publisher.req("p", json!({ "kinds": [1] })).await?;
     publisher.store(&note("for members too").sign()).await?;
+    // An OK does not wait for delivery: until then nobody has decided who gets it.
+    publisher.live("p").await?;
     stranger.authenticate(&bob()).await?;
     publisher.store(&note("for the stranger, who is one of us now").sign()).await?;
     assert_eq!(stranger.live("s").await?.content, "for the stranger, who is one of us now");

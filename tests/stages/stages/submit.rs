@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Standing, Way};
+use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Ingest, Metrics, Reply, Repute, Way};
 use towpath_policy::{Policy, Principal};
 use towpath_protocol::SubmittedEvent;
 use towpath_runtime::{Clock, Live, ManualClock};
@@ -67,8 +67,8 @@ impl Stage for Submit {
 
     fn run(&mut self) {
         for burst in self.bursts.drain(..) {
-            let mut standing = Standing::Genuine;
-            let submitted = pin!(self.ingest.submit(burst, &self.anyone, &mut standing));
+            let mut repute = Repute::Genuine;
+            let submitted = pin!(self.ingest.submit(burst, &self.anyone, &mut repute));
             // With nobody else to wait for, it never waits.
             assert_eq!(submitted.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
         }

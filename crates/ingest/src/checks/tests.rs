@@ -1,3 +1,7 @@
+//! Who is checked together, and what becomes of it.
+//!
+//! Calls are polled one after the other, so that a test decides who comes when.
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +16,8 @@ use towpath_store::memory::MemoryStore;
 
 use super::*;
 use crate::reply::{Answers, Way};
+
+const TOGETHER_MAX: usize = 32;
 
 struct Nobody;
 
@@ -43,7 +49,7 @@ struct World {
     metrics: Metrics,
 }
 
-type Call<'a> = Pin<Box<dyn Future<Output = (Checked, Standing)> + 'a>>;
+type Call<'a> = Pin<Box<dyn Future<Output = (Checked, Repute)> + 'a>>;
 
 impl World {
     fn new() -> Self {
@@ -52,18 +58,20 @@ impl World {
 
     fn with_slots(slots: usize) -> Self {
         let (store, metrics) = (Arc::new(MemoryStore::new()), Metrics::default());
-        Self { checks: Checks::new(slots, Arc::clone(&store) as Arc<dyn EventStore>, metrics.clone()), store, metrics }
+        let checks = Checks::new(slots, Arc::clone(&store) as Arc<dyn EventStore>, metrics.clone());
+        // Also where the processor checks one by one: who is together is the same.
+        Self { checks: Checks { together_max: TOGETHER_MAX, ..checks }, store, metrics }
     }
 
-    fn call(&self, mut standing: Standing, events: impl IntoIterator<Item = SubmittedEvent>) -> Call<'_> {
+    fn call(&self, mut repute: Repute, events: impl IntoIterator<Item = SubmittedEvent>) -> Call<'_> {
         let received = ManualClock::at(0).instant();
         let reply = |slot| Reply { to: Arc::new(Nobody), slot, received };
         let burst = events.into_iter().zip(0..).map(|(event, slot)| (event, reply(slot))).collect();
-        Box::pin(async move { (self.checks.check(burst, &mut standing).await, standing) })
+        Box::pin(async move { (self.checks.check(burst, &mut repute).await, repute) })
     }
 
     /// All of `calls` come while the slot is taken, and then go on in their order.
-    fn all(&self, mut calls: Vec<Call<'_>>) -> Vec<(String, Standing)> {
+    fn all(&self, mut calls: Vec<Call<'_>>) -> Vec<(String, Repute)> {
         let slot = self.checks.slots.try_acquire().unwrap();
         // Each comes into line and gives way, then waits.
         for call in &mut calls {
@@ -94,15 +102,11 @@ fn poll<T>(call: &mut Pin<Box<dyn Future<Output = T> + '_>>) -> Option<T> {
 }
 
 /// What became of each event, by slot.
-fn outcome((mut checked, standing): (Checked, Standing)) -> (String, Standing) {
+fn outcome((mut checked, repute): (Checked, Repute)) -> (String, Repute) {
     checked.sort_by_key(|(_, reply)| reply.slot);
     let word =
         |(result, _): (Result<_, Answer>, Reply)| result.map_or_else(|answer| format!("{answer:?}"), |_| "ok".into());
-    (checked.into_iter().map(word).collect::<Vec<_>>().join(" "), standing)
-}
-
-fn can(world: &World) -> bool {
-    world.checks.burst_events_max() > 1
+    (checked.into_iter().map(word).collect::<Vec<_>>().join(" "), repute)
 }
 
 #[test]
@@ -110,81 +114,79 @@ fn what_waits_is_checked_together_and_everybody_gets_their_own() {
     let world = World::new();
     world.store.commit(Batch::of(vec![plan(note(2), Source::Client, &Policy::default())], 1)).unwrap();
     let calls = vec![
-        world.call(Standing::Genuine, [genuine(0), genuine(1)]),
-        world.call(Standing::Genuine, [genuine(2), genuine(3)]),
-        world.call(Standing::Genuine, [genuine(4)]),
+        world.call(Repute::Genuine, [genuine(0), genuine(1)]),
+        world.call(Repute::Genuine, [genuine(2), genuine(3)]),
+        world.call(Repute::Genuine, [genuine(4)]),
     ];
-    let expected = ["ok ok", "Known ok", "ok"].map(|words| (words.to_owned(), Standing::Genuine));
+    let expected = ["ok ok", "Known ok", "ok"].map(|words| (words.to_owned(), Repute::Genuine));
     assert_eq!(world.all(calls), expected);
-    assert_eq!(world.checked(), if can(&world) { (1, 4) } else { (3, 4) });
+    assert_eq!(world.checked(), (1, 4));
 }
 
 #[test]
 fn no_more_are_checked_together_than_are_at_once() {
-    let world = World::new();
-    let most = world.checks.burst_events_max() as u64;
-    // Each burst nearly fills a check.
-    let calls = (0..3).map(|of| world.call(Standing::Genuine, (of * 100..of * 100 + most).map(genuine))).collect();
-    world.all(calls);
-    assert_eq!(world.checked(), (3, 3 * most));
+    for (bursts, times) in [(&[20, 12, 1][..], 2), (&[20, 13, 1], 2), (&[32, 32, 1], 3), (&[40, 1], 2)] {
+        let world = World::new();
+        let calls = bursts
+            .iter()
+            .zip(1..)
+            .map(|(burst, of)| world.call(Repute::Genuine, (of * 100..of * 100 + burst).map(genuine)));
+        world.all(calls.collect());
+        assert_eq!(world.checked(), (times, bursts.iter().sum()), "{bursts:?}");
+    }
 }
 
 #[test]
 fn who_sends_a_forged_signature_is_refused_alone_and_checked_alone_from_then_on() {
     let world = World::new();
     let calls = vec![
-        world.call(Standing::Genuine, [genuine(0)]),
-        world.call(Standing::Genuine, [genuine(1), forged(2)]),
-        world.call(Standing::Genuine, [genuine(3)]),
+        world.call(Repute::Genuine, [genuine(0)]),
+        world.call(Repute::Genuine, [genuine(1), forged(2)]),
+        world.call(Repute::Genuine, [genuine(3)]),
     ];
-    let expected = [("ok", Standing::Genuine), ("ok BadSignature", Standing::Forged), ("ok", Standing::Genuine)];
-    assert_eq!(world.all(calls), expected.map(|(words, standing)| (words.to_owned(), standing)));
+    let expected = [("ok", Repute::Genuine), ("ok BadSignature", Repute::Forged), ("ok", Repute::Genuine)];
+    assert_eq!(world.all(calls), expected.map(|(words, repute)| (words.to_owned(), repute)));
     let before = world.checked();
 
-    let again = [Standing::Forged, Standing::Genuine, Standing::Forged, Standing::Unknown, Standing::Genuine];
-    let calls = again.iter().zip(10..).map(|(standing, at)| world.call(*standing, [genuine(at)])).collect();
-    let standings: Vec<_> = world.all(calls).into_iter().map(|(_, standing)| standing).collect();
-    let [forged, genuine] = [Standing::Forged, Standing::Genuine];
-    assert_eq!(standings, [forged, genuine, forged, genuine, genuine], "and only what was checked is known");
-    // The two that are known to be genuine are together.
-    let times = if can(&world) { 4 } else { 5 };
-    assert_eq!(world.checked(), (before.0 + times, before.1 + 5));
+    let again = [Repute::Forged, Repute::Genuine, Repute::Forged, Repute::Unknown, Repute::Genuine];
+    let calls = again.iter().zip(10..).map(|(repute, at)| world.call(*repute, [genuine(at)])).collect();
+    let reputes: Vec<_> = world.all(calls).into_iter().map(|(_, repute)| repute).collect();
+    let [forged, genuine] = [Repute::Forged, Repute::Genuine];
+    assert_eq!(reputes, [forged, genuine, forged, genuine, genuine]);
+    // The two that were genuine before are together.
+    assert_eq!(world.checked(), (before.0 + 4, before.1 + 5));
 }
 
 #[test]
 fn nothing_is_known_of_who_only_repeats_what_is_stored() {
     let world = World::new();
     world.store.commit(Batch::of(vec![plan(note(1), Source::Client, &Policy::default())], 1)).unwrap();
-    let done = poll(&mut world.call(Standing::Unknown, [genuine(1)])).unwrap();
-    assert_eq!(outcome(done), ("Known".to_owned(), Standing::Unknown));
+    let done = poll(&mut world.call(Repute::Unknown, [genuine(1)])).unwrap();
+    assert_eq!(outcome(done), ("Known".to_owned(), Repute::Unknown));
 }
 
 #[test]
 fn a_connection_that_goes_takes_nobody_with_it() {
     let world = World::new();
     let slot = world.checks.slots.try_acquire().unwrap();
-    let mut calls: Vec<_> = (0..3).map(|at| world.call(Standing::Genuine, [genuine(at)])).collect();
+    let mut calls: Vec<_> = (0..3).map(|at| world.call(Repute::Genuine, [genuine(at)])).collect();
     for call in &mut calls {
         assert!(poll(call).is_none() && poll(call).is_none());
     }
     // The first, who would be next, and the last.
     drop(calls.remove(0));
     drop(calls.remove(1));
+    assert_eq!(world.checks.line.lock().len(), 1, "and leaves nothing behind");
     drop(slot);
     assert_eq!(outcome(poll(&mut calls[0]).expect("it is its turn")).0, "ok");
-    assert!(world.checks.line.lock().len() <= 1, "what is left is for whoever comes next");
-    let alone = poll(&mut world.call(Standing::Genuine, [genuine(9)])).expect("the slot is free");
-    assert_eq!(outcome(alone).0, "ok");
+    assert_eq!(world.checked(), (1, 1));
 }
 
 #[test]
 fn while_others_are_at_work_one_comes_into_line_and_takes_no_slot_once_it_is_its_turn_elsewhere() {
     let world = World::with_slots(2);
-    if !can(&world) {
-        return;
-    }
     let at_work = world.checks.slots.try_acquire().unwrap();
-    let mut call = world.call(Standing::Genuine, [genuine(1)]);
+    let mut call = world.call(Repute::Genuine, [genuine(1)]);
     assert!(poll(&mut call).is_none(), "it gives way, for those who have something ready, too");
     let Waiting { burst, done } = world.checks.line.lock().pop_front().expect("it is in line");
     // Whoever is at work has taken it.

@@ -74,7 +74,7 @@ impl Walk {
         if matches!(found, Step::Record(..)) {
             return Ok(found);
         }
-        // What was read ahead may be older than what is there by now.
+        // What was read ahead may be older than what is there by now. It is the end, so a second look costs nothing that counts.
         self.ahead = Ahead::default();
         self.look()
     }
@@ -88,12 +88,21 @@ impl Walk {
         let Some(header) = Header::parse(head).filter(|header| header.record_bytes() <= room) else {
             return Ok(Step::Damaged);
         };
-        let bytes = Bytes::copy_from_slice(self.ahead.read(&self.segment, self.at, header.record_bytes())?);
+        let bytes = self.record(header.record_bytes())?;
         let (Some(record), Ok(at)) = (Record::parse(&bytes), u32::try_from(self.at)) else {
             return Ok(Step::Damaged);
         };
         self.at += bytes.len() as u64;
         Ok(Step::Record(at, record))
+    }
+
+    /// One that is longer than what is read ahead is read by itself, and not copied.
+    fn record(&mut self, len: usize) -> Result<Bytes, Error> {
+        if len <= AHEAD_MAX_BYTES {
+            return Ok(Bytes::copy_from_slice(self.ahead.read(&self.segment, self.at, len)?));
+        }
+        self.ahead = Ahead::default();
+        Ok(self.segment.read_at_most(self.at, len).map_err(|e| Error::io("read the log", e))?.into())
     }
 
     /// As [`Walk::step`], where damage is an error.

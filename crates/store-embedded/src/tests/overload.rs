@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use towpath_audit::Tree;
-use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Metrics, Reply, Standing, Way};
+use towpath_ingest::{Answer, Answers, CommitLimits, Committer, Metrics, Reply, Repute, Way};
 use towpath_policy::{Policy, Principal};
 use towpath_protocol::{Event, EventId, SubmittedEvent};
 use towpath_runtime::{Clock, Live, SystemClock};
@@ -64,7 +64,7 @@ async fn a_slow_disk_costs_refusals_at_the_queue_and_never_a_leaf() {
     for (slot, event) in (0..).zip(&events) {
         let event = SubmittedEvent::from_canonical(event.clone()).unwrap();
         let reply = Reply { to: Arc::clone(&answered) as Arc<dyn Answers>, slot, received: clock.instant() };
-        ingest.submit(vec![(event, reply)], &principal, &mut Standing::default()).await;
+        ingest.submit(vec![(event, reply)], &principal, &mut Repute::default()).await;
     }
     // Nothing is acknowledged; all but what the queue and the disk hold were told so.
     let refused = answered.0.lock().len();

@@ -103,7 +103,7 @@ pub(super) const SECTION: Section = Section {
             CountOrAuto<1024>,
             "verify_parallel",
             Restart,
-            "Bursts whose signatures are checked at the same time: a burst is what one client sent in a row, at most 32 events. \
+            "Threads that check signatures at the same time, up to 32 events at once where the processor can. \
              0 is the number of cores plus two.",
             "A check is pure computation, but with no more than cores some stand idle while the next check is on its way.",
         ),
