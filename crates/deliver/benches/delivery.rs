@@ -111,7 +111,7 @@ fn note(number: u8) -> Event {
 
 fn take(outbox: &Outbox, bytes_max: usize) -> Vec<Item> {
     let mut items = Vec::new();
-    let _ = outbox.take(&mut items, bytes_max);
+    let _ = outbox.take(bytes_max, |item| items.push(item));
     items
 }
 

@@ -5,12 +5,14 @@
 //! Batches of other processes come the same way, by the bus, which may lose some: what is lost is found by the same gap.
 //!
 //! But a thread that is woken may wait for a processor, and waking it costs more than most events do. While nothing waits for the
-//! follower, the committer offers a lone event itself, behind its ack, if few enough filters have to be looked at. It sends the first
-//! frame, and the others if they are few; else the sockets are left to the follower. With more filters, or more events, the follower
-//! is woken before the acks leave, and is at work while they do.
+//! follower, the committer looks itself who wants a lone event, behind its ack, if few enough filters have to be looked at. It sends
+//! the first frame, and the others if they are few; else they are left to the follower. With more filters, or more events, the
+//! follower is woken before the acks leave, and is at work while they do.
 //!
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
-//! the frame. What a socket does not take at once is left to its task.
+//! the frame. What a socket does not take at once is left to its task. A lone event is sent to each socket as soon as it is queued
+//! there, while the processor has at hand what it needs of that connection; of several events, all are queued first, so that a socket
+//! gets its frames in one write.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,10 +27,10 @@ use towpath_store::{
     Committed, Cursor, Deliverer, Delivery, Entry, Error, EventStore, Page, Run, Seq, Stored, StreamId,
 };
 
-use crate::inbox::{Commit, Inbox, Work};
+use crate::inbox::{Inbox, Rest, Work};
 use crate::index::LiveIndex;
 use crate::metrics::Metrics;
-use crate::outbox::{Full, Origin, Outbox};
+use crate::outbox::{Commit, Full, Origin, Outbox};
 use crate::subscription::{Reader, Subscription};
 
 /// What the follower reads from the log at once.
@@ -45,8 +47,8 @@ const FOLLOWER_BYTES: usize = 64 * 1024;
 const SOCKETS_MAX: usize = 1_024;
 /// How often one event makes room in one outbox by sending: a connection of many subscriptions must not keep the others waiting.
 const RELIEFS_MAX: usize = 16;
-/// Of a run, so many events are offered before their frames are sent.
-const OFFERED_MAX: usize = 64;
+/// So many events that wait are queued before their frames are sent.
+const QUEUED_MAX: usize = 64;
 /// Between two attempts to read a log that cannot be read.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Who looks whether delivery is behind does not wait longer for it.
@@ -189,28 +191,32 @@ impl Deliver {
     }
 
     fn run(&self, log: &Log) {
-        while let Some((work, mut delivered)) = self.next_work() {
+        let mut queued = Queued::default();
+        while let Some(Turn { work, mut delivered, is_last }) = self.next_turn() {
             match work {
-                Work::Send(touched) => {
-                    // Frames are in their outboxes, in order: the committer may deliver what is next.
-                    drop(delivered);
-                    send(touched, FOLLOWER_BYTES);
-                }
-                Work::Run(run, commit) => self.run_of(log, delivered, &run, commit),
+                Work::Rest(rest) => self.rest_of(rest, &mut delivered, &mut queued, is_last),
+                Work::Run(run, commit) => self.run_of(log, &run, commit, &mut delivered, &mut queued, is_last),
                 Work::CatchUp(end) => {
                     self.catch_up(log, &mut delivered, &end);
                 }
+            }
+            // The committer may deliver what is next while these are sent: they are in their outboxes, in order.
+            drop(delivered);
+            if is_last || queued.is_enough() {
+                queued.send();
             }
         }
     }
 
     /// Waits for work. It is taken together with the right to deliver, so that the committer sees one of the two.
-    fn next_work(&self) -> Option<(Work, MutexGuard<'_, Cursor>)> {
+    fn next_turn(&self) -> Option<Turn<'_>> {
         loop {
             let delivered = self.0.delivered.lock();
             let mut inbox = self.0.inbox.lock();
             if let Some(work) = inbox.take(&delivered) {
-                return Some((work, delivered));
+                let is_last = inbox.has_no_runs();
+                drop(inbox);
+                return Some(Turn { work, delivered, is_last });
             }
             if inbox.stopped {
                 return None;
@@ -227,55 +233,71 @@ impl Deliver {
             && self.0.index.try_lock().is_some_and(|index| index.looks(event) <= LOOKS_HERE_MAX)
     }
 
-    /// Offers a lone event on the committer's thread, if the follower has nothing before it. False if not.
+    /// Delivers a lone event on the committer's thread, if the follower has nothing before it; to one socket, if they are many, and
+    /// leaves the others to the follower. False if not.
     fn deliver_here(&self, run: &Run, at: Instant) -> bool {
         let [Stored { stream, seq, event }] = &run.stored[..] else { return false };
         let Some(mut delivered) = self.0.delivered.try_lock() else { return false };
         if delivered.seq(*stream).next() != run.first || !self.0.inbox.lock().is_empty(&delivered) {
             return false;
         }
-        let mut touched = Vec::new();
-        let origin = Origin { stream: *stream, seq: *seq, at, here: true };
-        self.deliver_promptly(event, origin, COMMITTER_BYTES, &mut touched);
-        delivered.advance(*stream, run.last);
-        // With the right to deliver: whoever has it next does not begin something long before these are sent.
-        if touched.len() > SOCKETS_HERE_MAX {
-            self.0.inbox.lock().leave(&mut touched);
+        let origin = Origin { stream: *stream, seq: *seq, commit: Commit { at, here: true } };
+        let mut here = self.matching(event);
+        let others = if here.len() > SOCKETS_HERE_MAX { here.split_off(1) } else { Vec::new() };
+        self.send_each(&mut here, event, origin, COMMITTER_BYTES);
+        if others.is_empty() {
+            delivered.advance(*stream, run.last);
+        } else {
+            let rest = Rest { event: event.clone(), origin, last: run.last, matching: others };
+            self.0.inbox.lock().leave(rest);
             self.0.arrived.notify_one();
         }
-        drop(delivered);
-        send(touched, COMMITTER_BYTES);
         true
     }
 
-    fn run_of(&self, log: &Log, mut delivered: MutexGuard<'_, Cursor>, run: &Run, commit: Commit) {
+    fn rest_of(&self, rest: Rest, delivered: &mut Cursor, queued: &mut Queued, is_last: bool) {
+        let Rest { event, origin, last, mut matching } = rest;
+        if is_last {
+            self.send_each(&mut matching, &event, origin, FOLLOWER_BYTES);
+        } else {
+            self.offer(&matching, &event, Some(origin), |outbox| queued.touch(outbox));
+            queued.events += 1;
+        }
+        delivered.advance(origin.stream, last);
+    }
+
+    fn run_of(&self, log: &Log, run: &Run, commit: Commit, delivered: &mut Cursor, queued: &mut Queued, is_last: bool) {
         if run.first > delivered.seq(run.stream).next() {
             self.0.metrics.gaps.inc();
             // And what else was missed: under a load that always fills the inbox, its turn would not come.
             let mut end = self.0.inbox.lock().take_missed();
             end.advance(run.stream, Seq(run.first.0.saturating_sub(1)));
-            if !self.catch_up(log, &mut delivered, &end) {
+            // It may take long, if the log is away.
+            queued.send();
+            if !self.catch_up(log, delivered, &end) {
                 return;
             }
         }
-        let mut touched = Vec::new();
         let fresh = run.stored.iter().filter(|stored| !delivered.covers(stored.stream, stored.seq));
-        for (number, Stored { stream, seq, event }) in (1..).zip(fresh.collect::<Vec<_>>()) {
-            let origin = Origin { stream: *stream, seq: *seq, at: commit.at, here: commit.here };
-            if number == 1 {
-                self.deliver_promptly(event, origin, FOLLOWER_BYTES, &mut touched);
-            } else {
-                self.deliver(event, Some(origin), &mut touched);
+        let fresh: Vec<_> = fresh.collect();
+        for Stored { stream, seq, event } in &fresh {
+            let origin = Origin { stream: *stream, seq: *seq, commit };
+            let mut matching = self.matching(event);
+            if queued.events == 0 {
+                // The first frame does not wait for the others, and those of a lone event not for each other.
+                let others =
+                    if fresh.len() == 1 && is_last { Vec::new() } else { matching.split_off(matching.len().min(1)) };
+                self.send_each(&mut matching, event, origin, FOLLOWER_BYTES);
+                matching = others;
             }
+            self.offer(&matching, event, Some(origin), |outbox| queued.touch(outbox));
+            queued.events += 1;
             delivered.advance(*stream, *seq);
-            if number % OFFERED_MAX == 0 {
-                send(std::mem::take(&mut touched), FOLLOWER_BYTES);
+            if queued.is_enough() {
+                queued.send();
             }
         }
         delivered.advance(run.stream, run.last);
-        // The committer may deliver what is next while the frames of this run are sent: they are in their outboxes, in order.
-        drop(delivered);
-        send(touched, FOLLOWER_BYTES);
     }
 
     /// Delivers from the log up to `end`, which is what was missed: everything behind it comes by the inbox, or is missed in its turn.
@@ -305,17 +327,17 @@ impl Deliver {
     }
 
     fn entries(&self, entries: Vec<Entry>, delivered: &mut Cursor, log: &Log) {
-        let (mut touched, now) = (Vec::new(), log.clock.unix_s());
+        let (mut queued, now) = (Queued::default(), log.clock.unix_s());
         for entry in entries {
             // It may have been committed long ago.
             if let Some(event) = entry.record.event()
                 && !has_expired(event, now)
             {
-                self.deliver(event, Some(log.origin(&entry)), &mut touched);
+                self.offer(&self.matching(event), event, Some(log.origin(&entry)), |outbox| queued.touch(outbox));
             }
             delivered.advance(entry.stream, entry.seq);
         }
-        send(touched, FOLLOWER_BYTES);
+        queued.send();
     }
 
     fn put(&self, run: Run, commit: Commit) {
@@ -331,21 +353,6 @@ impl Deliver {
         inbox.stopped
     }
 
-    /// Offers `event` to everyone who wants and may have it; returns how many did. Adds to `touched` whose sockets to send to.
-    fn deliver(&self, event: &Event, origin: Option<Origin>, touched: &mut Vec<Arc<Outbox>>) -> usize {
-        self.offer(&self.matching(event), event, origin, &mut Readers::of(event), touched)
-    }
-
-    /// The same, but the first frame is sent at once: it does not wait for the others to be queued.
-    fn deliver_promptly(&self, event: &Event, origin: Origin, bytes_max: usize, touched: &mut Vec<Arc<Outbox>>) {
-        let matching = self.matching(event);
-        let (first, others) = matching.split_at(matching.len().min(1));
-        let (mut readers, mut at_once) = (Readers::of(event), Vec::new());
-        self.offer(first, event, Some(origin), &mut readers, &mut at_once);
-        send(at_once, bytes_max);
-        self.offer(others, event, Some(origin), &mut readers, touched);
-    }
-
     fn matching(&self, event: &Event) -> Vec<Arc<Subscription>> {
         let mut matching = Vec::new();
         let in_vain = self.0.index.lock().matching(event, &mut matching);
@@ -353,14 +360,43 @@ impl Deliver {
         matching
     }
 
-    /// Offers `event` to those of `matching` who are among its `readers`; returns how many are. Adds to `touched` whose sockets to send to.
+    /// Offers `event` to those of `matching` who may read it, and names each outbox that may have a frame more. Returns how many they are.
     fn offer(
         &self,
         matching: &[Arc<Subscription>],
         event: &Event,
         origin: Option<Origin>,
+        mut queued_in: impl FnMut(&Arc<Outbox>),
+    ) -> usize {
+        self.offer_to(matching, event, origin, &mut Readers::of(event), &mut queued_in)
+    }
+
+    /// Offers `event` as [`Deliver::offer`] does and sends, one socket after the other.
+    fn send_each(&self, matching: &mut [Arc<Subscription>], event: &Event, origin: Origin, bytes_max: usize) {
+        // A connection of several subscriptions is sent to once.
+        matching.sort_unstable_by_key(|subscription| Arc::as_ptr(subscription.outbox()));
+        let mut readers = Readers::of(event);
+        let of_sockets = matching.chunk_by(|one, next| Arc::ptr_eq(one.outbox(), next.outbox()));
+        for (number, of_socket) in of_sockets.enumerate() {
+            let mut touched = None;
+            self.offer_to(of_socket, event, Some(origin), &mut readers, &mut |outbox| {
+                touched = Some(Arc::clone(outbox))
+            });
+            match touched {
+                Some(outbox) if number < SOCKETS_MAX => outbox.send_now(bytes_max),
+                Some(outbox) => outbox.wake(),
+                None => {}
+            }
+        }
+    }
+
+    fn offer_to(
+        &self,
+        matching: &[Arc<Subscription>],
+        event: &Event,
+        origin: Option<Origin>,
         readers: &mut Readers<'_>,
-        touched: &mut Vec<Arc<Outbox>>,
+        queued_in: &mut impl FnMut(&Arc<Outbox>),
     ) -> usize {
         let (mut reached, mut relieved) = (0, HashMap::default());
         for subscription in matching {
@@ -378,31 +414,61 @@ impl Deliver {
                 }
                 subscription.offer(event, origin)
             });
-            if offered.is_err() {
-                self.too_slow(subscription);
-            } else if outbox.touch() {
-                touched.push(Arc::clone(outbox));
+            match offered {
+                Ok(()) => queued_in(outbox),
+                Err(Full) => self.too_slow(subscription),
             }
         }
         reached
     }
 }
 
-/// Sends what waits in `touched`, on this thread as far as it takes no more than its share of the work.
-fn send(touched: Vec<Arc<Outbox>>, bytes_max: usize) {
-    let (here, others) = touched.split_at(touched.len().min(SOCKETS_MAX));
-    wake(others);
-    for outbox in here {
-        outbox.untouch();
-        outbox.send_now(bytes_max);
-    }
+/// What the follower does next.
+struct Turn<'a> {
+    work: Work,
+    delivered: MutexGuard<'a, Cursor>,
+    /// No run waits behind it.
+    is_last: bool,
 }
 
-/// Has the sockets' own tasks send what waits in `touched`.
-fn wake(touched: &[Arc<Outbox>]) {
-    for outbox in touched {
-        outbox.untouch();
-        outbox.wake();
+/// Events that were queued in outboxes and not sent yet.
+#[derive(Default)]
+struct Queued {
+    events: usize,
+    outboxes: Vec<Arc<Outbox>>,
+}
+
+impl Queued {
+    /// Something was queued in `outbox`, which somebody else may have undertaken to send.
+    fn touch(&mut self, outbox: &Arc<Outbox>) {
+        if outbox.touch() {
+            self.outboxes.push(Arc::clone(outbox));
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.events >= QUEUED_MAX
+    }
+
+    /// On this thread as far as it takes no more than its share of the work.
+    fn send(&mut self) {
+        for (number, outbox) in self.outboxes.drain(..).enumerate() {
+            outbox.untouch();
+            if number < SOCKETS_MAX {
+                outbox.send_now(FOLLOWER_BYTES);
+            } else {
+                outbox.wake();
+            }
+        }
+        self.events = 0;
+    }
+
+    /// By the sockets' own tasks.
+    fn wake(self) {
+        for outbox in self.outboxes {
+            outbox.untouch();
+            outbox.wake();
+        }
     }
 }
 
@@ -447,7 +513,8 @@ struct Log {
 impl Log {
     fn origin(&self, entry: &Entry) -> Origin {
         let at = self.clock.instant_at(entry.committed_at_ms.saturating_mul(1000));
-        Origin { stream: entry.stream, seq: entry.seq, at, here: self.store.own_stream() == Some(entry.stream) }
+        let commit = Commit { at, here: self.store.own_stream() == Some(entry.stream) };
+        Origin { stream: entry.stream, seq: entry.seq, commit }
     }
 }
 
@@ -468,9 +535,9 @@ impl Delivery for Deliver {
 
     /// On the publisher's own task, which must not be kept: the sockets' tasks send.
     fn ephemeral(&self, event: &Event) -> usize {
-        let mut touched = Vec::new();
-        let reached = self.deliver(event, None, &mut touched);
-        wake(&touched);
+        let mut queued = Queued::default();
+        let reached = self.offer(&self.matching(event), event, None, |outbox| queued.touch(outbox));
+        queued.wake();
         reached
     }
 }

@@ -5,28 +5,30 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use prometheus_client::metrics::gauge::Gauge;
-use towpath_store::{Cursor, Run};
+use towpath_protocol::Event;
+use towpath_store::{Cursor, Run, Seq};
 
-use crate::outbox::Outbox;
+use crate::outbox::{Commit, Origin};
+use crate::subscription::Subscription;
 
 /// Runs, and their bytes, that may wait for the follower before it is sent to the log.
 const RUNS_MAX: usize = 256;
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// When a run was committed, and whether here.
-#[derive(Clone, Copy)]
-pub(crate) struct Commit {
-    pub(crate) at: Instant,
-    pub(crate) here: bool,
+/// A lone event of which the committer has sent the first frame, and who wants it besides.
+pub(crate) struct Rest {
+    pub(crate) event: Event,
+    pub(crate) origin: Origin,
+    /// Its run's.
+    pub(crate) last: Seq,
+    pub(crate) matching: Vec<Arc<Subscription>>,
 }
 
 /// What the follower does next.
 pub(crate) enum Work {
-    /// Sends frames that the committer queued.
-    Send(Vec<Arc<Outbox>>),
+    Rest(Rest),
     Run(Run, Commit),
     /// Reads the log, up to here at least.
     CatchUp(Cursor),
@@ -37,8 +39,8 @@ pub(crate) struct Inbox {
     runs: VecDeque<(Run, Commit)>,
     bytes: usize,
     bytes_gauge: Gauge,
-    /// What waits in these is to be sent. Each is here once at most: see [`Outbox::touch`].
-    sockets: Vec<Arc<Outbox>>,
+    /// One at most: the committer delivers nothing itself while anything is before it.
+    rest: Option<Rest>,
     /// Up to here something is in the log that may never come here. Behind it, everything comes, or is missed in its turn.
     missed: Cursor,
     pub(crate) stopped: bool,
@@ -47,13 +49,17 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Empty; the gauge says how many bytes wait.
     pub(crate) fn new(bytes_gauge: Gauge) -> Self {
-        let (runs, sockets, missed) = Default::default();
-        Self { runs, bytes: 0, bytes_gauge, sockets, missed, stopped: false }
+        let (runs, rest, missed) = Default::default();
+        Self { runs, bytes: 0, bytes_gauge, rest, missed, stopped: false }
     }
 
     /// Whether nothing of what is not `delivered` yet is before what comes next.
     pub(crate) fn is_empty(&self, delivered: &Cursor) -> bool {
-        self.runs.is_empty() && delivered.covers_all(&self.missed)
+        self.rest.is_none() && self.has_no_runs() && delivered.covers_all(&self.missed)
+    }
+
+    pub(crate) fn has_no_runs(&self) -> bool {
+        self.runs.is_empty()
     }
 
     /// Takes `run`, or leaves it to the log.
@@ -76,15 +82,15 @@ impl Inbox {
         std::mem::take(&mut self.missed)
     }
 
-    /// Leaves it to the follower to send what waits in `sockets`.
-    pub(crate) fn leave(&mut self, sockets: &mut Vec<Arc<Outbox>>) {
-        self.sockets.append(sockets);
+    /// Leaves it to the follower to deliver the rest of an event; only while this is empty.
+    pub(crate) fn leave(&mut self, rest: Rest) {
+        self.rest = Some(rest);
     }
 
     /// The next work, if there is any. What was missed comes last: most of it may have been `delivered` by then.
     pub(crate) fn take(&mut self, delivered: &Cursor) -> Option<Work> {
-        if !self.sockets.is_empty() {
-            return Some(Work::Send(std::mem::take(&mut self.sockets)));
+        if let Some(rest) = self.rest.take() {
+            return Some(Work::Rest(rest));
         }
         if let Some((run, commit)) = self.runs.pop_front() {
             self.note_bytes(self.bytes - run.bytes());

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use towpath_protocol::Event;
@@ -30,7 +31,7 @@ pub struct Budget {
     answers_max: usize,
     /// Their bytes, likewise.
     answer_bytes_max: usize,
-    used: AtomicUsize,
+    /// Their gauge is what counts the bytes, so that they are counted once.
     metrics: Metrics,
 }
 
@@ -38,18 +39,11 @@ impl Budget {
     /// Connections that hold less than this are served even when the total is used up: the slow ones pay, not everyone.
     const FAIR_SHARE_BYTES: usize = 64 * 1024;
 
-    /// Nothing used yet.
+    /// Nothing used yet. `metrics` are of no other budget.
     pub fn new(connection_bytes_max: usize, total_bytes_max: usize, answers_max: usize, metrics: Metrics) -> Self {
         // An answer is some 100 bytes; a few, such as counts with registers, are longer.
         let answer_bytes_max = answers_max * 256;
-        Self {
-            connection_bytes_max,
-            total_bytes_max,
-            answers_max,
-            answer_bytes_max,
-            used: AtomicUsize::new(0),
-            metrics,
-        }
+        Self { connection_bytes_max, total_bytes_max, answers_max, answer_bytes_max, metrics }
     }
 
     /// Whether a connection that has `bytes` may have `more`, where it may have `bytes_max`.
@@ -59,18 +53,19 @@ impl Budget {
             return true;
         }
         let after = bytes + more;
-        let in_total =
-            after <= Self::FAIR_SHARE_BYTES || self.used.load(Ordering::Relaxed) + more <= self.total_bytes_max;
+        let in_total = after <= Self::FAIR_SHARE_BYTES || self.used() + more <= self.total_bytes_max;
         after <= bytes_max && in_total
     }
 
+    fn used(&self) -> usize {
+        usize::try_from(self.metrics.queued_bytes.get()).unwrap_or(0)
+    }
+
     fn take(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
         self.metrics.queued_bytes.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn give_back(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics.queued_bytes.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
@@ -91,20 +86,27 @@ pub enum Item {
     Event {
         /// Whose.
         subscription: Arc<Subscription>,
-        /// What.
-        event: Event,
-        /// Of its commit, for live events.
-        origin: Option<Origin>,
+        /// What: the canonical bytes of the event.
+        json: Bytes,
+        /// Of live events.
+        commit: Option<Commit>,
     },
 }
 
-/// Where a live event stands in the log, and when and where it was committed.
+/// Where a live event stands in the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
     /// Whose commit it was.
     pub stream: StreamId,
     /// Its place there.
     pub seq: Seq,
+    /// When and where.
+    pub commit: Commit,
+}
+
+/// When and where an event was committed.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
     /// By this process's steady clock.
     pub at: Instant,
     /// By this process.
@@ -127,7 +129,7 @@ pub struct Close {
 const GONE: Close = Close { code: 1006, reason: "" };
 
 /// Hands about so many bytes of what waits in an outbox to its socket, on the calling thread and without waiting; false if the
-/// socket's writer must be woken instead.
+/// socket's writer must be woken, because the socket did not take it or more waits.
 pub type SendNow = Box<dyn Fn(usize) -> bool + Send + Sync>;
 
 /// See the module.
@@ -156,6 +158,8 @@ struct Queues {
     texts: usize,
     text_bytes: usize,
     close: Option<Close>,
+    /// Somebody waits for room.
+    is_awaited: bool,
 }
 
 impl Queues {
@@ -231,8 +235,7 @@ impl Outbox {
     /// Hands about `bytes_max` bytes of what waits to the socket on this thread if it takes them at once, and wakes the socket's writer
     /// for the rest. Never blocks; costs a system call. For a thread that would otherwise have to wake another one for it.
     pub fn send_now(&self, bytes_max: usize) {
-        let sent = self.send_now.get().is_some_and(|send_now| send_now(bytes_max));
-        if !sent || self.queues.lock().has_frames() {
+        if !self.send_now.get().is_some_and(|send_now| send_now(bytes_max)) {
             self.wake();
         }
     }
@@ -272,8 +275,8 @@ impl Outbox {
     pub(crate) fn queue_live(
         &self,
         subscription: &Arc<Subscription>,
-        event: Event,
-        origin: Option<Origin>,
+        event: &Event,
+        commit: Option<Commit>,
     ) -> Result<(), Full> {
         let bytes = event.json().len();
         let mut queues = self.queues.lock();
@@ -283,16 +286,23 @@ impl Outbox {
         if !self.budget.allows(queues.event_bytes, bytes, self.budget.connection_bytes_max) {
             return Err(Full);
         }
-        self.queue_event(&mut queues, subscription, event, origin);
+        self.queue_event(&mut queues, subscription, event, commit);
         Ok(())
     }
 
-    fn queue_event(&self, queues: &mut Queues, subscription: &Arc<Subscription>, event: Event, origin: Option<Origin>) {
-        let bytes = event.json().len();
+    fn queue_event(
+        &self,
+        queues: &mut Queues,
+        subscription: &Arc<Subscription>,
+        event: &Event,
+        commit: Option<Commit>,
+    ) {
+        let json = event.json().clone();
+        let bytes = json.len();
         queues.event_bytes += bytes;
         self.budget.take(bytes);
         self.budget.metrics.frames.inc();
-        queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), event, origin });
+        queues.ordered.push_back(Item::Event { subscription: Arc::clone(subscription), json, commit });
     }
 
     /// Queues stored events in one go; [`Outbox::room_for_stored`] was waited for before. What ended meanwhile gets nothing. Nobody is
@@ -301,7 +311,7 @@ impl Outbox {
         let mut queues = self.queues.lock();
         // Looked at under the lock, which whoever ends it takes afterwards: what is queued before is purged.
         if queues.close.is_none() && !subscription.is_closed() {
-            events.for_each(|event| self.queue_event(&mut queues, subscription, event, None));
+            events.for_each(|event| self.queue_event(&mut queues, subscription, &event, None));
         }
     }
 
@@ -310,7 +320,7 @@ impl Outbox {
     pub async fn room_for_stored(&self) {
         let budget = &self.budget;
         self.wait_for(|queues| {
-            let total = queues.event_bytes == 0 || budget.used.load(Ordering::Relaxed) < budget.total_bytes_max;
+            let total = queues.event_bytes == 0 || budget.used() < budget.total_bytes_max;
             total && queues.event_bytes <= budget.connection_bytes_max / 2
         })
         .await;
@@ -335,10 +345,11 @@ impl Outbox {
         loop {
             let room = self.room.notified();
             {
-                let queues = self.queues.lock();
+                let mut queues = self.queues.lock();
                 if queues.close.is_some() || condition(&queues) {
                     return;
                 }
+                queues.is_awaited = true;
             }
             room.await;
         }
@@ -358,15 +369,16 @@ impl Outbox {
         }
     }
 
-    /// Moves about `bytes_max` bytes of frames into `into`; [`Outbox::sent`] must follow when they have left. Returns the close that is due behind them, once nothing more will come.
-    pub fn take(&self, into: &mut Vec<Item>, bytes_max: usize) -> Option<Close> {
+    /// Gives `taker` frames of about `bytes_max` bytes; [`Outbox::sent`] must follow when they have left. Returns the close that is due
+    /// behind them, once nothing more will come. `taker` must not use this outbox.
+    pub fn take(&self, bytes_max: usize, mut taker: impl FnMut(Item)) -> Option<Close> {
         let mut queues = self.queues.lock();
         let mut bytes = 0;
         while bytes < bytes_max {
             let Some(text) = queues.urgent.pop_front() else { break };
             bytes += text.len();
             queues.uncount_text(&text);
-            into.push(Item::Text(text));
+            taker(Item::Text(text));
         }
         let mut dropped = 0;
         while bytes < bytes_max {
@@ -376,8 +388,8 @@ impl Outbox {
                     bytes += text.len();
                     queues.uncount_text(text);
                 }
-                Item::Event { subscription, event, .. } => {
-                    let len = event.json().len();
+                Item::Event { subscription, json, .. } => {
+                    let len = json.len();
                     if subscription.is_closed() {
                         dropped += len;
                         continue;
@@ -386,21 +398,22 @@ impl Outbox {
                     bytes += len;
                 }
             }
-            into.push(item);
+            taker(item);
         }
         self.release(&mut queues, dropped);
         queues.give_back();
         if queues.has_frames() { None } else { queues.close.clone() }
     }
 
-    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`.
-    pub fn sent(&self, bytes: usize) {
+    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`. Whether more waits.
+    pub fn sent(&self, bytes: usize) -> bool {
         let mut queues = self.queues.lock();
         let bytes = bytes.min(queues.taken_bytes);
         if bytes > 0 {
             queues.taken_bytes -= bytes;
             self.release(&mut queues, bytes);
         }
+        queues.has_frames()
     }
 
     fn release(&self, queues: &mut Queues, bytes: usize) {
@@ -408,7 +421,13 @@ impl Outbox {
             queues.event_bytes -= bytes;
             self.budget.give_back(bytes);
         }
-        self.room.notify_waiters();
+        self.note_room(queues);
+    }
+
+    fn note_room(&self, queues: &mut Queues) {
+        if std::mem::take(&mut queues.is_awaited) {
+            self.room.notify_waiters();
+        }
     }
 
     /// Makes room for a live event that has to wait for its subscription's EOSE, unless the connection, which may hold half as many as
@@ -434,8 +453,8 @@ impl Outbox {
         let mut freed = 0;
         let mut ordered = std::mem::take(&mut queues.ordered);
         ordered.retain(|item| match item {
-            Item::Event { subscription: of, event, .. } if Arc::ptr_eq(of, subscription) => {
-                freed += event.json().len();
+            Item::Event { subscription: of, json, .. } if Arc::ptr_eq(of, subscription) => {
+                freed += json.len();
                 false
             }
             Item::Word { subscription: of, text } if Arc::ptr_eq(of, subscription) => {
@@ -457,16 +476,18 @@ impl Outbox {
         (queues.texts, queues.text_bytes, queues.taken_bytes) = (0, 0, 0);
         let bytes = std::mem::take(&mut queues.event_bytes);
         self.budget.give_back(bytes);
+        self.note_room(&mut queues);
         drop(queues);
         drop(dropped);
-        self.room.notify_waiters();
     }
 
     /// Lets what is queued go out, takes nothing more, then closes the connection. The first call counts.
     pub fn close(&self, close: Close) {
-        self.queues.lock().close.get_or_insert(close);
+        let mut queues = self.queues.lock();
+        queues.close.get_or_insert(close);
+        self.note_room(&mut queues);
+        drop(queues);
         self.ready.notify_one();
-        self.room.notify_waiters();
     }
 }
 

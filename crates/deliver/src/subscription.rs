@@ -13,7 +13,7 @@ use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
 use towpath_runtime::Live;
 use towpath_store::Cursor;
 
-use crate::outbox::{Full, Origin, Outbox};
+use crate::outbox::{Commit, Full, Origin, Outbox};
 
 /// About how much of an answer is sent by whoever found it. What a socket takes at once, which is most answers, needs no other thread.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -162,7 +162,7 @@ impl Subscription {
         let mut phase = self.phase.lock();
         match &mut *phase {
             Phase::Live { sent } if is_covered(sent, origin) => Ok(()),
-            Phase::Live { .. } => self.outbox.queue_live(self, event.clone(), origin),
+            Phase::Live { .. } => self.outbox.queue_live(self, event, commit_of(origin)),
             Phase::Stored { held } => {
                 self.outbox.hold(event.json().len())?;
                 held.push(Held { event: event.clone(), origin });
@@ -184,11 +184,12 @@ impl Subscription {
         let is_due = |held: &Held| !is_covered(cursor, held.origin) && !has_expired(&held.event, now);
         let mut waiting = held.into_iter().filter(is_due);
         let fits = waiting.all(|Held { event, origin }| {
-            let queued = self.outbox.queue_live(self, event.clone(), origin);
+            let commit = commit_of(origin);
+            let queued = self.outbox.queue_live(self, &event, commit);
             // The scan's last events may not have been sent yet.
             let queued = queued.or_else(|Full| {
                 self.outbox.send_now(ANSWER_BYTES.max(event.json().len()));
-                self.outbox.queue_live(self, event, origin)
+                self.outbox.queue_live(self, &event, commit)
             });
             queued.is_ok()
         });
@@ -204,6 +205,10 @@ impl Subscription {
         self.outbox.release_held(held.iter().map(|held| held.event.json().len()).sum());
         held
     }
+}
+
+fn commit_of(origin: Option<Origin>) -> Option<Commit> {
+    origin.map(|origin| origin.commit)
 }
 
 fn is_covered(cursor: &Cursor, origin: Option<Origin>) -> bool {

@@ -14,10 +14,10 @@ use towpath_policy::{Policy, Principal, Source, plan};
 use towpath_protocol::{Event, Filter, IndexedTags, SecretKey, relay_message, wire};
 use towpath_runtime::{Clock, Live, ManualClock, SystemClock};
 use towpath_store::memory::MemoryStore;
-use towpath_store::{Batch, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
+use towpath_store::{Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::index::LiveIndex;
-use crate::{Budget, Close, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription};
+use crate::{Budget, Close, Commit, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription};
 
 const STREAM: StreamId = StreamId(0);
 /// When events are dated, in seconds since 1970.
@@ -44,10 +44,12 @@ fn subscription(id: &str, filters: &[&str], outbox: &Arc<Outbox>) -> Arc<Subscri
 async fn sent(outbox: &Outbox) -> Vec<String> {
     outbox.push_urgent("end".into());
     let mut items = Vec::new();
-    outbox.take(&mut items, usize::MAX);
+    outbox.take(usize::MAX, |item| items.push(item));
     let text = |item| match item {
         Item::Text(text) | Item::Word { text, .. } => text,
-        Item::Event { subscription, event, .. } => format!("{} {}", subscription.id(), event.content().unwrap()),
+        Item::Event { subscription, json, .. } => {
+            format!("{} {}", subscription.id(), Event::from_canonical(json).unwrap().content().unwrap())
+        }
     };
     items.into_iter().map(text).filter(|text| text != "end").collect()
 }
@@ -57,7 +59,10 @@ async fn live_events_wait_for_eose_and_what_the_scan_sent_is_not_sent_again() {
     let outbox = outbox(4096);
     let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
     let note = |content| event(1, 1, &[], content);
-    let at = |seq| Some(Origin { stream: STREAM, seq: Seq(seq), at: SystemClock.instant(), here: true });
+    let at = |seq| {
+        let commit = Commit { at: SystemClock.instant(), here: true };
+        Some(Origin { stream: STREAM, seq: Seq(seq), commit })
+    };
     for (seq, content) in [(4, "scanned"), (5, "scanned too"), (6, "live")] {
         notes.offer(&note(content), at(seq)).unwrap();
     }
@@ -178,7 +183,7 @@ async fn what_was_read_for_a_subscription_that_ended_takes_no_room() {
     deliver.unregister(&notes);
     outbox.queue_stored(&notes, (0..3).map(|author| event(author + 1, 1, &[], "read meanwhile")));
     assert!(notes.go_live(&Cursor::start(), "EOSE".into(), NOW));
-    assert_eq!(outbox.take(&mut Vec::new(), usize::MAX), None);
+    assert_eq!(outbox.take(usize::MAX, drop), None);
 }
 
 #[tokio::test]
@@ -189,7 +194,7 @@ async fn a_closed_outbox_gives_what_it_has_and_takes_nothing_more() {
     outbox.close(close.clone());
     outbox.push_ordered("too late".into());
     let mut items = Vec::new();
-    assert_eq!(outbox.take(&mut items, usize::MAX), Some(close));
+    assert_eq!(outbox.take(usize::MAX, |item| items.push(item)), Some(close));
     assert!(matches!(&items[..], [Item::Text(text)] if text == "last"));
 }
 
@@ -290,10 +295,10 @@ async fn what_is_read_from_the_log_is_as_old_as_its_commit_and_knows_whose_it_wa
     deliver.stop();
     tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
     let mut items = Vec::new();
-    outbox.take(&mut items, usize::MAX);
-    let origins: Vec<Origin> =
-        items.iter().filter_map(|item| if let Item::Event { origin, .. } = item { *origin } else { None }).collect();
-    let [Origin { at, here: true, .. }] = origins[..] else { panic!("{origins:?}") };
+    outbox.take(usize::MAX, |item| items.push(item));
+    let commits: Vec<Commit> =
+        items.iter().filter_map(|item| if let Item::Event { commit, .. } = item { *commit } else { None }).collect();
+    let [Commit { at, here: true }] = commits[..] else { panic!("{commits:?}") };
     assert_eq!(clock.instant().duration_since(at), Duration::from_secs(3));
 }
 
@@ -331,8 +336,10 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
         let note = key.sign(1, 1, &[], content, &[0; 32]);
         store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 1)).unwrap()
     };
-    deliver.committed(&commit("alone"), SystemClock.instant());
-    assert_eq!(sent(&outbox).await, ["EOSE", "s alone"]);
+    for content in ["alone", "alone again"] {
+        deliver.committed(&commit(content), SystemClock.instant());
+    }
+    assert_eq!(sent(&outbox).await, ["EOSE", "s alone", "s alone again"]);
     let others: Vec<_> = (0..256).map(|n| subscription(&n.to_string(), &[r#"{"kinds":[1]}"#], &outbox)).collect();
     others.iter().for_each(|other| deliver.register(other).unwrap());
     deliver.committed(&commit("for many"), SystemClock.instant());
@@ -341,39 +348,67 @@ async fn a_lone_event_is_delivered_by_the_committer_unless_many_could_want_it_or
     assert_eq!(sent(&outbox).await, [""; 0], "both wait for the follower, in their order");
 }
 
+fn commit(store: &MemoryStore, content: &str) -> Committed {
+    let note = SecretKey::from_bytes([1; 32]).unwrap().sign(1, 1, &[], content, &[0; 32]);
+    store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 1)).unwrap()
+}
+
+/// Of sockets that take what is sent to them and leave it in the outbox; counts how often any of them is sent to.
+fn listening(deliver: &Deliver, outboxes: usize, subscriptions: usize) -> (Vec<Arc<Outbox>>, Arc<AtomicUsize>) {
+    let sends = Arc::new(AtomicUsize::new(0));
+    let listen = |_| {
+        let (outbox, sends) = (outbox(1 << 16), Arc::clone(&sends));
+        outbox.attach(Box::new(move |_| {
+            sends.fetch_add(1, Ordering::SeqCst);
+            true
+        }));
+        for number in 0..subscriptions {
+            let notes = subscription(&format!("s{number}"), &[r#"{"kinds":[1]}"#], &outbox);
+            deliver.register(&notes).unwrap();
+            notes.go_live(&Cursor::start(), "EOSE".into(), NOW);
+        }
+        outbox
+    };
+    let outboxes = (0..outboxes).map(listen).collect();
+    sends.store(0, Ordering::SeqCst);
+    (outboxes, sends)
+}
+
 /// No follower runs at first, so that what leaves before it does was sent by the committer.
 #[tokio::test]
 async fn the_committer_sends_the_first_of_many_frames_and_leaves_the_others_to_the_follower() {
     let store = MemoryStore::new();
     let deliver = Deliver::new(ROOMY, Metrics::default());
-    let sends = Arc::new(AtomicUsize::new(0));
-    let listeners: Vec<_> = (0..20)
-        .map(|_| {
-            let (outbox, sends) = (outbox(1 << 16), Arc::clone(&sends));
-            outbox.attach(Box::new(move |_| {
-                sends.fetch_add(1, Ordering::SeqCst);
-                true
-            }));
-            let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
-            deliver.register(&notes).unwrap();
-            notes.go_live(&store.snapshot().unwrap(), "EOSE".into(), NOW);
-            outbox
-        })
-        .collect();
-    sends.store(0, Ordering::SeqCst);
-    let key = SecretKey::from_bytes([1; 32]).unwrap();
+    let (listeners, sends) = listening(&deliver, 20, 1);
     for content in ["one", "two"] {
-        let note = key.sign(1, 1, &[], content, &[0; 32]);
-        let committed = store.commit(Batch::of(vec![plan(note, Source::Client, &Policy::default())], 1)).unwrap();
-        deliver.committed(&committed, SystemClock.instant());
+        deliver.committed(&commit(&store, content), SystemClock.instant());
     }
-    assert_eq!(sends.load(Ordering::SeqCst), 2, "the first frame of each event");
+    assert_eq!(sends.load(Ordering::SeqCst), 1, "the first frame of the first event; the second waits for it");
+    // It begins before both, and needs no log.
+    let follower = deliver.follow(Arc::new(MemoryStore::new()), Arc::new(SystemClock)).unwrap();
+    deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    assert_eq!(sends.load(Ordering::SeqCst), 1 + 20, "one send takes what waits of both");
+    for outbox in listeners {
+        assert_eq!(sent(&outbox).await, ["EOSE", "s0 one", "s0 two"]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_several_subscriptions_is_sent_a_lone_event_at_once() {
+    let store = MemoryStore::new();
+    let deliver = Deliver::new(ROOMY, Metrics::default());
+    let (listeners, sends) = listening(&deliver, 3, 10);
+    deliver.committed(&commit(&store, "alone"), SystemClock.instant());
     let follower = deliver.follow(Arc::new(store), Arc::new(SystemClock)).unwrap();
     deliver.stop();
     tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
-    assert_eq!(sends.load(Ordering::SeqCst), 2 + 19, "one send takes what waits of both");
+    assert_eq!(sends.load(Ordering::SeqCst), 1 + 3, "the first frame, and one send to each");
     for outbox in listeners {
-        assert_eq!(sent(&outbox).await, ["EOSE", "s one", "s two"]);
+        let mut sent = sent(&outbox).await;
+        sent.retain(|text| text != "EOSE");
+        sent.sort();
+        assert_eq!(sent, (0..10).map(|number| format!("s{number} alone")).collect::<Vec<_>>());
     }
 }
 

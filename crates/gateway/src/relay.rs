@@ -76,8 +76,8 @@ pub trait Outbound: Send + Sync + 'static {
     /// Moves frames of up to about `bytes_max` bytes into `into`; [`Outbound::sent`] follows when they have left. Returns the close that is due behind them, once nothing else will come.
     /// Never blocks.
     fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close>;
-    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`.
-    fn sent(&self, bytes: usize);
+    /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`. Whether more waits.
+    fn sent(&self, bytes: usize) -> bool;
     /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
     fn attach(&self, wire: Weak<dyn SendNow>);
 }
@@ -85,7 +85,7 @@ pub trait Outbound: Send + Sync + 'static {
 /// The short way to a socket: sending on the thread that has something to send, without waking the writing task.
 pub trait SendNow: Send + Sync {
     /// Takes frames of about `bytes_max` bytes from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks.
-    /// False if the writing task must be woken, because it is at work itself or a part is left to it.
+    /// False if the writing task must be woken, because it is at work itself, or a part is left to it, or more waits.
     fn send_now(&self, bytes_max: usize) -> bool;
 }
 

@@ -136,10 +136,10 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
     }
 
     /// Counts what is written and gives its memory back, once that is all. What is not stays: between two of the task's locks another
-    /// thread may have encoded frames of which the socket took a part.
-    fn finish(&self, sending: &mut Sending<W>) {
+    /// thread may have encoded frames of which the socket took a part. Whether the relay has more.
+    fn finish(&self, sending: &mut Sending<W>) -> bool {
         if sending.unsent.is_empty() || !sending.is_sent() {
-            return;
+            return false;
         }
         let Sending { unsent, sent, frames, .. } = sending;
         let metrics = &self.shared.metrics;
@@ -154,7 +154,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
             }
         }
         (*unsent, *sent, *frames) = (Vec::new(), 0, Vec::new());
-        self.outbound.sent(usize::MAX);
+        self.outbound.sent(usize::MAX)
     }
 }
 
@@ -208,8 +208,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
             self.left_over.notify_one();
             return false;
         }
-        self.finish(&mut sending);
-        true
+        !self.finish(&mut sending)
     }
 }
 
@@ -269,12 +268,20 @@ mod tests {
     impl Outbound for &'static Texts {
         async fn ready(&self) {}
 
-        fn take(&self, into: &mut Vec<Frame>, _: usize) -> Option<Close> {
-            into.extend(self.0.lock().drain(..).map(Frame::Text));
+        fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
+            let (mut texts, mut bytes) = (self.0.lock(), 0);
+            while bytes < bytes_max
+                && let Some(text) = texts.pop_front()
+            {
+                bytes += text.len();
+                into.push(Frame::Text(text));
+            }
             None
         }
 
-        fn sent(&self, _: usize) {}
+        fn sent(&self, _: usize) -> bool {
+            !self.0.lock().is_empty()
+        }
 
         fn attach(&self, _: Weak<dyn SendNow>) {}
     }
@@ -296,6 +303,18 @@ mod tests {
 
     fn nothing() -> Extra {
         Extra { pong: None, ping: false, close: None }
+    }
+
+    #[test]
+    fn the_task_is_wanted_for_what_is_more_than_was_asked_for() {
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let wire = wire(line, texts);
+        line.room.store(1_000, Ordering::Relaxed);
+        texts.0.lock().extend(["one".into(), "two".into()]);
+        assert!(!wire.send_now(1), "another waits");
+        assert_eq!(&line.taken.lock()[2..], b"one");
+        assert!(wire.send_now(1));
+        assert_eq!(&line.taken.lock()[7..], b"two");
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use towpath_deliver::{Item, Origin, Outbox};
-use towpath_gateway::{Close, Frame, SendNow};
+use towpath_deliver::{Commit, Item, Outbox};
+use towpath_gateway::{Close, Frame, Origin, SendNow};
 
 /// Hands over what its outbox has. Dropped when the socket is gone.
 pub(crate) struct Outbound(pub(crate) Arc<Outbox>);
@@ -20,14 +20,12 @@ impl towpath_gateway::Outbound for Outbound {
     }
 
     fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
-        let mut items = Vec::new();
-        let close = self.0.take(&mut items, bytes_max);
-        into.extend(items.into_iter().map(frame));
+        let close = self.0.take(bytes_max, |item| into.push(frame(item)));
         close.map(|close| Close::new(close.code, close.reason))
     }
 
-    fn sent(&self, bytes: usize) {
-        self.0.sent(bytes);
+    fn sent(&self, bytes: usize) -> bool {
+        self.0.sent(bytes)
     }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {
@@ -38,9 +36,9 @@ impl towpath_gateway::Outbound for Outbound {
 fn frame(item: Item) -> Frame {
     match item {
         Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
-        Item::Event { subscription, event, origin } => {
-            let origin = origin.map(|Origin { at, here, .. }| towpath_gateway::Origin { at, here });
-            Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
+        Item::Event { subscription, json, commit } => {
+            let origin = commit.map(|Commit { at, here }| Origin { at, here });
+            Frame::Event { head: subscription.head().clone(), json, origin }
         }
     }
 }

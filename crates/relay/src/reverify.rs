@@ -22,6 +22,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STEPS_PER_SECOND: u32 = 50;
 const QUERIES_PER_SECOND: u32 = 5;
 const BYTES_AT_ONCE: usize = 4 << 20;
+/// Of as many signatures as are checked at once, so many times are verified in a step: waking up for one, and fetching what it needs
+/// into the processor's caches, costs as much as several.
+const BURSTS_PER_STEP: u32 = 4;
+/// So many at least are verified without giving way.
+const STRETCH_MIN: usize = 5;
 
 /// What the last rounds found.
 #[derive(Debug, Default)]
@@ -102,11 +107,15 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
     Some(report)
 }
 
-/// Entries of a step: of `steps_max` a second, or of fewer with as many signatures as are checked `at_once`, which cost a fraction each; but at
-/// least one step a second, so that a new setting is soon seen.
+/// Entries of a step: of `steps_max` a second, or of fewer with some times as many signatures as are checked `at_once`, which cost a
+/// fraction each; but at least one step a second, so that a new setting is soon seen.
 fn step_entries(per_second: u32, steps_max: u32, at_once: usize) -> usize {
-    let at_once = u32::try_from(at_once).unwrap_or(u32::MAX).min(per_second);
-    per_second.div_ceil(steps_max).max(at_once) as usize
+    let bursts = match u32::try_from(at_once) {
+        Ok(1) => 1,
+        Ok(at_once) => at_once.saturating_mul(BURSTS_PER_STEP),
+        Err(_) => u32::MAX,
+    };
+    per_second.div_ceil(steps_max).max(bursts.min(per_second)) as usize
 }
 
 /// What keeps the rate after a step of so many, which may be fewer than were asked for if they are long.
@@ -121,7 +130,7 @@ fn note(node: &Node, what: String) {
 }
 
 impl Round {
-    /// Verifies the next entries. Blocks; between reading, checking and hashing, whoever waits for this processor gets it.
+    /// Verifies the next entries. Blocks; every few entries, between checking and hashing, whoever waits for this processor gets it.
     fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
         let before = Seq(self.verification.entries());
         let left = usize::try_from(self.end - self.verification.entries()).unwrap_or(usize::MAX);
@@ -130,10 +139,12 @@ impl Round {
         if entries.is_empty() {
             return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
         }
-        thread::yield_now();
-        let forgeries = self.forgeries(&entries);
-        thread::yield_now();
-        entries.iter().zip(forgeries).for_each(|(entry, forgery)| self.entry(entry, forgery));
+        for entries in entries.chunks(self.verifier.burst_events_max().max(STRETCH_MIN)) {
+            thread::yield_now();
+            let forgeries = self.forgeries(entries);
+            thread::yield_now();
+            entries.iter().zip(forgeries).for_each(|(entry, forgery)| self.entry(entry, forgery));
+        }
         Ok(())
     }
 
@@ -184,13 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_of_as_many_as_are_checked_at_once_and_the_rate_is_what_was_asked_for() {
-        assert_eq!(step_entries(250, 50, 32), 32);
+    fn a_step_is_of_as_many_as_are_checked_at_once_some_times_and_the_rate_is_what_was_asked_for() {
+        assert_eq!(step_entries(250, 50, 32), 128, "as waking up for them costs as much as several");
         assert_eq!(step_entries(250, 50, 1), 5, "one by one, in small steps");
         assert_eq!(step_entries(10_000, 50, 32), 200);
         assert_eq!(step_entries(3, 50, 32), 3, "at least a step a second");
         assert_eq!((step_entries(0, 50, 32), pause_after(0, 0)), (0, PAUSE), "switched off, and asked again");
-        assert_eq!(pause_after(32, 250), Duration::from_millis(128));
+        assert_eq!(pause_after(128, 250), Duration::from_millis(512));
         assert_eq!(pause_after(3, 3), Duration::from_secs(1));
     }
 

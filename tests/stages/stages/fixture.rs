@@ -91,7 +91,6 @@ pub(super) fn listen(deliver: &Deliver, outbox: &Arc<Outbox>, filter: &str) -> A
 
 /// Throws away what waits.
 pub(super) fn drain(outbox: &Outbox) {
-    let mut items = Vec::new();
-    black_box(outbox.take(&mut items, usize::MAX));
+    black_box(outbox.take(usize::MAX, drop));
     outbox.sent(usize::MAX);
 }

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use towpath_deliver::{Deliver, Item, Origin, Outbox, Subscription};
-use towpath_gateway::{Frame, measuring};
+use towpath_deliver::{Commit, Deliver, Item, Outbox, Subscription};
+use towpath_gateway::{Frame, Origin, measuring};
 use towpath_protocol::{Event, EventId};
 use towpath_session::Acks;
 use towpath_store::Delivery;
@@ -12,27 +12,26 @@ use towpath_store::Delivery;
 use super::fixture::{delivery, drain, listen, outbox};
 use super::{EVENTS, Notes, Stage};
 
-/// What the relay does with what an outbox gives.
-fn encode(items: &mut Vec<Item>, out: &mut Vec<u8>) {
-    for item in items.drain(..) {
-        let frame = match item {
+/// Takes about `bytes_max` bytes as the relay does; returns how many frames they are.
+fn take(outbox: &Outbox, bytes_max: usize, out: &mut Vec<u8>) -> usize {
+    let mut frames = Vec::new();
+    outbox.take(bytes_max, |item| {
+        frames.push(match item {
             Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
-            Item::Event { subscription, event, origin } => {
-                let origin = origin.map(|Origin { at, here, .. }| towpath_gateway::Origin { at, here });
-                Frame::Event { head: subscription.head().clone(), json: event.json().clone(), origin }
+            Item::Event { subscription, json, commit } => {
+                let origin = commit.map(|Commit { at, here }| Origin { at, here });
+                Frame::Event { head: subscription.head().clone(), json, origin }
             }
-        };
-        measuring::encode(&frame, out);
-    }
+        });
+    });
+    frames.iter().for_each(|frame| measuring::encode(frame, out));
+    frames.len()
 }
 
 /// Takes `frames` at a time and encodes them into a buffer that is used again.
 fn flush(outbox: &Outbox, frames: usize, event_bytes: usize, bytes: &mut Vec<u8>) {
-    let mut items = Vec::new();
     // Every event is as long as the next; a take ends with the frame that reaches its bound.
-    outbox.take(&mut items, frames * event_bytes);
-    assert_eq!(items.len(), frames);
-    encode(&mut items, bytes);
+    assert_eq!(take(outbox, frames * event_bytes, bytes), frames);
     outbox.sent(usize::MAX);
     black_box(&mut *bytes).clear();
 }
@@ -58,9 +57,7 @@ impl Stage for Ack {
         for id in self.ids.drain(..) {
             let slot = self.acks.reserve(id.to_hex());
             self.acks.answer(slot, true, "", |text| self.outbox.queue_urgent(text));
-            let mut items = Vec::new();
-            self.outbox.take(&mut items, 1);
-            encode(&mut items, &mut self.bytes);
+            take(&self.outbox, 1, &mut self.bytes);
             assert!(self.bytes.len() > 70);
             black_box(&mut self.bytes).clear();
         }

@@ -4,9 +4,9 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 
 use parking_lot::Mutex;
 use towpath_policy::{Policy, Source, plan};
@@ -16,7 +16,7 @@ use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Committed, Cursor, Delivery, EventStore};
 
 use super::{NOW, ROOMY, event, sent, subscription};
-use crate::{Budget, Deliver, Item, Metrics, Outbox, Subscription};
+use crate::{Budget, Close, Deliver, Item, Metrics, Outbox, Subscription};
 
 const KIB: usize = 1024;
 
@@ -45,7 +45,7 @@ fn is_ready(future: impl Future<Output = ()>) -> bool {
 }
 
 fn empty(outbox: &Outbox) {
-    outbox.take(&mut Vec::new(), usize::MAX);
+    outbox.take(usize::MAX, drop);
     outbox.sent(usize::MAX);
 }
 
@@ -55,11 +55,10 @@ fn attach_fast_socket(outbox: &Arc<Outbox>) -> Arc<AtomicUsize> {
     let (of, events) = (Arc::downgrade(outbox), Arc::clone(&taken));
     outbox.attach(Box::new(move |bytes_max| {
         let outbox = of.upgrade().unwrap();
-        let mut items = Vec::new();
-        outbox.take(&mut items, bytes_max);
-        outbox.sent(usize::MAX);
-        events.fetch_add(items.iter().filter(|item| matches!(item, Item::Event { .. })).count(), Ordering::SeqCst);
-        true
+        outbox.take(bytes_max, |item| {
+            events.fetch_add(usize::from(matches!(item, Item::Event { .. })), Ordering::SeqCst);
+        });
+        !outbox.sent(usize::MAX)
     }));
     taken
 }
@@ -91,12 +90,58 @@ fn what_a_socket_has_not_taken_yet_counts() {
     let outbox = outbox(&budget(8 * KIB, 1 << 20));
     let all = live(&outbox);
     fill(&all);
-    outbox.take(&mut Vec::new(), usize::MAX);
+    outbox.take(usize::MAX, drop);
     assert_eq!(fill(&all), 0, "it is in the socket's buffer here");
     outbox.sent(2 * KIB);
     assert!((1..=2).contains(&fill(&all)), "a part of it has left");
     outbox.sent(usize::MAX);
     assert!(fill(&all) > 0);
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Waits, until `then`, which makes it wake up and find what it waited for.
+fn waits_until(future: impl Future<Output = ()>, then: impl FnOnce()) {
+    let (mut future, woken) = (pin!(future), Arc::new(Woken::default()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+    assert!(future.as_mut().poll(&mut context).is_pending() && !woken.0.load(Ordering::SeqCst));
+    then();
+    assert!(woken.0.load(Ordering::SeqCst) && future.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn who_waits_for_room_is_woken_when_there_is_some() {
+    let budget = budget(8 * KIB, 1 << 20);
+    let filled = || {
+        let outbox = outbox(&budget);
+        fill(&live(&outbox));
+        outbox
+    };
+    let taken = filled();
+    waits_until(taken.room_for_stored(), || empty(&taken));
+    let gone = filled();
+    waits_until(gone.room_for_stored(), || gone.discard());
+    let closed = filled();
+    waits_until(closed.room_for_stored(), || closed.close(Close { code: 1012, reason: "restart" }));
+    let purged = outbox(&budget);
+    let all = live(&purged);
+    fill(&all);
+    waits_until(purged.room_for_stored(), || assert!(all.abandon()));
+
+    let asked = outbox(&budget);
+    for _ in 0..5 {
+        asked.push_urgent("an answer".into());
+    }
+    waits_until(asked.admit(), || empty(&asked));
 }
 
 #[test]

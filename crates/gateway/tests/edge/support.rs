@@ -167,7 +167,9 @@ impl Outbound for EchoOut {
         if frames.is_empty() { self.0.close.lock().clone() } else { None }
     }
 
-    fn sent(&self, _: usize) {}
+    fn sent(&self, _: usize) -> bool {
+        !self.0.frames.lock().is_empty()
+    }
 
     fn attach(&self, wire: Weak<dyn SendNow>) {
         let _ = self.0.wire.set(wire);
