@@ -25,7 +25,6 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// Of as many signatures as are checked at once, so many times are verified in a step: waking up for one, and fetching what it needs
 /// into the processor's caches, costs as much as several.
 const BURSTS_PER_STEP: u32 = 4;
-/// So many at least are verified without giving way.
 const STRETCH_MIN: usize = 5;
 
 /// What the last rounds found.
@@ -45,6 +44,8 @@ struct Round {
     verification: Verification,
     verifier: Verifier,
     end: u64,
+    /// Entries read at once.
+    page_max: usize,
 }
 
 /// Goes on until the task is dropped.
@@ -63,7 +64,10 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
             let of_late = late.get(&stream).into_iter().flatten();
             known.extend(of_late.map(|head| Checkpoint::of_stream(node.own_key, stream.0, *head)));
             let verification = Verification::new(stream.0, node.own_key, &known);
-            let round = Round { stream, verification, verifier: Verifier::new(), end: head.size };
+            let verifier = Verifier::new();
+            // Of a database, all that a step is of.
+            let page_max = if node.watch.is_some() { usize::MAX } else { stretch(&verifier) };
+            let round = Round { stream, verification, verifier, end: head.size, page_max };
             if let Some(report) = verify(&node, round).await {
                 late.insert(stream, report.late);
             }
@@ -129,21 +133,29 @@ fn note(node: &Node, what: String) {
     *node.findings.0.lock() = Some(format!("the audit log does not verify: {what}"));
 }
 
+/// Entries that are verified without giving way: as many as have their signatures checked at once, or a few.
+fn stretch(verifier: &Verifier) -> usize {
+    verifier.burst_events_max().max(STRETCH_MIN)
+}
+
 impl Round {
-    /// Verifies the next entries. Blocks; every few entries, between checking and hashing, whoever waits for this processor gets it.
+    /// Verifies the next entries. Blocks; every few entries, between reading, checking and hashing, whoever waits for this processor gets it.
     fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
-        let before = Seq(self.verification.entries());
-        let left = usize::try_from(self.end - self.verification.entries()).unwrap_or(usize::MAX);
-        let page = Page { entries_max: entries_max.min(left), bytes_max: BYTES_AT_ONCE };
-        let entries = store.since_in(self.stream, before, page)?;
-        if entries.is_empty() {
-            return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
-        }
-        for entries in entries.chunks(self.verifier.burst_events_max().max(STRETCH_MIN)) {
+        let end = self.end.min(self.verification.entries().saturating_add(entries_max as u64));
+        while self.verification.entries() < end {
+            let left = usize::try_from(end - self.verification.entries()).unwrap_or(usize::MAX);
+            let page = Page { entries_max: left.min(self.page_max), bytes_max: BYTES_AT_ONCE };
+            let entries = store.since_in(self.stream, Seq(self.verification.entries()), page)?;
+            if entries.is_empty() {
+                return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
+            }
+            for entries in entries.chunks(stretch(&self.verifier)) {
+                thread::yield_now();
+                let forgeries = self.forgeries(entries);
+                thread::yield_now();
+                entries.iter().zip(forgeries).for_each(|(entry, forgery)| self.entry(entry, forgery));
+            }
             thread::yield_now();
-            let forgeries = self.forgeries(entries);
-            thread::yield_now();
-            entries.iter().zip(forgeries).for_each(|(entry, forgery)| self.entry(entry, forgery));
         }
         Ok(())
     }
@@ -213,7 +225,7 @@ mod tests {
         store.commit(Batch::of(writes, 1_000)).unwrap();
         let (stream, head) = store.heads()[0];
         let verification = Verification::new(stream.0, note(0).event().pubkey(), &[]);
-        let mut round = Round { stream, verification, verifier: Verifier::new(), end: head.size };
+        let mut round = Round { stream, verification, verifier: Verifier::new(), end: head.size, page_max: 70 };
         while round.verification.entries() < round.end {
             // More than are checked at once.
             round.step(&store, 100).unwrap();
