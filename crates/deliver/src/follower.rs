@@ -38,8 +38,8 @@ const PAGE: Page = Page { entries_max: 1024, bytes_max: 4 * 1024 * 1024 };
 /// The committer offers an event itself if so few filters could want it, and it is no longer than this: 0.1 ms at most.
 const LOOKS_HERE_MAX: usize = 256;
 const BYTES_HERE_MAX: usize = 2 * 1024;
-/// It sends to so many sockets itself, behind the first: about what it costs to have the follower do it.
-const SOCKETS_HERE_MAX: usize = 8;
+/// It sends to so many subscriptions itself: about what it costs to have the follower do it.
+const SENDS_HERE_MAX: usize = 8;
 /// About how much is sent to a socket at once: by the committer, which has better things to do, and by the follower.
 const COMMITTER_BYTES: usize = 2 * 1024;
 const FOLLOWER_BYTES: usize = 64 * 1024;
@@ -243,7 +243,7 @@ impl Deliver {
         }
         let origin = Origin { stream: *stream, seq: *seq, commit: Commit { at, here: true } };
         let mut here = self.matching(event);
-        let others = if here.len() > SOCKETS_HERE_MAX { here.split_off(1) } else { Vec::new() };
+        let others = if here.len() > SENDS_HERE_MAX { here.split_off(1) } else { Vec::new() };
         self.send_each(&mut here, event, origin, COMMITTER_BYTES);
         if others.is_empty() {
             delivered.advance(*stream, run.last);

@@ -25,7 +25,10 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 /// Of as many signatures as are checked at once, so many times are verified in a step: waking up for one, and fetching what it needs
 /// into the processor's caches, costs as much as several.
 const BURSTS_PER_STEP: u32 = 4;
+/// Where they are checked one by one, so many are verified without giving way.
 const STRETCH_MIN: usize = 5;
+/// Entries read at once, but of a database, where a query costs more than what it returns.
+const PAGE_ENTRIES: usize = 32;
 
 /// What the last rounds found.
 #[derive(Debug, Default)]
@@ -64,10 +67,8 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
             let of_late = late.get(&stream).into_iter().flatten();
             known.extend(of_late.map(|head| Checkpoint::of_stream(node.own_key, stream.0, *head)));
             let verification = Verification::new(stream.0, node.own_key, &known);
-            let verifier = Verifier::new();
-            // Of a database, all that a step is of.
-            let page_max = if node.watch.is_some() { usize::MAX } else { stretch(&verifier) };
-            let round = Round { stream, verification, verifier, end: head.size, page_max };
+            let page_max = if node.watch.is_some() { usize::MAX } else { PAGE_ENTRIES };
+            let round = Round { stream, verification, verifier: Verifier::new(), end: head.size, page_max };
             if let Some(report) = verify(&node, round).await {
                 late.insert(stream, report.late);
             }
@@ -114,12 +115,9 @@ async fn verify(node: &Arc<Node>, mut round: Round) -> Option<Report> {
 /// Entries of a step: of `steps_max` a second, or of fewer with some times as many signatures as are checked `at_once`, which cost a
 /// fraction each; but at least one step a second, so that a new setting is soon seen.
 fn step_entries(per_second: u32, steps_max: u32, at_once: usize) -> usize {
-    let bursts = match u32::try_from(at_once) {
-        Ok(1) => 1,
-        Ok(at_once) => at_once.saturating_mul(BURSTS_PER_STEP),
-        Err(_) => u32::MAX,
-    };
-    per_second.div_ceil(steps_max).max(bursts.min(per_second)) as usize
+    let at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
+    let cheap = if at_once > 1 { at_once.saturating_mul(BURSTS_PER_STEP) } else { 1 };
+    per_second.div_ceil(steps_max).max(cheap.min(per_second)) as usize
 }
 
 /// What keeps the rate after a step of so many, which may be fewer than were asked for if they are long.
@@ -133,11 +131,6 @@ fn note(node: &Node, what: String) {
     *node.findings.0.lock() = Some(format!("the audit log does not verify: {what}"));
 }
 
-/// Entries that are verified without giving way: as many as have their signatures checked at once, or a few.
-fn stretch(verifier: &Verifier) -> usize {
-    verifier.burst_events_max().max(STRETCH_MIN)
-}
-
 impl Round {
     /// Verifies the next entries. Blocks; every few entries, between reading, checking and hashing, whoever waits for this processor gets it.
     fn step(&mut self, store: &dyn EventStore, entries_max: usize) -> Result<(), Error> {
@@ -149,7 +142,7 @@ impl Round {
             if entries.is_empty() {
                 return Err(Error::Corrupt(format!("the log ends at entry {}", self.verification.entries())));
             }
-            for entries in entries.chunks(stretch(&self.verifier)) {
+            for entries in entries.chunks(self.verifier.burst_events_max().max(STRETCH_MIN)) {
                 thread::yield_now();
                 let forgeries = self.forgeries(entries);
                 thread::yield_now();
@@ -207,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_of_as_many_as_are_checked_at_once_some_times_and_the_rate_is_what_was_asked_for() {
+    fn a_step_is_of_several_bursts_and_the_rate_is_what_was_asked_for() {
         assert_eq!(step_entries(250, 50, 32), 128, "as waking up for them costs as much as several");
         assert_eq!(step_entries(250, 50, 1), 5, "one by one, in small steps");
         assert_eq!(step_entries(10_000, 50, 32), 200);
