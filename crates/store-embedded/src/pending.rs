@@ -23,8 +23,8 @@ use crate::overlay::Overlay;
 const EVENTS_MAX: usize = 65_536;
 const BYTES_MAX: usize = 64 << 20;
 /// So many are a run, long before a commit has to wait; of events over 512 bytes it is the bytes that end it. Until a run is written
-/// every page its keys went to is in memory: of notes two or three each, 130 MB at most, which LMDB keeps for the next.
-const EVENTS_ENOUGH: usize = EVENTS_MAX / 6;
+/// every page its keys went to is in memory: of notes two or three each, 200 MB at most, which LMDB keeps for the next.
+const EVENTS_ENOUGH: usize = EVENTS_MAX / 4;
 const BYTES_ENOUGH: usize = BYTES_MAX / 8;
 /// How long batches may gather: a scan that comes then waits for them to be indexed, which takes less time.
 const GATHER_TIME: Duration = Duration::from_millis(250);
