@@ -5,7 +5,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use secp256k1::{Keypair, Secp256k1, SecretKey, XOnlyPublicKey, schnorr};
-use towpath_schnorr::{Key, Signed, Together};
+use towpath_schnorr::{Key, Lanes, Signed};
 
 fn main() {
     divan::main();
@@ -37,28 +37,41 @@ fn signed(made: &[Made]) -> Vec<Signed<'_>> {
 
 #[divan::bench(args = [1, 2, 4, 8, 16, 32, 64])]
 fn at_once(bencher: Bencher<'_, '_>, count: u8) {
-    let (made, together) = (made(count), Together::detect().expect("a processor with AVX-512 IFMA"));
+    let (made, lanes) = (made(count), Lanes::detect().expect("a processor with AVX-512 IFMA"));
     let signed = signed(&made);
-    bencher.counter(ItemsCount::new(count)).bench_local(|| assert!(together.are_genuine(black_box(&signed))));
+    bencher.counter(ItemsCount::new(count)).bench_local(|| assert!(lanes.are_genuine(black_box(&signed))));
 }
 
 /// By keys that were never used before.
 #[divan::bench(args = [1, 2, 4, 8, 16, 32, 64])]
 fn at_once_by_new_keys(bencher: Bencher<'_, '_>, count: u8) {
-    let together = Together::detect().expect("a processor with AVX-512 IFMA");
+    let lanes = Lanes::detect().expect("a processor with AVX-512 IFMA");
     bencher
         .counter(ItemsCount::new(count))
         .with_inputs(|| made(count))
-        .bench_local_refs(|made| assert!(together.are_genuine(&signed(made))));
+        .bench_local_refs(|made| assert!(lanes.are_genuine(&signed(made))));
 }
 
 /// As of a client's burst.
 #[divan::bench(args = [2, 8, 32])]
 fn at_once_by_one_key(bencher: Bencher<'_, '_>, count: u8) {
-    let together = Together::detect().expect("a processor with AVX-512 IFMA");
+    let lanes = Lanes::detect().expect("a processor with AVX-512 IFMA");
     let by_one: Vec<Made> = (0..count).map(|number| sign(1, number)).collect();
     let signed = signed(&by_one);
-    bencher.counter(ItemsCount::new(count)).bench_local(|| assert!(together.are_genuine(black_box(&signed))));
+    bencher.counter(ItemsCount::new(count)).bench_local(|| assert!(lanes.are_genuine(black_box(&signed))));
+}
+
+#[divan::bench]
+fn alone(bencher: Bencher<'_, '_>) {
+    let (made, lanes) = (made(1), Lanes::detect().expect("a processor with AVX-512 IFMA"));
+    let signed = signed(&made);
+    bencher.bench_local(|| assert!(lanes.is_genuine(black_box(&signed[0]))));
+}
+
+#[divan::bench]
+fn alone_by_new_keys(bencher: Bencher<'_, '_>) {
+    let lanes = Lanes::detect().expect("a processor with AVX-512 IFMA");
+    bencher.with_inputs(|| made(1)).bench_local_refs(|made| assert!(lanes.is_genuine(&signed(made)[0])));
 }
 
 #[divan::bench]

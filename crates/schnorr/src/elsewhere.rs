@@ -4,9 +4,9 @@ use crate::Signed;
 
 /// Nobody has one.
 #[derive(Debug)]
-pub enum Together {}
+pub enum Lanes {}
 
-impl Together {
+impl Lanes {
     /// `None`: signatures are checked one by one.
     pub fn detect() -> Option<Self> {
         None
@@ -14,6 +14,11 @@ impl Together {
 
     /// Never called.
     pub fn are_genuine(&self, _: &[Signed<'_>]) -> bool {
+        match *self {}
+    }
+
+    /// Never called.
+    pub fn is_genuine(&self, _: &Signed<'_>) -> bool {
         match *self {}
     }
 }

@@ -10,10 +10,11 @@ use rand::RngCore;
 use secp256k1::{Scalar, SecretKey};
 use sha2::{Digest, Sha256};
 
+use crate::halves::{Half, halves};
 use crate::key::prepare;
 use crate::limbs::{Limbs, from_bytes};
-use crate::point::{IDENTITY, Table, eight, is_identity, lift, load, points, sum, tables};
-use crate::straus::{Term, digits, split, sums};
+use crate::point::{Table, eight, is_identity, lift, load, tables, total};
+use crate::straus::{Term, digits, sums};
 use crate::{Key, Signed};
 
 /// Whether it holds; false also if a signature has no place in it: bytes that are no point's, numbers that are out of range or zero.
@@ -28,24 +29,23 @@ fn is_zero(generator: &Key, signed: &[Signed<'_>]) -> Option<bool> {
     let nonces = nonces(signed)?;
     let mut keys = by_key(signed, &factors)?;
     let (first, others) = factors.split_first()?;
-    let total = others.iter().try_fold(first.a_s, |total, factors| plus(&total, &factors.a_s))?;
-    keys.push((generator, total.negate()));
+    let of_generator = others.iter().try_fold(first.a_s, |total, factors| plus(&total, &factors.a_s))?;
+    keys.push((generator, of_generator.negate()));
     prepare(keys.iter().map(|(key, _)| *key))?;
 
-    let of_nonces =
-        nonces.iter().zip(&factors).map(|(multiples, Factors { a, .. })| Term { multiples, times: digits(a) });
-    let mut terms: Vec<Term<'_>> = of_nonces.collect();
+    let of_nonces = nonces.iter().zip(&factors);
+    let of_nonces = of_nonces.map(|(multiples, Factors { a, .. })| Term { multiples, times: digits(Half::of(*a)) });
+    let mut terms: Vec<Term<'_, _>> = of_nonces.collect();
     for (key, times) in &keys {
-        let halves = key.multiples()?.iter().zip(split(&times.secret_bytes()));
-        terms.extend(halves.map(|(multiples, times)| Term { multiples, times }));
+        let of_key = key.halves()?.iter().zip(halves(&times.secret_bytes()));
+        terms.extend(of_key.map(|(multiples, half)| Term { multiples, times: digits(half) }));
     }
-    let all = points(&sums(&terms)).iter().fold(load([&IDENTITY; 8], 0), |all, lane| sum(&all, &load([lane; 8], 0)));
-    Some(is_identity(&points(&all)[0]))
+    Some(is_identity(&total(&sums(&terms))))
 }
 
 /// What one signature's equation is multiplied by, and what that makes of its numbers.
 struct Factors {
-    a: [u8; 16],
+    a: u128,
     a_e: SecretKey,
     a_s: SecretKey,
 }
@@ -53,10 +53,9 @@ struct Factors {
 impl Factors {
     /// `None` if a number is out of range or zero.
     fn of(signed: &Signed<'_>) -> Option<Self> {
-        let mut a = [0; 16];
-        rand::rng().fill_bytes(&mut a);
         let mut wide = [0; 32];
-        wide[16..].copy_from_slice(&a);
+        rand::rng().fill_bytes(&mut wide[16..]);
+        let a = u128::from_be_bytes(*wide.last_chunk()?);
         let factor = Scalar::from_be_bytes(wide).ok()?;
         let (nonce, s) = signed.signature.split_first_chunk()?;
         let e = SecretKey::from_byte_array(challenge(nonce, signed.key.bytes(), &signed.message)).ok()?;
@@ -83,7 +82,7 @@ fn by_key<'a>(signed: &[Signed<'a>], factors: &[Factors]) -> Option<Vec<(&'a Key
 }
 
 /// BIP-340's hash of nonce, key and message.
-fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8; 32]) -> [u8; 32] {
+pub(crate) fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8; 32]) -> [u8; 32] {
     static TAGGED: OnceLock<Sha256> = OnceLock::new();
     let tagged = TAGGED.get_or_init(|| {
         let tag = Sha256::digest("BIP0340/challenge");
@@ -115,7 +114,7 @@ mod tests {
     fn every_factor_is_new_and_all_of_its_bits_are_drawn() {
         let key = Key::new([1; 32]);
         let signed = Signed { key: &key, message: [2; 32], signature: [3; 64] };
-        let drawn: Vec<u128> = (0..200).map(|_| u128::from_be_bytes(Factors::of(&signed).unwrap().a)).collect();
+        let drawn: Vec<u128> = (0..200).map(|_| Factors::of(&signed).unwrap().a).collect();
         assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), drawn.len());
         assert_eq!(drawn.iter().fold(0, |ones, a| ones | a), u128::MAX);
         assert_eq!(drawn.iter().fold(u128::MAX, |ones, a| ones & a), 0);

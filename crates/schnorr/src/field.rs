@@ -336,8 +336,8 @@ mod tests {
 
     #[test]
     fn arithmetic_is_right_at_the_ends_of_its_range_and_in_every_lane() {
-        if crate::Together::detect().is_some() {
-            #[expect(unsafe_code, reason = "as in `Together`")]
+        if crate::Lanes::detect().is_some() {
+            #[expect(unsafe_code, reason = "as in `Lanes`")]
             // SAFETY: the processor was just found to be able.
             unsafe {
                 agrees();

@@ -1,9 +1,9 @@
-//! What the fuzz target runs: whatever the bytes, many signatures are genuine if libsecp256k1 says so of each.
+//! What the fuzz target runs: whatever the bytes, a signature is genuine if libsecp256k1 says so, and many if it says so of each.
 
 use secp256k1::{Keypair, Secp256k1, SecretKey, XOnlyPublicKey, schnorr};
 use sha2::{Digest, Sha256};
 
-use crate::{Key, Signed, Together};
+use crate::{Key, Lanes, Signed};
 
 /// What says how a signature is made, and the bytes of key, message and signature.
 const BYTES: usize = 1 + 32 + 32 + 64;
@@ -46,14 +46,16 @@ impl Made {
 
 /// Up to 100 signatures, twice with the same keys.
 pub fn signatures(data: &[u8]) {
-    let Some(together) = Together::detect() else { return };
+    let Some(lanes) = Lanes::detect() else { return };
     let made: Vec<Made> = data.as_chunks().0.iter().take(100).filter_map(Made::of).collect();
     let keys: Vec<Key> = made.iter().map(|made| Key::new(made.key)).collect();
     let signed = |(made, key): (&Made, _)| Signed { key, message: made.message, signature: made.signature };
     let signed: Vec<Signed<'_>> = made.iter().zip(&keys).map(signed).collect();
-    let genuine = !made.is_empty() && made.iter().all(Made::is_genuine);
+    let each: Vec<bool> = made.iter().map(Made::is_genuine).collect();
+    let all = !each.is_empty() && each.iter().all(|is_genuine| *is_genuine);
     for _ in 0..2 {
-        assert_eq!(together.are_genuine(&signed), genuine);
+        assert_eq!(lanes.are_genuine(&signed), all);
+        assert!(signed.iter().map(|signed| lanes.is_genuine(signed)).eq(each.iter().copied()));
     }
 }
 

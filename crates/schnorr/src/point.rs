@@ -16,6 +16,9 @@ pub(crate) type Point = [Limbs; 3];
 /// The multiples 0 to 8 of a point.
 pub(crate) type Table = [Point; 9];
 
+/// A third root of one.
+const BETA: Limbs = [0x9_6c28_7195_01ee, 0x7_512f_5899_5c13, 0xc_3434_e99c_f049, 0x7106_e644_79ea, 0x7ae9_6a2b_657c];
+
 /// Zero.
 pub(crate) const IDENTITY: Point = [ZERO, ONE, ZERO];
 
@@ -51,10 +54,10 @@ pub(crate) fn eight(xs: &[Limbs]) -> [&Limbs; 8] {
     array::from_fn(|lane| xs.get(lane).unwrap_or(&xs[0]))
 }
 
-/// `a + b`.
+/// `a + b`. Compiled once for every `PLACE` that calls it, because then it is made a part of the loop there; as a call it costs a twentieth of a
+/// check of 32.
 #[target_feature(enable = "avx512f,avx512ifma")]
-#[inline]
-pub(crate) fn sum(a: &Points, b: &Points) -> Points {
+pub(crate) fn sum<const PLACE: usize>(a: &Points, b: &Points) -> Points {
     let (xx, yy, zz) = (mul(a.x, b.x), mul(a.y, b.y), mul(a.z, b.z));
     // Each is the sum of two products of unlike coordinates; weight 4.
     let xy = sub::<3>(mul(add(a.x, a.y), add(b.x, b.y)), add(xx, yy));
@@ -69,10 +72,23 @@ pub(crate) fn sum(a: &Points, b: &Points) -> Points {
     }
 }
 
+/// `2^times·a`. The only caller of [`double`], which so becomes a part of this loop: a call each time costs a tenth of a check of one.
+#[target_feature(enable = "avx512f,avx512ifma")]
+#[inline(never)]
+pub(crate) fn doubled(a: &Points, times: u32) -> Points {
+    (0..times).fold(*a, |a, _| double(&a))
+}
+
+/// (β·x, y), in the lanes whose bit is set.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(crate) fn turned(a: &Points, which: u8) -> Points {
+    Points { x: choose(which, a.x, mul(a.x, lanes([&BETA; 8]))), ..*a }
+}
+
 /// `2·a`.
 #[target_feature(enable = "avx512f,avx512ifma")]
 #[inline]
-pub(crate) fn double(a: &Points) -> Points {
+fn double(a: &Points) -> Points {
     let (xy, yz, yy) = (mul(a.x, a.y), mul(a.y, a.z), sqr(a.y));
     let zz21 = times_21(sqr(a.z));
     let (minus, plus, yy8) = (sub::<4>(yy, triple(zz21)), add(yy, zz21), shl::<3>(yy));
@@ -91,13 +107,24 @@ pub(crate) fn lift(xs: [&Limbs; 8]) -> Option<[Point; 8]> {
     is_root.then(|| array::from_fn(|lane| [*xs[lane], y[lane], ONE]))
 }
 
+/// The sum of the eight.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(crate) fn total(of: &Points) -> Point {
+    let mut all = *of;
+    for half in [4, 2, 1] {
+        let lanes = points(&all);
+        all = sum::<1>(&all, &load(array::from_fn(|lane| &lanes[(lane + half) % 8]), 0));
+    }
+    points(&all)[0]
+}
+
 /// The multiples of each.
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(crate) fn tables(of: &Points) -> [Table; 8] {
-    let twice = double(of);
+    let twice = doubled(of, 1);
     let mut multiples = [*of, twice, twice, twice, twice, twice, twice, twice];
     for i in 2..8 {
-        multiples[i] = sum(&multiples[i - 1], of);
+        multiples[i] = sum::<0>(&multiples[i - 1], of);
     }
     let multiples = multiples.map(|multiple| points(&multiple));
     array::from_fn(|lane| array::from_fn(|i| if i == 0 { IDENTITY } else { multiples[i - 1][lane] }))
@@ -109,11 +136,6 @@ mod tests {
 
     use super::*;
     use crate::limbs::from_bytes;
-
-    const BETA: [u8; 32] = [
-        0x7a, 0xe9, 0x6a, 0x2b, 0x65, 0x7c, 0x07, 0x10, 0x6e, 0x64, 0x47, 0x9e, 0xac, 0x34, 0x34, 0xe9, 0x9c, 0xf0,
-        0x49, 0x75, 0x12, 0xf5, 0x89, 0x95, 0xc1, 0x39, 0x6c, 0x28, 0x71, 0x95, 0x01, 0xee,
-    ];
 
     /// By libsecp256k1. Zero is zero times the generator.
     fn times_generator(number: i8) -> Point {
@@ -139,26 +161,26 @@ mod tests {
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn used(point: &Point) -> Points {
         let (one, zero) = (load([point; 8], 0), load([&IDENTITY; 8], 0));
-        sum(&sum(&double(&one), &zero), &load([point; 8], 0xff))
+        sum::<1>(&sum::<1>(&double(&one), &zero), &load([point; 8], 0xff))
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
     fn sums_are_complete() {
         for a in -5..=5 {
             for b in -5..=5 {
-                let found = points(&sum(&used(&times_generator(a)), &used(&times_generator(b))));
+                let found = points(&sum::<1>(&used(&times_generator(a)), &used(&times_generator(b))));
                 assert!(found.iter().all(|found| are_equal(found, &times_generator(a + b))), "{a} + {b}");
             }
             let twice = points(&double(&used(&times_generator(a))));
             assert!(are_equal(&twice[3], &times_generator(2 * a)), "twice {a}");
         }
-        // Of the same y: β is a third root of one.
-        let [x, y, z] = times_generator(7);
-        let beta = lanes([&from_bytes(&BETA).unwrap(); 8]);
-        let turned = canonical(numbers(mul(lanes([&x; 8]), beta))[0]);
-        let turned_again = canonical(numbers(mul(lanes([&turned; 8]), beta))[0]);
-        let [a, b, c] = [x, turned, turned_again].map(|x| load([&[x, y, z]; 8], 0));
-        assert!(is_identity(&points(&sum(&sum(&a, &b), &c))[0]), "the three on a line through them");
+        // Of the same y.
+        let a = load([&times_generator(7); 8], 0);
+        let b = turned(&a, 0xff);
+        let c = turned(&b, 0xff);
+        assert!(is_identity(&points(&sum::<1>(&sum::<1>(&a, &b), &c))[0]), "the three on a line through them");
+        let (a, mixed) = (points(&a), points(&turned(&a, 0b10)));
+        assert!((0..8).all(|lane| (mixed[lane] == a[lane]) == (lane != 1)));
     }
 
     #[target_feature(enable = "avx512f,avx512ifma")]
@@ -195,8 +217,8 @@ mod tests {
 
     #[test]
     fn points_add_up_whichever_they_are() {
-        if crate::Together::detect().is_some() {
-            #[expect(unsafe_code, reason = "as in `Together`")]
+        if crate::Lanes::detect().is_some() {
+            #[expect(unsafe_code, reason = "as in `Lanes`")]
             // SAFETY: the processor was just found to be able.
             unsafe {
                 sums_are_complete();

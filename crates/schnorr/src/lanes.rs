@@ -1,6 +1,6 @@
 //! The way in: from code for any processor to code for one that has what it takes.
 
-use crate::{Key, Signed, equation};
+use crate::{Key, Signed, alone, equation};
 
 /// The x of the curve's generator, whose y is even, as that of a key is (SEC 2, section 2.4.1).
 const GENERATOR: [u8; 32] = [
@@ -8,13 +8,13 @@ const GENERATOR: [u8; 32] = [
     0xdb, 0x2d, 0xce, 0x28, 0xd9, 0x59, 0xf2, 0x81, 0x5b, 0x16, 0xf8, 0x17, 0x98,
 ];
 
-/// Checks many signatures at once. Made only where the instructions are, so whoever has one may use them.
+/// Checks signatures, eight numbers at a time. Made only where the instructions are, so whoever has one may use them.
 #[derive(Debug)]
-pub struct Together {
+pub struct Lanes {
     generator: Key,
 }
 
-impl Together {
+impl Lanes {
     /// `None` if the processor cannot: then signatures are checked one by one.
     pub fn detect() -> Option<Self> {
         let able = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512ifma");
@@ -22,15 +22,25 @@ impl Together {
     }
 
     /// True if every signature is its key's over its message, but for a chance of 2^-128. False if one is not, if there is none, or if one
-    /// cannot be dealt with here, as a number of it is out of range: each must be looked at alone then, and the time spent here is lost, half
-    /// of what two take alone, a sixth of what 32 do.
+    /// cannot be dealt with here, as a number of it is out of range: each must be looked at alone then, and the time spent here is lost.
     ///
-    /// Each of 32 takes a sixth of a check alone, each of two a half; by keys that are new a quarter, and nine tenths.
+    /// Each of 32 takes a sixth of a check by libsecp256k1, each of two a half; by keys that are new a quarter, and two thirds.
     pub fn are_genuine(&self, signed: &[Signed<'_>]) -> bool {
         #[expect(unsafe_code, reason = "the compiler does not know which processor this is")]
         // SAFETY: `detect` found the instructions here, or there would be no `self`.
         unsafe {
             equation::holds(&self.generator, signed)
+        }
+    }
+
+    /// True if the signature is its key's over its message. False if it is not, or cannot be dealt with here.
+    ///
+    /// Takes three fifths of the time that libsecp256k1 does, seven tenths if the key is new to both.
+    pub fn is_genuine(&self, signed: &Signed<'_>) -> bool {
+        #[expect(unsafe_code, reason = "the compiler does not know which processor this is")]
+        // SAFETY: as above.
+        unsafe {
+            alone::holds(&self.generator, signed)
         }
     }
 }
