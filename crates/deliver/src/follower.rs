@@ -378,14 +378,13 @@ impl Deliver {
         let mut readers = Readers::of(event);
         let of_sockets = matching.chunk_by(|one, next| Arc::ptr_eq(one.outbox(), next.outbox()));
         for (number, of_socket) in of_sockets.enumerate() {
-            let mut touched = None;
-            self.offer_to(of_socket, event, Some(origin), &mut readers, &mut |outbox| {
-                touched = Some(Arc::clone(outbox))
-            });
-            match touched {
-                Some(outbox) if number < SOCKETS_MAX => outbox.send_now(bytes_max),
-                Some(outbox) => outbox.wake(),
-                None => {}
+            let mut is_queued = false;
+            self.offer_to(of_socket, event, Some(origin), &mut readers, &mut |_| is_queued = true);
+            let outbox = of_socket[0].outbox();
+            if is_queued && number < SOCKETS_MAX {
+                outbox.send_now(bytes_max);
+            } else if is_queued {
+                outbox.wake();
             }
         }
     }

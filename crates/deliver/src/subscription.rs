@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use towpath_policy::{Audience, Policy, Principal, has_expired, may_read};
 use towpath_protocol::{Event, Filter, SubscriptionId, relay_message};
@@ -62,7 +61,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Subscription {
     id: SubscriptionId,
-    head: Bytes,
+    head: Box<str>,
     filters: Box<[Filter]>,
     reader: Reader,
     outbox: Arc<Outbox>,
@@ -97,7 +96,7 @@ impl Subscription {
     }
 
     /// `["EVENT",id,`
-    pub fn head(&self) -> &Bytes {
+    pub fn head(&self) -> &str {
         &self.head
     }
 

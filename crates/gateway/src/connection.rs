@@ -14,18 +14,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::server::TlsStream;
 
 use crate::decode::{Decoder, Item};
 use crate::http::Upgraded;
 use crate::liveness::{Beat, Liveness};
 use crate::server::Shared;
+use crate::socket::{Sink, Socket};
 use crate::unfinished::is_refusal;
 use crate::wire::{Closing, Extra, Wire};
 use crate::{Close, Inbound, Outbound, Relay};
@@ -37,33 +35,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
-}
-
-/// A socket whose directions can be used by two tasks.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    type Read: AsyncRead + Unpin + Send;
-    type Write: AsyncWrite + Unpin + Send + 'static;
-
-    fn split(self) -> (Self::Read, Self::Write);
-}
-
-impl Socket for TcpStream {
-    type Read = OwnedReadHalf;
-    type Write = OwnedWriteHalf;
-
-    fn split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        self.into_split()
-    }
-}
-
-/// One TLS session serves both directions, so they take turns behind a lock.
-impl Socket for TlsStream<TcpStream> {
-    type Read = ReadHalf<Self>;
-    type Write = WriteHalf<Self>;
-
-    fn split(self) -> (ReadHalf<Self>, WriteHalf<Self>) {
-        tokio::io::split(self)
-    }
 }
 
 /// What the reader leaves for the writer. Holds one pong and one close, however many were asked for.
@@ -287,7 +258,7 @@ struct Writer<W, O> {
     liveness: Liveness,
 }
 
-impl<W: AsyncWrite + Unpin + Send, O: Outbound> Writer<W, O> {
+impl<W: Sink, O: Outbound> Writer<W, O> {
     async fn run(mut self) -> WriteEnd {
         let mut timer = pin!(sleep(self.shared.config.ping_interval));
         loop {

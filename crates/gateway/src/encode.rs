@@ -16,7 +16,7 @@ pub(crate) const HEADER_BYTES_MAX: usize = 10;
 const REASON_BYTES_MAX: usize = 123;
 
 /// Appends a message, compressed if `deflate` is agreed on and it pays.
-pub(crate) fn message(frame: &Frame, deflate: bool, out: &mut Vec<u8>) {
+pub(crate) fn message(frame: &Frame<'_>, deflate: bool, out: &mut Vec<u8>) {
     let length = frame.payload_len();
     let parts = frame.parts();
     if deflate && length >= COMPRESS_BYTES_MIN && compressed(&parts, out) {

@@ -21,10 +21,10 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 
 use crate::admission::{NoSeat, Place, Seat};
-use crate::connection::Socket;
 use crate::handshake::{self, Bad};
 use crate::ramp::TooMany;
 use crate::server::Edge;
+use crate::socket::Socket;
 use crate::{Metrics, Peer, Refused, Relay, ResourceRequest};
 
 const HEADER_BYTES_MAX: usize = 16 * 1024;

@@ -23,6 +23,7 @@ mod metrics;
 mod ramp;
 mod relay;
 mod server;
+mod socket;
 mod tls;
 mod unfinished;
 mod wire;

@@ -29,6 +29,6 @@ impl Receiver {
 }
 
 /// Appends `frame` as it goes to the socket, not compressed.
-pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
+pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     encode::message(frame, false, out);
 }

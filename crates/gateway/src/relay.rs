@@ -73,9 +73,9 @@ pub trait Inbound: Send + 'static {
 pub trait Outbound: Send + Sync + 'static {
     /// Waits until [`Outbound::take`] has something. Cancel-safe.
     fn ready(&self) -> impl Future<Output = ()> + Send;
-    /// Moves frames of up to about `bytes_max` bytes into `into`; [`Outbound::sent`] follows when they have left. Returns the close that is due behind them, once nothing else will come.
-    /// Never blocks.
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close>;
+    /// Gives `taker` frames of up to about `bytes_max` bytes; [`Outbound::sent`] follows when they have left. Returns the close that is due
+    /// behind them, once nothing else will come. Never blocks.
+    fn take(&self, bytes_max: usize, taker: impl FnMut(Frame<'_>)) -> Option<Close>;
     /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`. Whether more waits.
     fn sent(&self, bytes: usize) -> bool;
     /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
@@ -89,17 +89,17 @@ pub trait SendNow: Send + Sync {
     fn send_now(&self, bytes_max: usize) -> bool;
 }
 
-/// One text message to the client. What is shared is not copied until it is written into the socket's buffer.
-#[derive(Debug, Clone)]
-pub enum Frame {
+/// One text message to the client, lent until it is copied into what the socket gets.
+#[derive(Debug, Clone, Copy)]
+pub enum Frame<'a> {
     /// A message of its own.
-    Text(String),
+    Text(&'a str),
     /// A message whose payload is `head`, then `json`, then `]`.
     Event {
         /// The opening of the array, up to and including the comma before the shared part.
-        head: Bytes,
+        head: &'a [u8],
         /// The part that every receiver shares.
-        json: Bytes,
+        json: &'a [u8],
         /// Of the event's commit, if the delay from there to the socket shall be measured.
         origin: Option<Origin>,
     },
@@ -114,7 +114,7 @@ pub struct Origin {
     pub here: bool,
 }
 
-impl Frame {
+impl Frame<'_> {
     /// Length of the message in bytes.
     pub fn payload_len(&self) -> usize {
         match self {

@@ -14,8 +14,9 @@ use tokio::time::timeout;
 use towpath_runtime::Clock;
 
 use crate::admission::{Admission, Place};
-use crate::connection::{self, Socket};
+use crate::connection;
 use crate::ramp::Ramp;
+use crate::socket::Socket;
 use crate::tls::{self, Certificate};
 use crate::unfinished::Budget;
 use crate::{Config, Metrics, Relay, http};

@@ -4,26 +4,30 @@
 //! frame may hand it to the socket itself ([`SendNow`]). What the socket does not take at once is left to the task.
 //!
 //! Invariants: bytes leave in the order they were encoded, whoever encoded them; nothing waits under the lock; an idle connection
-//! holds no buffer.
+//! holds no buffer: a thread lends its own to whom it sends for, as long as the socket takes everything at once.
 
-use std::future::{Future, poll_fn};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::relay::SendNow;
 use crate::server::Shared;
-use crate::{Close, Frame, Outbound, encode};
+use crate::socket::Sink;
+use crate::{Close, Frame, Origin, Outbound, encode};
 
 /// About how much is taken from the relay for one write of the task.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Of its buffers a thread keeps those that are no larger.
+const KEPT_BYTES: usize = 2 * WRITE_BYTES;
 
 /// See the module.
 pub(crate) struct Wire<W, O> {
@@ -37,13 +41,51 @@ pub(crate) struct Wire<W, O> {
 
 struct Sending<W> {
     io: W,
-    /// Encoded; the first `sent` bytes are the socket's already.
-    unsent: Vec<u8>,
+    /// The first `sent` bytes are the socket's already.
+    encoded: Encoded,
     sent: usize,
-    /// The frames among them.
-    frames: Vec<Frame>,
     /// A close frame is among them: nothing may follow.
     closed: bool,
+}
+
+/// Frames as bytes.
+#[derive(Default)]
+struct Encoded {
+    bytes: Vec<u8>,
+    frames: u64,
+    /// Of the live events among them.
+    origins: Vec<Origin>,
+}
+
+impl Encoded {
+    fn push(&mut self, frame: &Frame<'_>, deflate: bool) {
+        self.bytes.reserve(frame.payload_len() + encode::HEADER_BYTES_MAX);
+        encode::message(frame, deflate, &mut self.bytes);
+        self.frames += 1;
+        if let Frame::Event { origin: Some(origin), .. } = frame {
+            self.origins.push(*origin);
+        }
+    }
+
+    /// Leaves its memory to the thread, unless it is much, or that has more.
+    fn give_back(mut self) {
+        let kept = BUFFER.take();
+        let is_better = (kept.bytes.capacity()..=KEPT_BYTES).contains(&self.bytes.capacity());
+        self.bytes.clear();
+        self.origins.clear();
+        BUFFER.set(if is_better { Self { frames: 0, ..self } } else { kept });
+    }
+
+    /// It may take long to leave.
+    fn hold(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.origins.shrink_to_fit();
+    }
+}
+
+thread_local! {
+    /// Of no bytes: its memory is what counts.
+    static BUFFER: Cell<Encoded> = Cell::default();
 }
 
 /// What the connection itself has to say, besides the relay's frames.
@@ -59,17 +101,15 @@ pub(crate) struct Closing {
     pub(crate) flush: bool,
 }
 
-impl<W: AsyncWrite + Unpin + Send + 'static, O: Outbound> Wire<W, O> {
+impl<W: Sink, O: Outbound> Wire<W, O> {
     pub(crate) fn open(io: W, outbound: O, deflate: bool, shared: Arc<Shared>) -> Arc<Self> {
-        let sending = Sending { io, unsent: Vec::new(), sent: 0, frames: Vec::new(), closed: false };
+        let sending = Sending { io, encoded: Encoded::default(), sent: 0, closed: false };
         let wire = Arc::new(Self { sending: Mutex::new(sending), outbound, left_over: Notify::new(), deflate, shared });
         let weak: Weak<Self> = Arc::downgrade(&wire);
         wire.outbound.attach(weak);
         wire
     }
-}
 
-impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
     /// Waits until there is something to write. Cancel-safe.
     pub(crate) async fn ready(&self) {
         tokio::select! {
@@ -82,12 +122,15 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
     /// before the connection's.
     pub(crate) fn encode(&self, extra: Extra) -> Option<u16> {
         let mut sending = self.sending.lock();
+        if sending.encoded.bytes.is_empty() {
+            sending.encoded = BUFFER.take();
+        }
         let Extra { pong, ping, close } = extra;
         if let Some(body) = pong {
-            encode::pong(&body, &mut sending.unsent);
+            encode::pong(&body, &mut sending.encoded.bytes);
         }
         if ping {
-            encode::ping(&mut sending.unsent);
+            encode::ping(&mut sending.encoded.bytes);
         }
         let due = match &close {
             Some(Closing { flush: false, .. }) => None,
@@ -97,7 +140,7 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
         };
         let close = due.or(close.map(|closing| closing.close));
         if let Some(close) = &close {
-            encode::close(close, &mut sending.unsent);
+            encode::close(close, &mut sending.encoded.bytes);
             sending.closed = true;
         }
         close.map(|close| close.code)
@@ -105,15 +148,8 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
 
     /// Encodes frames of about `bytes_max` bytes. Returns the close that is due behind them.
     fn take(&self, sending: &mut Sending<W>, bytes_max: usize) -> Option<Close> {
-        let Sending { unsent, frames, .. } = sending;
-        let before = frames.len();
-        let close = self.outbound.take(frames, bytes_max);
-        let payload = |frame: &Frame| frame.payload_len() + encode::HEADER_BYTES_MAX;
-        unsent.reserve(frames[before..].iter().map(payload).sum());
-        for frame in &frames[before..] {
-            encode::message(frame, self.deflate, unsent);
-        }
-        close
+        let Sending { encoded, .. } = sending;
+        self.outbound.take(bytes_max, |frame| encoded.push(&frame, self.deflate))
     }
 
     /// Writes all that is encoded. Progress, not completion, is what the timeout is for: a slow line may take long for a large page
@@ -138,38 +174,47 @@ impl<W: AsyncWrite + Unpin + Send, O: Outbound> Wire<W, O> {
     /// Counts what is written and gives its memory back, once that is all. What is not stays: between two of the task's locks another
     /// thread may have encoded frames of which the socket took a part. Whether the relay has more.
     fn finish(&self, sending: &mut Sending<W>) -> bool {
-        if sending.unsent.is_empty() || !sending.is_sent() {
+        if !sending.is_sent() {
             return false;
         }
-        let Sending { unsent, sent, frames, .. } = sending;
+        let encoded = mem::take(&mut sending.encoded);
+        sending.sent = 0;
+        let has_more = !encoded.bytes.is_empty() && self.count(&encoded);
+        encoded.give_back();
+        has_more
+    }
+
+    /// Of what the socket has taken. Whether the relay has more.
+    fn count(&self, sent: &Encoded) -> bool {
         let metrics = &self.shared.metrics;
         metrics.writes.inc();
-        metrics.bytes_out.inc_by(*sent as u64);
-        metrics.frames_out.inc_by(frames.len() as u64);
-        let mut now = None;
-        for frame in &*frames {
-            if let Frame::Event { origin: Some(origin), .. } = frame {
-                let now = *now.get_or_insert_with(|| self.shared.clock.instant());
+        metrics.bytes_out.inc_by(sent.bytes.len() as u64);
+        metrics.frames_out.inc_by(sent.frames);
+        if !sent.origins.is_empty() {
+            let now = self.shared.clock.instant();
+            for origin in &sent.origins {
                 metrics.delivery.took(now.saturating_duration_since(origin.at), origin.here);
             }
         }
-        (*unsent, *sent, *frames) = (Vec::new(), 0, Vec::new());
         self.outbound.sent(usize::MAX)
     }
 }
 
-impl<W: AsyncWrite + Unpin> Sending<W> {
+impl<W: Sink> Sending<W> {
     fn is_sent(&self) -> bool {
-        self.sent == self.unsent.len()
+        self.sent == self.encoded.bytes.len()
     }
 
     /// One write of what is left; how much of it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Self { io, unsent, sent, .. } = self;
-        match ready!(Pin::new(io).poll_write(cx, &unsent[*sent..]))? {
+        let Self { io, encoded, sent, .. } = self;
+        match ready!(Pin::new(io).poll_write(cx, &encoded.bytes[*sent..]))? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             written => {
                 *sent += written;
+                if *sent < encoded.bytes.len() {
+                    encoded.hold();
+                }
                 Poll::Ready(Ok(written))
             }
         }
@@ -177,33 +222,29 @@ impl<W: AsyncWrite + Unpin> Sending<W> {
 
     /// Whether the socket has taken everything, without waiting.
     fn send_all(&mut self) -> bool {
-        let all = poll_fn(|cx| {
-            while !self.is_sent() {
-                ready!(self.poll_write(cx))?;
-            }
-            Pin::new(&mut self.io).poll_flush(cx)
-        });
-        // The socket's own task registers its waker when it finds what is left here. A task that sends for many is not cut short.
-        let all = pin!(tokio::task::unconstrained(all));
-        matches!(all.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+        let (sent, are_all) = self.io.send(&self.encoded.bytes[self.sent..]);
+        self.sent += sent;
+        are_all
     }
 }
 
-impl<W: AsyncWrite + Unpin + Send, O: Outbound> SendNow for Wire<W, O> {
+impl<W: Sink, O: Outbound> SendNow for Wire<W, O> {
     fn send_now(&self, bytes_max: usize) -> bool {
         let Some(mut sending) = self.sending.try_lock() else { return false };
         // The task is at it, and what it has goes first.
-        if !sending.unsent.is_empty() {
+        if !sending.encoded.bytes.is_empty() {
             return false;
         }
         if sending.closed {
             return true;
         }
+        sending.encoded = BUFFER.take();
         // A close that is due stays due: the task comes to it.
         if self.take(&mut sending, bytes_max).is_some() {
             self.left_over.notify_one();
         }
         if !sending.send_all() {
+            sending.encoded.hold();
             self.outbound.sent(sending.sent);
             self.left_over.notify_one();
             return false;
@@ -219,6 +260,7 @@ mod tests {
 
     use futures_util::poll;
     use prometheus_client::metrics::gauge::Gauge;
+    use tokio::io::AsyncWrite;
     use towpath_runtime::SystemClock;
 
     use super::*;
@@ -268,13 +310,13 @@ mod tests {
     impl Outbound for &'static Texts {
         async fn ready(&self) {}
 
-        fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
+        fn take(&self, bytes_max: usize, mut taker: impl FnMut(Frame<'_>)) -> Option<Close> {
             let (mut texts, mut bytes) = (self.0.lock(), 0);
             while bytes < bytes_max
                 && let Some(text) = texts.pop_front()
             {
                 bytes += text.len();
-                into.push(Frame::Text(text));
+                taker(Frame::Text(&text));
             }
             None
         }
@@ -285,6 +327,8 @@ mod tests {
 
         fn attach(&self, _: Weak<dyn SendNow>) {}
     }
+
+    impl Sink for &'static Line {}
 
     fn leaked<T: Default>() -> &'static T {
         Box::leak(Box::default())
@@ -339,8 +383,8 @@ mod tests {
         wire.encode(nothing());
         wire.flush(LONG).await.expect("the socket is there");
         let mut whole = Vec::new();
-        encode::message(&Frame::Text("an event that is longer than the socket has room for".into()), false, &mut whole);
+        encode::message(&Frame::Text("an event that is longer than the socket has room for"), false, &mut whole);
         assert_eq!(*line.taken.lock(), whole);
-        assert!(wire.sending.lock().unsent.is_empty(), "and what is sent is held no longer");
+        assert_eq!(wire.sending.lock().encoded.bytes.capacity(), 0, "and what is sent is held no longer");
     }
 }

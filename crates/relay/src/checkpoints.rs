@@ -156,7 +156,7 @@ impl Checkpoints {
     }
 }
 
-fn entries(heads: &[(StreamId, Head)]) -> u64 {
+pub(crate) fn entries(heads: &[(StreamId, Head)]) -> u64 {
     heads.iter().map(|(_, head)| head.size).sum()
 }
 

@@ -19,8 +19,11 @@ impl towpath_gateway::Outbound for Outbound {
         self.0.ready().await;
     }
 
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
-        let close = self.0.take(bytes_max, |item| into.push(frame(item)));
+    fn take(&self, bytes_max: usize, mut taker: impl FnMut(Frame<'_>)) -> Option<Close> {
+        let mut items = Vec::new();
+        let close = self.0.take(bytes_max, |item| items.push(item));
+        // They may be compressed, and others want to use the outbox meanwhile.
+        items.iter().for_each(|item| taker(frame(item)));
         close.map(|close| Close::new(close.code, close.reason))
     }
 
@@ -33,12 +36,12 @@ impl towpath_gateway::Outbound for Outbound {
     }
 }
 
-fn frame(item: Item) -> Frame {
+fn frame(item: &Item) -> Frame<'_> {
     match item {
         Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
         Item::Event { subscription, json, commit } => {
             let origin = commit.map(|Commit { at, here }| Origin { at, here });
-            Frame::Event { head: subscription.head().clone(), json, origin }
+            Frame::Event { head: subscription.head().as_bytes(), json, origin }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The audit log verified again and again in the background: what was true when it was committed must still be.
 //!
 //! A round reads the log from its first entry to what was its end when the round began, so many entries a second, with their ids and
-//! signatures. What it finds is a metric and a warning of `/readyz`; the relay goes on serving, as refusing would repair nothing.
+//! signatures; a short log no more often than one of [`ROUND_ENTRIES_MIN`]. What it finds is a metric and a warning of `/readyz`; the relay goes on serving, as refusing would repair nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,13 @@ use towpath_audit::{Checkpoint, Head, Problem, Report, Seen, Verification};
 use towpath_protocol::{BadSignature, SubmittedEvent, Verifier};
 use towpath_store::{Entry, Error, EventStore, Page, Seq, StreamId};
 
-use crate::checkpoints::own_heads;
+use crate::checkpoints::{entries, own_heads};
 use crate::node::Node;
 
-/// Between two rounds.
+/// Between two rounds, at least.
 const PAUSE: Duration = Duration::from_secs(1);
+/// At 250 a second, a minute: a small relay is not kept at work for what it has just found to be right.
+const ROUND_ENTRIES_MIN: u64 = 15_000;
 /// Steps a second at most: small ones, as commits share the cores. Of a database, whose queries cost more than what they return, fewer.
 const STEPS_PER_SECOND: u32 = 50;
 const QUERIES_PER_SECOND: u32 = 5;
@@ -54,10 +56,18 @@ struct Round {
 /// Goes on until the task is dropped.
 pub(crate) async fn keep_verifying(node: Arc<Node>) {
     let mut late: HashMap<StreamId, Vec<Head>> = HashMap::new();
+    // Of the last round, to one of the shortest.
+    let mut missing = 0_u64;
     loop {
         tokio::time::sleep(PAUSE).await;
+        missing = missing.saturating_sub(node.config.get().audit.verify_per_second.into());
+        if missing > 0 {
+            continue;
+        }
         // Of a cluster each pod verifies its own.
-        for (stream, head) in own_heads(&*node.store) {
+        let own = own_heads(&*node.store);
+        let mut missing_then = ROUND_ENTRIES_MIN.saturating_sub(entries(&own));
+        for (stream, head) in own {
             // The head in memory is what the log must still come to; what was signed, too.
             let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
             let latest = node.checkpoints.latest(&stream.0.to_string()).map(|signed| signed.checkpoint);
@@ -69,10 +79,18 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
             let verification = Verification::new(stream.0, node.own_key, &known);
             let page_max = if node.watch.is_some() { usize::MAX } else { PAGE_ENTRIES };
             let round = Round { stream, verification, verifier: Verifier::new(), end: head.size, page_max };
-            if let Some(report) = verify(&node, round).await {
-                late.insert(stream, report.late);
+            match verify(&node, round).await {
+                Some(report) => {
+                    // What is wrong may be repaired any time.
+                    if report.problems_total > 0 {
+                        missing_then = 0;
+                    }
+                    late.insert(stream, report.late);
+                }
+                None => missing_then = 0,
             }
         }
+        missing = missing_then;
     }
 }
 

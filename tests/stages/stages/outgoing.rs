@@ -14,18 +14,19 @@ use super::{EVENTS, Notes, Stage};
 
 /// Takes about `bytes_max` bytes as the relay does; returns how many frames they are.
 fn take(outbox: &Outbox, bytes_max: usize, out: &mut Vec<u8>) -> usize {
-    let mut frames = Vec::new();
-    outbox.take(bytes_max, |item| {
-        frames.push(match item {
+    let mut items = Vec::new();
+    outbox.take(bytes_max, |item| items.push(item));
+    for item in &items {
+        let frame = match item {
             Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
             Item::Event { subscription, json, commit } => {
                 let origin = commit.map(|Commit { at, here }| Origin { at, here });
-                Frame::Event { head: subscription.head().clone(), json, origin }
+                Frame::Event { head: subscription.head().as_bytes(), json, origin }
             }
-        });
-    });
-    frames.iter().for_each(|frame| measuring::encode(frame, out));
-    frames.len()
+        };
+        measuring::encode(&frame, out);
+    }
+    items.len()
 }
 
 /// Takes `frames` at a time and encodes them into a buffer that is used again.

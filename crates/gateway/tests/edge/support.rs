@@ -27,13 +27,30 @@ pub struct Echo {
 }
 
 /// With the echoes that it puts off until it has caught up.
-pub struct EchoIn(Arc<Echoes>, Vec<Frame>);
+pub struct EchoIn(Arc<Echoes>, Vec<Echoed>);
 
 pub struct EchoOut(Arc<Echoes>);
 
+/// A frame of its own.
+enum Echoed {
+    Text(String),
+    Event(Origin),
+}
+
+impl Echoed {
+    fn frame(&self) -> Frame<'_> {
+        match self {
+            Echoed::Text(text) => Frame::Text(text),
+            Echoed::Event(origin) => {
+                Frame::Event { head: b"[\"EVENT\",\"s\",", json: b"{\"id\":1}", origin: Some(*origin) }
+            }
+        }
+    }
+}
+
 /// What one connection is to hear.
 struct Echoes {
-    frames: Mutex<VecDeque<Frame>>,
+    frames: Mutex<VecDeque<Echoed>>,
     arrived: Notify,
     shutdown: Arc<Notify>,
     close: Mutex<Option<Close>>,
@@ -41,13 +58,13 @@ struct Echoes {
 }
 
 impl Echoes {
-    fn push(&self, frame: Frame) {
+    fn push(&self, frame: Echoed) {
         self.frames.lock().push_back(frame);
         self.arrived.notify_one();
     }
 
     /// As a relay does on a thread that has a frame.
-    fn push_now(&self, frame: Frame) {
+    fn push_now(&self, frame: Echoed) {
         self.frames.lock().push_back(frame);
         let wire = self.wire.get().and_then(Weak::upgrade);
         if !wire.is_some_and(|wire| wire.send_now(2 * 1024)) || !self.frames.lock().is_empty() {
@@ -108,29 +125,24 @@ impl Inbound for EchoIn {
         match words[..] {
             ["close"] => {
                 *self.0.close.lock() = Some(Close::new(4000, "as you wish"));
-                self.0.push(Frame::Text("last words".into()));
+                self.0.push(Echoed::Text("last words".into()));
             }
             ["flood", count, bytes] => {
                 let text = "x".repeat(bytes.parse().expect("a number"));
                 for _ in 0..count.parse().expect("a number") {
-                    self.0.push(Frame::Text(text.clone()));
+                    self.0.push(Echoed::Text(text.clone()));
                 }
             }
             ["now", count] => {
                 for number in 0..count.parse().expect("a number") {
                     let number: u32 = number;
-                    self.0.push_now(Frame::Text(format!("{number} {}", "x".repeat(1_000))));
+                    self.0.push_now(Echoed::Text(format!("{number} {}", "x".repeat(1_000))));
                 }
             }
             ["event"] => {
-                let (head, json) = (Bytes::from_static(b"[\"EVENT\",\"s\","), Bytes::from_static(b"{\"id\":1}"));
-                self.0.push(Frame::Event {
-                    head,
-                    json,
-                    origin: Some(Origin { at: SystemClock.instant(), here: true }),
-                });
+                self.0.push(Echoed::Event(Origin { at: SystemClock.instant(), here: true }));
             }
-            _ => self.1.push(Frame::Text(text.to_owned())),
+            _ => self.1.push(Echoed::Text(text.to_owned())),
         }
     }
 
@@ -155,14 +167,14 @@ impl Outbound for EchoOut {
         }
     }
 
-    fn take(&self, into: &mut Vec<Frame>, bytes_max: usize) -> Option<Close> {
+    fn take(&self, bytes_max: usize, mut taker: impl FnMut(Frame<'_>)) -> Option<Close> {
         let mut frames = self.0.frames.lock();
         let mut bytes = 0;
         while bytes < bytes_max
             && let Some(frame) = frames.pop_front()
         {
-            bytes += frame.payload_len();
-            into.push(frame);
+            bytes += frame.frame().payload_len();
+            taker(frame.frame());
         }
         if frames.is_empty() { self.0.close.lock().clone() } else { None }
     }

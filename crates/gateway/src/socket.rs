@@ -1,0 +1,74 @@
+//! A client's socket, plain or TLS, in two halves.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::server::TlsStream;
+
+/// A socket whose directions can be used by two tasks.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    type Read: AsyncRead + Unpin + Send;
+    type Write: Sink;
+
+    fn split(self) -> (Self::Read, Self::Write);
+}
+
+impl Socket for TcpStream {
+    type Read = OwnedReadHalf;
+    type Write = OwnedWriteHalf;
+
+    fn split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        self.into_split()
+    }
+}
+
+/// One TLS session serves both directions, so they take turns behind a lock.
+impl Socket for TlsStream<TcpStream> {
+    type Read = ReadHalf<Self>;
+    type Write = WriteHalf<Self>;
+
+    fn split(self) -> (ReadHalf<Self>, WriteHalf<Self>) {
+        tokio::io::split(self)
+    }
+}
+
+/// The writing half.
+pub(crate) trait Sink: AsyncWrite + Unpin + Send + 'static {
+    /// Hands over what it takes of `bytes` without waiting: how many, and whether all are on their way. Why not is found out by whoever
+    /// waits for room then.
+    fn send(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut sent = 0;
+        let all = poll_fn(|cx| {
+            while sent < bytes.len() {
+                match ready!(Pin::new(&mut *self).poll_write(cx, &bytes[sent..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => sent += written,
+                }
+            }
+            Pin::new(&mut *self).poll_flush(cx)
+        });
+        // The socket's own task registers its waker when it finds what is left here. A task that sends for many is not cut short.
+        let all = pin!(tokio::task::unconstrained(all));
+        let are_all = matches!(all.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+        (sent, are_all)
+    }
+}
+
+impl Sink for OwnedWriteHalf {
+    /// By the system call alone: what the runtime knows of the socket is for those who wait.
+    fn send(&mut self, bytes: &[u8]) -> (usize, bool) {
+        if bytes.is_empty() {
+            return (0, true);
+        }
+        let sent = send(self.as_ref(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0);
+        (sent, sent == bytes.len())
+    }
+}
+
+impl Sink for WriteHalf<TlsStream<TcpStream>> {}
