@@ -1,4 +1,4 @@
-//! A client's socket, plain or TLS, in two halves.
+//! A client's socket, plain or TLS, in two halves. Owns how bytes are handed to the kernel; must not know what they say.
 
 use std::future::{Future, poll_fn};
 use std::io;

@@ -12,7 +12,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -76,7 +76,7 @@ impl Encoded {
         BUFFER.set(if is_better { Self { frames: 0, ..self } } else { kept });
     }
 
-    /// It may take long to leave.
+    /// It has to wait, which may be long and of many connections: in no more memory than it needs.
     fn hold(&mut self) {
         self.bytes.shrink_to_fit();
         self.origins.shrink_to_fit();
@@ -160,7 +160,7 @@ impl<W: Sink, O: Outbound> Wire<W, O> {
             let written = timeout(write_timeout, step).await.map_err(|_| io::ErrorKind::TimedOut)??;
             self.outbound.sent(written);
         }
-        let flushed = poll_fn(|cx| Pin::new(&mut self.sending.lock().io).poll_flush(cx));
+        let flushed = poll_fn(|cx| self.sending.lock().poll_flush(cx));
         timeout(write_timeout, flushed).await.map_err(|_| io::ErrorKind::TimedOut)??;
         self.finish(&mut self.sending.lock());
         Ok(())
@@ -208,16 +208,24 @@ impl<W: Sink> Sending<W> {
     /// One write of what is left; how much of it.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Self { io, encoded, sent, .. } = self;
-        match ready!(Pin::new(io).poll_write(cx, &encoded.bytes[*sent..]))? {
-            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => {
-                *sent += written;
-                if *sent < encoded.bytes.len() {
-                    encoded.hold();
-                }
-                Poll::Ready(Ok(written))
-            }
+        let written = match Pin::new(io).poll_write(cx, &encoded.bytes[*sent..]) {
+            Poll::Pending => 0,
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(written) => written?,
+        };
+        *sent += written;
+        if *sent < encoded.bytes.len() {
+            encoded.hold();
         }
+        if written > 0 { Poll::Ready(Ok(written)) } else { Poll::Pending }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_pending() {
+            self.encoded.hold();
+        }
+        flushed
     }
 
     /// Whether the socket has taken everything, without waiting.
@@ -359,6 +367,30 @@ mod tests {
         assert_eq!(&line.taken.lock()[2..], b"one");
         assert!(wire.send_now(1));
         assert_eq!(&line.taken.lock()[7..], b"two");
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_socket_takes_no_more_memory_than_it_needs() {
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let (wire, other) = (wire(line, texts), wire(leaked::<Line>(), leaked::<Texts>()));
+        // The thread has a large buffer.
+        line.room.store(100_000, Ordering::Relaxed);
+        texts.0.lock().push_back("x".repeat(60_000));
+        assert!(wire.send_now(100_000));
+        let held = |wire: &Wire<_, &Texts>| wire.sending.lock().encoded.bytes.capacity();
+        assert_eq!((held(&wire), held(&other)), (0, 0));
+
+        other.outbound.0.lock().push_back("waits".into());
+        other.encode(nothing());
+        assert!(held(&other) >= 60_000, "the thread's, for now");
+        assert!(poll!(std::pin::pin!(other.flush(LONG))).is_pending());
+        assert_eq!(held(&other), "..waits".len());
+
+        BUFFER.set(Encoded { bytes: Vec::with_capacity(60_000), ..Encoded::default() });
+        line.room.store(0, Ordering::Relaxed);
+        texts.0.lock().push_back("waits".into());
+        assert!(!wire.send_now(1_000), "no room");
+        assert_eq!(held(&wire), "..waits".len());
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The audit log verified again and again in the background: what was true when it was committed must still be.
 //!
 //! A round reads the log from its first entry to what was its end when the round began, so many entries a second, with their ids and
-//! signatures; a short log no more often than one of [`ROUND_ENTRIES_MIN`]. What it finds is a metric and a warning of `/readyz`; the relay goes on serving, as refusing would repair nothing.
+//! signatures; a short log no more often than one of [`ROUND_ENTRIES_MIN`]. What it finds is a metric and a warning of `/readyz`; the relay
+//! goes on serving, as refusing would repair nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::node::Node;
 
 /// Between two rounds, at least.
 const PAUSE: Duration = Duration::from_secs(1);
-/// At 250 a second, a minute: a small relay is not kept at work for what it has just found to be right.
+/// At 250 a second, a minute: a small relay is not kept at work for what it has just found to be right. `audit.verify_per_second` names it.
 const ROUND_ENTRIES_MIN: u64 = 15_000;
 /// Steps a second at most: small ones, as commits share the cores. Of a database, whose queries cost more than what they return, fewer.
 const STEPS_PER_SECOND: u32 = 50;
@@ -56,17 +57,17 @@ struct Round {
 /// Goes on until the task is dropped.
 pub(crate) async fn keep_verifying(node: Arc<Node>) {
     let mut late: HashMap<StreamId, Vec<Head>> = HashMap::new();
-    // Of the last round, to one of the shortest.
-    let mut missing = 0_u64;
+    let mut credit = 0;
     loop {
         tokio::time::sleep(PAUSE).await;
-        missing = missing.saturating_sub(node.config.get().audit.verify_per_second.into());
-        if missing > 0 {
+        credit = after_pause(credit, node.config.get().audit.verify_per_second);
+        if credit > 0 {
             continue;
         }
         // Of a cluster each pod verifies its own.
         let own = own_heads(&*node.store);
-        let mut missing_then = ROUND_ENTRIES_MIN.saturating_sub(entries(&own));
+        let size = entries(&own);
+        let mut is_right = true;
         for (stream, head) in own {
             // The head in memory is what the log must still come to; what was signed, too.
             let mut known = vec![Checkpoint::of_stream(node.own_key, stream.0, head)];
@@ -79,19 +80,25 @@ pub(crate) async fn keep_verifying(node: Arc<Node>) {
             let verification = Verification::new(stream.0, node.own_key, &known);
             let page_max = if node.watch.is_some() { usize::MAX } else { PAGE_ENTRIES };
             let round = Round { stream, verification, verifier: Verifier::new(), end: head.size, page_max };
-            match verify(&node, round).await {
-                Some(report) => {
-                    // What is wrong may be repaired any time.
-                    if report.problems_total > 0 {
-                        missing_then = 0;
-                    }
-                    late.insert(stream, report.late);
-                }
-                None => missing_then = 0,
+            let report = verify(&node, round).await;
+            is_right &= report.as_ref().is_some_and(|report| report.problems_total == 0);
+            if let Some(report) = report {
+                late.insert(stream, report.late);
             }
         }
-        missing = missing_then;
+        credit = credit_of(size, is_right);
     }
+}
+
+/// Entries that a round over so many was short of the shortest. None if it found something wrong or could not be gone on with: that may
+/// be repaired any time.
+fn credit_of(entries: u64, is_right: bool) -> u64 {
+    if is_right { ROUND_ENTRIES_MIN.saturating_sub(entries) } else { 0 }
+}
+
+/// What is left of them after a pause in which so many could have been verified.
+fn after_pause(credit: u64, per_second: u32) -> u64 {
+    credit.saturating_sub(u64::from(per_second) * PAUSE.as_secs())
 }
 
 /// `None` if it could not be gone on with.
@@ -215,6 +222,24 @@ mod tests {
         // 128 digits, a quotation mark and a brace.
         let json = event[..event.len() - 130].to_owned() + &other[other.len() - 130..];
         VerifiedEvent::trusted(wire::event(&json, &Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn a_short_log_is_verified_as_often_as_one_of_the_shortest_and_what_is_wrong_at_once() {
+        let pauses = |entries, is_right, per_second: u32| {
+            let mut credit = credit_of(entries, is_right);
+            (1..).find(|_| {
+                credit = after_pause(credit, per_second);
+                credit == 0
+            })
+        };
+        assert_eq!(pauses(0, true, 250), Some(60));
+        assert_eq!(pauses(7_500, true, 250), Some(30), "which took half a minute itself");
+        assert_eq!(pauses(15_000, true, 250), Some(1));
+        assert_eq!(pauses(1_000_000, true, 250), Some(1));
+        assert_eq!(pauses(0, true, 1_000_000), Some(1));
+        assert_eq!(pauses(0, false, 250), Some(1));
+        assert_eq!(after_pause(15_000, 0), 15_000, "switched off");
     }
 
     #[test]
