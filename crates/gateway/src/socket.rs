@@ -72,3 +72,27 @@ impl Sink for OwnedWriteHalf {
 }
 
 impl Sink for WriteHalf<TlsStream<TcpStream>> {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plain_socket_says_how_much_it_took() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let (server, _) = listener.accept().await.expect("a client");
+        let (_reading, mut writing) = server.split();
+        assert_eq!(writing.send(b"little"), (6, true));
+        assert_eq!(writing.send(b""), (0, true));
+        // More than any socket has room for.
+        let much = vec![0; 64 << 20];
+        let (sent, are_all) = writing.send(&much);
+        assert!(0 < sent && sent < much.len() && !are_all, "{sent}");
+        while writing.send(&much).0 > 0 {}
+        assert_eq!(writing.send(b"one more"), (0, false));
+        drop((client, listener));
+    }
+}

@@ -269,7 +269,7 @@ mod tests {
     use futures_util::poll;
     use prometheus_client::metrics::gauge::Gauge;
     use tokio::io::AsyncWrite;
-    use towpath_runtime::SystemClock;
+    use towpath_runtime::{Clock, SystemClock};
 
     use super::*;
     use crate::ramp::Ramp;
@@ -367,6 +367,33 @@ mod tests {
         assert_eq!(&line.taken.lock()[2..], b"one");
         assert!(wire.send_now(1));
         assert_eq!(&line.taken.lock()[7..], b"two");
+    }
+
+    #[test]
+    fn what_a_tls_session_has_taken_and_not_passed_on_is_left_to_the_task() {
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let wire = wire(line, texts);
+        line.room.store(1_000, Ordering::Relaxed);
+        line.is_busy.store(true, Ordering::Relaxed);
+        texts.0.lock().push_back("taken".into());
+        assert!(!wire.send_now(1_000));
+        assert_eq!(line.taken.lock().len(), "..taken".len());
+    }
+
+    #[test]
+    fn a_buffer_that_is_given_back_is_empty_and_the_larger_is_kept() {
+        let mut encoded = Encoded::default();
+        let origin = Some(Origin { at: SystemClock.instant(), here: true });
+        encoded.push(&Frame::Event { head: b"[", json: b"{}", origin }, false);
+        let room = encoded.bytes.capacity();
+        encoded.give_back();
+        let kept = BUFFER.take();
+        assert_eq!((kept.bytes.len(), kept.frames, kept.origins.len()), (0, 0, 0));
+        assert_eq!(kept.bytes.capacity(), room);
+        kept.give_back();
+        Encoded { bytes: Vec::with_capacity(1), ..Encoded::default() }.give_back();
+        Encoded { bytes: Vec::with_capacity(KEPT_BYTES + 1), ..Encoded::default() }.give_back();
+        assert_eq!(BUFFER.take().bytes.capacity(), room);
     }
 
     #[tokio::test]

@@ -37,7 +37,7 @@ async fn connect(edge: &Edge, trust: &CertificateDer<'static>) -> std::io::Resul
     TlsConnector::from(Arc::new(config)).connect(name, edge.socket().await).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_over_tls() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = renew(folder.path());
@@ -48,6 +48,11 @@ async fn a_websocket_over_tls() {
     client.text("flood 100 10000").await;
     for _ in 0..100 {
         assert_eq!(client.get_text().await.len(), 10_000);
+    }
+    // By the short way, and what the socket has no room for by the task.
+    client.text("now 20000").await;
+    for number in 0..20_000 {
+        assert_eq!(client.get_text().await.split(' ').next(), Some(number.to_string().as_str()));
     }
     client.text("close").await;
     assert_eq!(client.get_text().await, "last words");
