@@ -10,9 +10,9 @@
 //! follower is woken before the acks leave, and is at work while they do.
 //!
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
-//! the frame. What a socket does not take at once is left to its task. A lone event is sent to each socket as soon as it is queued
-//! there, while the processor has at hand what it needs of that connection; of several events, all are queued first, so that a socket
-//! gets its frames in one write.
+//! the frame. What a socket does not take at once is left to its task. A lone event goes socket by socket, past the outbox if nothing
+//! waits there, while the processor has at hand what it needs of that connection; of several events, all are queued first, so that a
+//! socket gets its frames in one write.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -242,13 +242,14 @@ impl Deliver {
             return false;
         }
         let origin = Origin { stream: *stream, seq: *seq, commit: Commit { at, here: true } };
-        let mut here = self.matching(event);
-        let others = if here.len() > SENDS_HERE_MAX { here.split_off(1) } else { Vec::new() };
-        self.send_each(&mut here, event, origin, COMMITTER_BYTES);
-        if others.is_empty() {
+        let mut matching = self.matching(event);
+        let others = if matching.len() > SENDS_HERE_MAX { matching.len() - 1 } else { 0 };
+        self.send_each(&mut matching[others..], event, origin, COMMITTER_BYTES);
+        matching.truncate(others);
+        if matching.is_empty() {
             delivered.advance(*stream, run.last);
         } else {
-            let rest = Rest { event: event.clone(), origin, last: run.last, matching: others };
+            let rest = Rest { event: event.clone(), origin, last: run.last, matching };
             self.0.inbox.lock().leave(rest);
             self.0.arrived.notify_one();
         }
@@ -283,14 +284,15 @@ impl Deliver {
         for Stored { stream, seq, event } in &fresh {
             let origin = Origin { stream: *stream, seq: *seq, commit };
             let mut matching = self.matching(event);
-            if queued.events == 0 {
-                // The first frame does not wait for the others, and those of a lone event not for each other.
-                let others =
-                    if fresh.len() == 1 && is_last { Vec::new() } else { matching.split_off(matching.len().min(1)) };
-                self.send_each(&mut matching, event, origin, FOLLOWER_BYTES);
-                matching = others;
-            }
-            self.offer(&matching, event, Some(origin), |outbox| queued.touch(outbox));
+            // The first frame does not wait for the others, and those of a lone event not for each other.
+            let at_once = match queued.events {
+                0 if fresh.len() == 1 && is_last => matching.len(),
+                0 => matching.len().min(1),
+                _ => 0,
+            };
+            let (at_once, others) = matching.split_at_mut(at_once);
+            self.send_each(at_once, event, origin, FOLLOWER_BYTES);
+            self.offer(others, event, Some(origin), |outbox| queued.touch(outbox));
             queued.events += 1;
             delivered.advance(*stream, *seq);
             if queued.is_enough() {
@@ -378,6 +380,13 @@ impl Deliver {
         let mut readers = Readers::of(event);
         let of_sockets = matching.chunk_by(|one, next| Arc::ptr_eq(one.outbox(), next.outbox()));
         for (number, of_socket) in of_sockets.enumerate() {
+            if let [only] = of_socket
+                && number < SOCKETS_MAX
+                && readers.include(only.reader())
+                && only.pass(event, Some(origin))
+            {
+                continue;
+            }
             let mut is_queued = false;
             self.offer_to(of_socket, event, Some(origin), &mut readers, &mut |_| is_queued = true);
             let outbox = of_socket[0].outbox();

@@ -30,6 +30,9 @@ enum Key<'a> {
 /// More pairs of value and kind than this, and a filter is filed under the values alone.
 const PAIRS_MAX: usize = 64;
 
+/// Room is made for so many subscriptions at once, which is more than usually want an event.
+const WANTED_AT_ONCE: usize = 1_024;
+
 /// Keys are hashes already.
 #[derive(Default)]
 struct Identity(u64);
@@ -219,12 +222,8 @@ impl LiveIndex {
             self.hash(&Key::Kind(kind)),
             self.hash(&Key::Everything),
         ];
-        let mut keys = fixed.to_vec();
-        for (name, value) in tags.iter() {
-            keys.push(self.hash(&Key::TagKind(name, value, kind)));
-            keys.push(self.hash(&Key::Tag(name, value)));
-        }
-        keys
+        let of_tag = |(name, value)| [self.hash(&Key::TagKind(name, value, kind)), self.hash(&Key::Tag(name, value))];
+        fixed.into_iter().chain(tags.iter().flat_map(of_tag)).collect()
     }
 
     /// How many filters would have to be looked at for `event`, at most.
@@ -240,6 +239,7 @@ impl LiveIndex {
         let mut in_vain = 0;
         for key in self.keys_of_event(event, &tags) {
             let Some(postings) = self.postings.get(&key) else { continue };
+            into.reserve(postings.len().min(WANTED_AT_ONCE));
             for posting in postings.iter() {
                 let Some(slot) = self.slots.get_mut(posting.slot as usize).and_then(Option::as_mut) else { continue };
                 if slot.matched == self.events {

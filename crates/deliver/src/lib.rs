@@ -20,5 +20,5 @@ mod tests;
 
 pub use follower::{Deliver, IndexLimits, TooManyFilters, cost_of};
 pub use metrics::Metrics;
-pub use outbox::{Budget, Close, Commit, Item, Origin, Outbox, SendNow};
+pub use outbox::{Budget, Close, Commit, Item, Origin, Outbox, ShortWay};
 pub use subscription::{Reader, Subscription};

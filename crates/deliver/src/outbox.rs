@@ -128,16 +128,23 @@ pub struct Close {
 /// Of a connection that ended by itself; nobody reads it.
 const GONE: Close = Close { code: 1006, reason: "" };
 
-/// Hands about so many bytes of what waits in an outbox to its socket, on the calling thread and without waiting; false if the
-/// socket's writer must be woken, because the socket did not take it or more waits.
-pub type SendNow = Box<dyn Fn(usize) -> bool + Send + Sync>;
+/// The way to an outbox's socket on the calling thread, without waiting for either.
+pub trait ShortWay: Send + Sync {
+    /// Hands over about so many bytes of what waits in the outbox; false if the socket's writer must be woken, because the socket did
+    /// not take it or more waits.
+    fn send_now(&self, bytes_max: usize) -> bool;
+    /// Hands over an event for the subscription of `head` that is not in the outbox, if nothing on its way to the socket is before it
+    /// and `is_next` says so of the outbox; it is asked when nothing more can leave that. False if the event is still the caller's; what the
+    /// socket does not take is [`Outbox::left`].
+    fn send_event(&self, head: &str, json: &[u8], commit: Option<Commit>, is_next: &dyn Fn() -> bool) -> bool;
+}
 
 /// See the module.
 pub struct Outbox {
     queues: Mutex<Queues>,
     /// For the socket's writer.
     ready: Notify,
-    send_now: OnceLock<SendNow>,
+    short_way: OnceLock<Box<dyn ShortWay>>,
     /// Somebody will send what delivery has queued.
     touched: AtomicBool,
     room: Notify,
@@ -198,7 +205,7 @@ impl Outbox {
         Self {
             queues: Mutex::default(),
             ready: Notify::new(),
-            send_now: OnceLock::new(),
+            short_way: OnceLock::new(),
             touched: AtomicBool::new(false),
             room: Notify::new(),
             budget,
@@ -208,8 +215,8 @@ impl Outbox {
     }
 
     /// The short way to the socket, if it has one. The first call counts.
-    pub fn attach(&self, send_now: SendNow) {
-        let _ = self.send_now.set(send_now);
+    pub fn attach(&self, short_way: Box<dyn ShortWay>) {
+        let _ = self.short_way.set(short_way);
     }
 
     /// Queues an answer that overtakes events.
@@ -235,9 +242,33 @@ impl Outbox {
     /// Hands about `bytes_max` bytes of what waits to the socket on this thread if it takes them at once, and wakes the socket's writer
     /// for the rest. Never blocks; costs a system call. For a thread that would otherwise have to wake another one for it.
     pub fn send_now(&self, bytes_max: usize) {
-        if !self.send_now.get().is_some_and(|send_now| send_now(bytes_max)) {
+        if !self.short_way.get().is_some_and(|way| way.send_now(bytes_max)) {
             self.wake();
         }
+    }
+
+    /// Sends a live event past the queues, if nothing waits there and the socket is at hand: most find it so, and are neither kept nor
+    /// counted. False if it must be queued.
+    pub(crate) fn pass(&self, subscription: &Subscription, event: &Event, commit: Option<Commit>) -> bool {
+        let is_next = || {
+            let queues = self.queues.lock();
+            // Looked at under the lock, as in `take`: of what has ended nothing leaves.
+            !queues.has_frames() && queues.close.is_none() && !subscription.is_closed()
+        };
+        let way = self.short_way.get();
+        let passed = way.is_some_and(|way| way.send_event(subscription.head(), event.json(), commit, &is_next));
+        if passed {
+            self.budget.metrics.frames.inc();
+        }
+        passed
+    }
+
+    /// So many bytes of an event that passed wait for the socket after all: until they are [`Outbox::sent`], like what was taken.
+    pub fn left(&self, bytes: usize) {
+        let mut queues = self.queues.lock();
+        queues.event_bytes += bytes;
+        queues.taken_bytes += bytes;
+        self.budget.take(bytes);
     }
 
     /// True if nobody has undertaken yet to send what was just queued: then the caller must, after [`Outbox::untouch`].

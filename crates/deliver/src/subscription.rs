@@ -170,6 +170,13 @@ impl Subscription {
         }
     }
 
+    /// Sends a live event that matches at once, past everything, if that is possible. False if it must be offered.
+    pub(crate) fn pass(&self, event: &Event, origin: Option<Origin>) -> bool {
+        // Once it is live it stays so, and what was held is queued: the lock need not be kept.
+        let is_due = matches!(&*self.phase.lock(), Phase::Live { sent } if !is_covered(sent, origin));
+        is_due && self.outbox.pass(self, event, commit_of(origin))
+    }
+
     /// The scan is done: EOSE goes behind what it found, and what was held, is not covered by the scan's `cursor` and has not expired by
     /// `now`, in seconds since 1970, behind that; then events go straight out. The calling thread sends it as far as the socket takes it.
     /// False if there was no room.

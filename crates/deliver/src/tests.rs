@@ -1,6 +1,7 @@
 //! Delivery as its users see it: what an outbox gives, and when.
 
 mod budgets;
+mod passing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,9 @@ use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Committed, Cursor, Delivery, Entry, Error, EventStore, Page, Seq, StreamId};
 
 use crate::index::LiveIndex;
-use crate::{Budget, Close, Commit, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, Subscription};
+use crate::{
+    Budget, Close, Commit, Deliver, IndexLimits, Item, Metrics, Origin, Outbox, Reader, ShortWay, Subscription,
+};
 
 const STREAM: StreamId = StreamId(0);
 /// When events are dated, in seconds since 1970.
@@ -38,6 +41,19 @@ fn subscription(id: &str, filters: &[&str], outbox: &Arc<Outbox>) -> Arc<Subscri
     let reader =
         Reader { principal: Arc::new(RwLock::new(Principal::anonymous())), policy: Live::new(Policy::default()) };
     Arc::new(Subscription::new(id.into(), filters, reader, Arc::clone(outbox)))
+}
+
+/// A socket that is sent what waits, as it says, and nothing past it.
+struct Queued<F>(F);
+
+impl<F: Fn(usize) -> bool + Send + Sync> ShortWay for Queued<F> {
+    fn send_now(&self, bytes_max: usize) -> bool {
+        self.0(bytes_max)
+    }
+
+    fn send_event(&self, _: &str, _: &[u8], _: Option<Commit>, _: &dyn Fn() -> bool) -> bool {
+        false
+    }
 }
 
 /// Everything queued, as text; `id content` for events.
@@ -358,10 +374,10 @@ fn listening(deliver: &Deliver, outboxes: usize, subscriptions: usize) -> (Vec<A
     let sends = Arc::new(AtomicUsize::new(0));
     let listen = |_| {
         let (outbox, sends) = (outbox(1 << 16), Arc::clone(&sends));
-        outbox.attach(Box::new(move |_| {
+        outbox.attach(Box::new(Queued(move |_| {
             sends.fetch_add(1, Ordering::SeqCst);
             true
-        }));
+        })));
         for number in 0..subscriptions {
             let notes = subscription(&format!("s{number}"), &[r#"{"kinds":[1]}"#], &outbox);
             deliver.register(&notes).unwrap();

@@ -78,6 +78,8 @@ pub trait Outbound: Send + Sync + 'static {
     fn take(&self, bytes_max: usize, taker: impl FnMut(Frame<'_>)) -> Option<Close>;
     /// The socket has taken so many bytes of what was taken from here, or all of it: `usize::MAX`. Whether more waits.
     fn sent(&self, bytes: usize) -> bool;
+    /// So many bytes of a frame that was never here wait for the socket, as if they had been taken from here.
+    fn left(&self, bytes: usize);
     /// Called once, before the first [`Outbound::take`]: a short way to the socket, for as long as it is open.
     fn attach(&self, wire: Weak<dyn SendNow>);
 }
@@ -87,6 +89,10 @@ pub trait SendNow: Send + Sync {
     /// Takes frames of about `bytes_max` bytes from the [`Outbound`] and hands them to the socket if it has room at once. Never blocks.
     /// False if the writing task must be woken, because it is at work itself, or a part is left to it, or more waits.
     fn send_now(&self, bytes_max: usize) -> bool;
+    /// Hands `frame` to the socket, past the [`Outbound`], if nothing is before it: here nothing waits, and what waits there `is_next`
+    /// says, asked at most once and when no other frame can come between. What the socket does not take at once is left to the writing
+    /// task, and counted by [`Outbound::left`]. Never blocks. False if the frame is still the caller's.
+    fn send_frame(&self, frame: &Frame<'_>, is_next: &dyn Fn() -> bool) -> bool;
 }
 
 /// One text message to the client, lent until it is copied into what the socket gets.

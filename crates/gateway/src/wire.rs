@@ -179,13 +179,16 @@ impl<W: Sink, O: Outbound> Wire<W, O> {
         }
         let encoded = mem::take(&mut sending.encoded);
         sending.sent = 0;
-        let has_more = !encoded.bytes.is_empty() && self.count(&encoded);
+        let is_something = !encoded.bytes.is_empty();
+        if is_something {
+            self.count(&encoded);
+        }
         encoded.give_back();
-        has_more
+        is_something && self.outbound.sent(usize::MAX)
     }
 
-    /// Of what the socket has taken. Whether the relay has more.
-    fn count(&self, sent: &Encoded) -> bool {
+    /// Of what the socket has taken.
+    fn count(&self, sent: &Encoded) {
         let metrics = &self.shared.metrics;
         metrics.writes.inc();
         metrics.bytes_out.inc_by(sent.bytes.len() as u64);
@@ -196,7 +199,6 @@ impl<W: Sink, O: Outbound> Wire<W, O> {
                 metrics.delivery.took(now.saturating_duration_since(origin.at), origin.here);
             }
         }
-        self.outbound.sent(usize::MAX)
     }
 }
 
@@ -259,6 +261,26 @@ impl<W: Sink, O: Outbound> SendNow for Wire<W, O> {
         }
         !self.finish(&mut sending)
     }
+
+    fn send_frame(&self, frame: &Frame<'_>, is_next: &dyn Fn() -> bool) -> bool {
+        let Some(mut sending) = self.sending.try_lock() else { return false };
+        if !sending.encoded.bytes.is_empty() || sending.closed || !is_next() {
+            return false;
+        }
+        let mut encoded = BUFFER.take();
+        encoded.push(frame, self.deflate);
+        let (sent, is_all) = sending.io.send(&encoded.bytes);
+        if is_all {
+            self.count(&encoded);
+            encoded.give_back();
+        } else {
+            encoded.hold();
+            self.outbound.left(encoded.bytes.len() - sent);
+            (sending.encoded, sending.sent) = (encoded, sent);
+            self.left_over.notify_one();
+        }
+        true
+    }
 }
 
 #[cfg(test)]
@@ -313,7 +335,7 @@ mod tests {
 
     /// Texts that wait.
     #[derive(Default)]
-    struct Texts(Mutex<VecDeque<String>>);
+    struct Texts(Mutex<VecDeque<String>>, AtomicUsize);
 
     impl Outbound for &'static Texts {
         async fn ready(&self) {}
@@ -331,6 +353,10 @@ mod tests {
 
         fn sent(&self, _: usize) -> bool {
             !self.0.lock().is_empty()
+        }
+
+        fn left(&self, bytes: usize) {
+            self.1.fetch_add(bytes, Ordering::Relaxed);
         }
 
         fn attach(&self, _: Weak<dyn SendNow>) {}
@@ -367,6 +393,42 @@ mod tests {
         assert_eq!(&line.taken.lock()[2..], b"one");
         assert!(wire.send_now(1));
         assert_eq!(&line.taken.lock()[7..], b"two");
+    }
+
+    #[tokio::test]
+    async fn a_frame_passes_if_nothing_is_before_it() {
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let wire = wire(line, texts);
+        line.room.store(8, Ordering::Relaxed);
+        let is_asked = AtomicBool::new(false);
+        let send = |text, is_next| {
+            is_asked.store(false, Ordering::Relaxed);
+            wire.send_frame(&Frame::Text(text), &|| {
+                is_asked.store(true, Ordering::Relaxed);
+                is_next
+            })
+        };
+        assert!(!send("later", false), "something waits in the relay");
+        assert!(is_asked.load(Ordering::Relaxed) && line.taken.lock().is_empty());
+        assert!(send("one", true));
+        assert_eq!(&line.taken.lock()[2..], b"one");
+        assert_eq!(wire.sending.lock().encoded.bytes.capacity(), 0, "nothing is kept");
+
+        assert!(send("another", true), "it is the wire's, which leaves what is too much to its task");
+        assert_eq!((line.taken.lock().len(), texts.1.load(Ordering::Relaxed)), (8, 6));
+        assert!(!send("third", true), "a part is before it");
+        assert!(!is_asked.load(Ordering::Relaxed));
+        line.room.store(100, Ordering::Relaxed);
+        assert!(poll!(std::pin::pin!(wire.left_over.notified())).is_ready(), "the task is told");
+        wire.flush(LONG).await.expect("the socket is there");
+        assert_eq!(&line.taken.lock()[7..], b"another");
+        assert!(send("third", true));
+        assert_eq!(&line.taken.lock()[16..], b"third");
+
+        wire.encode(Extra { close: Some(Closing { close: Close::new(1000, ""), flush: true }), ..nothing() });
+        wire.flush(LONG).await.expect("the socket is there");
+        assert!(!send("too late", true), "behind a close frame");
+        assert_eq!(wire.shared.metrics.frames_out.get(), 3);
     }
 
     #[test]

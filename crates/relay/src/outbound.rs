@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use towpath_deliver::{Commit, Item, Outbox};
+use towpath_deliver::{Commit, Item, Outbox, ShortWay};
 use towpath_gateway::{Close, Frame, Origin, SendNow};
 
 /// Hands over what its outbox has. Dropped when the socket is gone.
@@ -31,17 +31,36 @@ impl towpath_gateway::Outbound for Outbound {
         self.0.sent(bytes)
     }
 
+    fn left(&self, bytes: usize) {
+        self.0.left(bytes);
+    }
+
     fn attach(&self, wire: Weak<dyn SendNow>) {
-        self.0.attach(Box::new(move |bytes_max| wire.upgrade().is_some_and(|wire| wire.send_now(bytes_max))));
+        self.0.attach(Box::new(ToWire(wire)));
+    }
+}
+
+/// A socket, as its outbox sees it.
+struct ToWire(Weak<dyn SendNow>);
+
+impl ShortWay for ToWire {
+    fn send_now(&self, bytes_max: usize) -> bool {
+        self.0.upgrade().is_some_and(|wire| wire.send_now(bytes_max))
+    }
+
+    fn send_event(&self, head: &str, json: &[u8], commit: Option<Commit>, is_next: &dyn Fn() -> bool) -> bool {
+        self.0.upgrade().is_some_and(|wire| wire.send_frame(&event(head, json, commit), is_next))
     }
 }
 
 fn frame(item: &Item) -> Frame<'_> {
     match item {
         Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
-        Item::Event { subscription, json, commit } => {
-            let origin = commit.map(|Commit { at, here }| Origin { at, here });
-            Frame::Event { head: subscription.head().as_bytes(), json, origin }
-        }
+        Item::Event { subscription, json, commit } => event(subscription.head(), json, *commit),
     }
+}
+
+fn event<'a>(head: &'a str, json: &'a [u8], commit: Option<Commit>) -> Frame<'a> {
+    let origin = commit.map(|Commit { at, here }| Origin { at, here });
+    Frame::Event { head: head.as_bytes(), json, origin }
 }

@@ -15,7 +15,7 @@ use towpath_runtime::{Clock, SystemClock, Thread};
 use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Committed, Cursor, Delivery, EventStore};
 
-use super::{NOW, ROOMY, event, sent, subscription};
+use super::{NOW, Queued, ROOMY, event, sent, subscription};
 use crate::{Budget, Close, Deliver, Item, Metrics, Outbox, Subscription};
 
 const KIB: usize = 1024;
@@ -53,13 +53,13 @@ fn empty(outbox: &Outbox) {
 fn attach_fast_socket(outbox: &Arc<Outbox>) -> Arc<AtomicUsize> {
     let taken = Arc::new(AtomicUsize::new(0));
     let (of, events) = (Arc::downgrade(outbox), Arc::clone(&taken));
-    outbox.attach(Box::new(move |bytes_max| {
+    outbox.attach(Box::new(Queued(move |bytes_max| {
         let outbox = of.upgrade().unwrap();
         outbox.take(bytes_max, |item| {
             events.fetch_add(usize::from(matches!(item, Item::Event { .. })), Ordering::SeqCst);
         });
         !outbox.sent(usize::MAX)
-    }));
+    })));
     taken
 }
 
@@ -279,12 +279,12 @@ impl Stuck {
         let (turns, given) = sync_channel(0);
         let (begun, given) = (Arc::new(AtomicUsize::new(0)), Mutex::new(given));
         let count = Arc::clone(&begun);
-        outbox.attach(Box::new(move |_| {
+        outbox.attach(Box::new(Queued(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
             // Once nobody is left to give turns, it waits for none.
             let _ = given.lock().recv();
             false
-        }));
+        })));
         let stuck = Self { store, deliver, metrics, outbox, follower, turns, begun };
         // As another process's, which nobody but the follower delivers.
         stuck.deliver.take(stuck.commit(1).run, SystemClock.instant());

@@ -183,6 +183,8 @@ impl Outbound for EchoOut {
         !self.0.frames.lock().is_empty()
     }
 
+    fn left(&self, _: usize) {}
+
     fn attach(&self, wire: Weak<dyn SendNow>) {
         let _ = self.0.wire.set(wire);
     }
