@@ -44,7 +44,7 @@ const SENDS_HERE_MAX: usize = 8;
 const COMMITTER_BYTES: usize = 2 * 1024;
 const FOLLOWER_BYTES: usize = 64 * 1024;
 /// Sockets that one thread sends to, one after the other. More are left to their tasks, which share the cores.
-const SOCKETS_MAX: usize = 1_024;
+pub(crate) const SOCKETS_MAX: usize = 1_024;
 /// How often one event makes room in one outbox by sending: a connection of many subscriptions must not keep the others waiting.
 const RELIEFS_MAX: usize = 16;
 /// So many events that wait are queued before their frames are sent.
@@ -243,9 +243,9 @@ impl Deliver {
         }
         let origin = Origin { stream: *stream, seq: *seq, commit: Commit { at, here: true } };
         let mut matching = self.matching(event);
-        let others = if matching.len() > SENDS_HERE_MAX { matching.len() - 1 } else { 0 };
-        self.send_each(&mut matching[others..], event, origin, COMMITTER_BYTES);
-        matching.truncate(others);
+        let here = if matching.len() > SENDS_HERE_MAX { 1 } else { matching.len() };
+        self.send_each(&mut matching[..here], event, origin, COMMITTER_BYTES);
+        matching.drain(..here);
         if matching.is_empty() {
             delivered.advance(*stream, run.last);
         } else {

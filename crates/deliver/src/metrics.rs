@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 /// Counters and gauges of delivery.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
-    /// Event frames queued for subscribers.
+    /// Event frames queued for subscribers, or sent past the queue.
     pub frames: Counter,
     /// Subscriptions closed because their client did not keep up.
     pub slow_consumers: Counter,
@@ -32,7 +32,11 @@ pub struct Metrics {
 impl Metrics {
     /// Names them in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("deliver_frames", "Event frames queued for subscribers", self.frames.clone());
+        registry.register(
+            "deliver_frames",
+            "Event frames queued for subscribers, or sent past the queue",
+            self.frames.clone(),
+        );
         registry.register(
             "deliver_slow_consumers",
             "Subscriptions closed for not keeping up",

@@ -2,7 +2,8 @@
 //!
 //! Two queues. *Urgent* answers (`OK`, `NOTICE`, `AUTH`, `COUNT`) overtake events, so no amount of events can starve them.
 //! *Ordered* frames (`EVENT`, `EOSE`, `CLOSED`) keep the order in which they were queued. Event bytes are bounded per
-//! connection and in total, from when they are queued until the socket has taken them; the number of answers is bounded because the
+//! connection and in total, from when they are queued until the socket has taken them; of a live event that goes past the queues
+//! ([`Outbox::pass`]) what the socket did not take at once; the number of answers is bounded because the
 //! connection stops reading requests ([`Outbox::admit`]) while too many wait.
 
 use std::collections::VecDeque;
@@ -159,7 +160,7 @@ pub struct Outbox {
 struct Queues {
     urgent: VecDeque<String>,
     ordered: VecDeque<Item>,
-    /// That wait, or were taken and are not [`Outbox::sent`] yet.
+    /// That wait, or were taken or [`Outbox::left`] and are not [`Outbox::sent`] yet.
     event_bytes: usize,
     taken_bytes: usize,
     texts: usize,

@@ -405,6 +405,7 @@ mod tests {
             is_asked.store(false, Ordering::Relaxed);
             wire.send_frame(&Frame::Text(text), &|| {
                 is_asked.store(true, Ordering::Relaxed);
+                assert!(wire.sending.is_locked(), "no other frame can come between");
                 is_next
             })
         };
@@ -431,8 +432,8 @@ mod tests {
         assert_eq!(wire.shared.metrics.frames_out.get(), 3);
     }
 
-    #[test]
-    fn what_a_tls_session_has_taken_and_not_passed_on_is_left_to_the_task() {
+    #[tokio::test]
+    async fn what_a_tls_session_has_taken_and_not_passed_on_is_left_to_the_task() {
         let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
         let wire = wire(line, texts);
         line.room.store(1_000, Ordering::Relaxed);
@@ -440,6 +441,19 @@ mod tests {
         texts.0.lock().push_back("taken".into());
         assert!(!wire.send_now(1_000));
         assert_eq!(line.taken.lock().len(), "..taken".len());
+
+        let (line, texts) = (leaked::<Line>(), leaked::<Texts>());
+        let other = self::wire(line, texts);
+        line.room.store(1_000, Ordering::Relaxed);
+        line.is_busy.store(true, Ordering::Relaxed);
+        assert!(other.send_frame(&Frame::Text("taken"), &|| true));
+        assert_eq!(line.taken.lock().len(), "..taken".len());
+        assert_eq!(other.shared.metrics.frames_out.get(), 0, "it is not on its way yet");
+        assert!(!other.send_frame(&Frame::Text("behind it"), &|| true));
+        assert!(poll!(std::pin::pin!(other.left_over.notified())).is_ready());
+        line.is_busy.store(false, Ordering::Relaxed);
+        other.flush(LONG).await.expect("the socket is there");
+        assert_eq!(other.shared.metrics.frames_out.get(), 1);
     }
 
     #[test]
@@ -480,6 +494,11 @@ mod tests {
         texts.0.lock().push_back("waits".into());
         assert!(!wire.send_now(1_000), "no room");
         assert_eq!(held(&wire), "..waits".len());
+
+        BUFFER.set(Encoded { bytes: Vec::with_capacity(60_000), ..Encoded::default() });
+        let third = self::wire(line, texts);
+        assert!(third.send_frame(&Frame::Text("waits"), &|| true), "for the task");
+        assert_eq!(held(&third), "..waits".len());
     }
 
     #[tokio::test]

@@ -57,6 +57,7 @@ pub(crate) const ALL: &[Counted] = &[
     counted("match, 20 000 listen to others", EVENTS, |_| outgoing::matching(20_000)),
     counted("match and queue for one", EVENTS, |_| outgoing::deliver(1)),
     counted("match and queue for 100, each", EVENTS * 100, |_| outgoing::deliver(100)),
+    counted("match, pass and encode for 8, each", EVENTS * 8, |_| outgoing::passing(8)),
     counted("flush frames one at a time", EVENTS, |_| outgoing::flushing(1)),
     counted("flush frames 64 at a time", EVENTS, |_| outgoing::flushing(64)),
     counted("scan 500 events of a kind, each", stored::SCANNED, stored::scan),

@@ -2,12 +2,15 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
-use towpath_deliver::{Commit, Deliver, Item, Outbox, Subscription};
+use parking_lot::Mutex;
+use towpath_deliver::{Commit, Deliver, Item, Outbox, ShortWay, Subscription};
 use towpath_gateway::{Frame, Origin, measuring};
 use towpath_protocol::{Event, EventId};
 use towpath_session::Acks;
-use towpath_store::Delivery;
+use towpath_store::memory::MemoryStore;
+use towpath_store::{Batch, Committed, Delivery, EventStore};
 
 use super::fixture::{delivery, drain, listen, outbox};
 use super::{EVENTS, Notes, Stage};
@@ -19,14 +22,16 @@ fn take(outbox: &Outbox, bytes_max: usize, out: &mut Vec<u8>) -> usize {
     for item in &items {
         let frame = match item {
             Item::Text(text) | Item::Word { text, .. } => Frame::Text(text),
-            Item::Event { subscription, json, commit } => {
-                let origin = commit.map(|Commit { at, here }| Origin { at, here });
-                Frame::Event { head: subscription.head().as_bytes(), json, origin }
-            }
+            Item::Event { subscription, json, commit } => event(subscription.head(), json, *commit),
         };
         measuring::encode(&frame, out);
     }
     items.len()
+}
+
+fn event<'a>(head: &'a str, json: &'a [u8], commit: Option<Commit>) -> Frame<'a> {
+    let origin = commit.map(|Commit { at, here }| Origin { at, here });
+    Frame::Event { head: head.as_bytes(), json, origin }
 }
 
 /// Takes `frames` at a time and encodes them into a buffer that is used again.
@@ -101,6 +106,53 @@ impl Stage for Live {
             // The same way as after a commit, on the calling thread.
             assert_eq!(self.deliver.ephemeral(event), self.reached);
         }
+    }
+}
+
+/// A socket that takes everything, and has nothing waiting.
+struct Socket(Mutex<Vec<u8>>);
+
+impl ShortWay for Socket {
+    fn send_now(&self, _: usize) -> bool {
+        false
+    }
+
+    fn send_event(&self, head: &str, json: &[u8], commit: Option<Commit>, is_next: &dyn Fn() -> bool) -> bool {
+        let mut bytes = self.0.lock();
+        if !is_next() {
+            return false;
+        }
+        measuring::encode(&event(head, json, commit), &mut bytes);
+        black_box(&mut *bytes).clear();
+        true
+    }
+}
+
+struct Pass {
+    live: Live,
+    store: MemoryStore,
+    commits: Vec<Committed>,
+}
+
+/// Lone events to so many who want every note, past their outboxes.
+pub(super) fn passing(listeners: usize) -> Box<dyn Stage> {
+    let live = live(listeners, |_| r#"{"kinds":[1]}"#.into(), listeners);
+    for listener in &live.listeners {
+        listener.outbox().attach(Box::new(Socket(Mutex::new(Vec::with_capacity(1 << 10)))));
+    }
+    Box::new(Pass { live, store: MemoryStore::new(), commits: Vec::new() })
+}
+
+impl Stage for Pass {
+    fn prepare(&mut self, notes: &mut Notes) {
+        let commit = |write| self.store.commit(Batch::of(vec![write], 0)).expect("memory");
+        self.commits = notes.writes(EVENTS).into_iter().map(commit).collect();
+    }
+
+    fn run(&mut self) {
+        let at = Instant::now();
+        self.commits.iter().for_each(|commit| self.live.deliver.committed(commit, at));
+        assert!(self.live.listeners.iter().all(|listener| listener.outbox().take(1, |_| panic!("queued")).is_none()));
     }
 }
 

@@ -50,6 +50,8 @@ const CEILINGS: &[Ceiling] = &[
     // Queues are given back when they are empty.
     ceiling("match and queue for one", 3.1),
     ceiling("match and queue for 100, each", 0.2),
+    // Three lists an event: where filters can be filed, twice, and who wants it.
+    ceiling("match, pass and encode for 8, each", 0.38),
     ceiling("flush frames one at a time", 1.0),
     ceiling("flush frames 64 at a time", 0.1),
     ceiling("scan 500 events of a kind, each", 1.1),

@@ -1,7 +1,7 @@
 //! Lone events that go straight to the socket, past the outbox, and those that must not.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use towpath_policy::{Policy, Source, plan};
@@ -11,12 +11,15 @@ use towpath_store::memory::MemoryStore;
 use towpath_store::{Batch, Cursor, Delivery, EventStore, Seq};
 
 use super::{NOW, ROOMY, STREAM, commit, event, sent, subscription};
+use crate::follower::SOCKETS_MAX;
 use crate::{Budget, Close, Commit, Deliver, Metrics, Outbox, ShortWay, Subscription};
 
 /// A socket that takes whatever may pass, unless it is at work.
 #[derive(Default)]
 struct Line {
     taken: Mutex<Vec<String>>,
+    /// How often it was sent what waits.
+    sends: AtomicUsize,
     is_busy: AtomicBool,
 }
 
@@ -25,6 +28,7 @@ struct ToLine(Arc<Line>);
 impl ShortWay for ToLine {
     /// Leaves it there, so that the tests can look at it.
     fn send_now(&self, _: usize) -> bool {
+        self.0.sends.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -178,9 +182,37 @@ async fn nothing_passes_to_whom_it_is_not_for() {
 async fn several_subscriptions_of_a_connection_share_a_write() {
     let all = Passing::new();
     let _notes = (all.live("s").await, all.live("t").await);
+    all.line.sends.store(0, Ordering::SeqCst);
     all.deliver("for both");
     assert_eq!(all.passed(), [""; 0]);
+    assert_eq!(all.line.sends.load(Ordering::SeqCst), 1);
     assert_eq!(sent(&all.outbox).await.len(), 2);
+}
+
+#[tokio::test]
+async fn one_thread_sends_to_so_many_sockets_and_leaves_the_others_to_their_tasks() {
+    let all = Passing::new();
+    let listen = |_| {
+        let outbox = Arc::new(Outbox::new(Arc::new(Budget::new(1 << 16, 1 << 20, 4, Metrics::default()))));
+        outbox.attach(Box::new(ToLine(Arc::clone(&all.line))));
+        let notes = subscription("s", &[r#"{"kinds":[1]}"#], &outbox);
+        all.deliver.register(&notes).unwrap();
+        notes.go_live(&Cursor::start(), "EOSE".into(), NOW);
+        outbox.take(usize::MAX, drop);
+        outbox
+    };
+    let outboxes: Vec<_> = (0..SOCKETS_MAX + 3).map(listen).collect();
+    all.line.sends.store(0, Ordering::SeqCst);
+    // As another process's, which the follower delivers.
+    let follower = all.deliver.follow(Arc::new(MemoryStore::new()), Arc::new(SystemClock)).unwrap();
+    all.deliver.take(commit(&all.store, "for many").run, SystemClock.instant());
+    all.deliver.stop();
+    tokio::task::spawn_blocking(|| follower.join()).await.unwrap();
+    assert_eq!(all.passed().len(), SOCKETS_MAX);
+    assert_eq!(all.line.sends.load(Ordering::SeqCst), 0);
+    let mut queued = 0;
+    outboxes.iter().for_each(|outbox| assert!(outbox.take(usize::MAX, |_| queued += 1).is_none()));
+    assert_eq!(queued, 3);
 }
 
 #[tokio::test]
