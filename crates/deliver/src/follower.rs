@@ -11,8 +11,8 @@
 //!
 //! Whoever delivers also sends, straight to the sockets: a task a socket would have to be woken for each frame, which costs more than
 //! the frame. What a socket does not take at once is left to its task. A lone event goes socket by socket, past the outbox if nothing
-//! waits there, while the processor has at hand what it needs of that connection; of several events, all are queued first, so that a
-//! socket gets its frames in one write.
+//! waits there, while the processor has at hand what it needs of that connection; of several events, all but the very first frame are queued
+//! first, so that a socket gets its frames in one write.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
