@@ -1,5 +1,7 @@
 //! What no relay can undercut on this machine, measured in the same run as the relays: one
-//! signature check, one durable append, one WebSocket echo. Knows no relay.
+//! signature check, one durable append, one WebSocket echo, one send. Knows no relay.
+
+mod send;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -25,10 +27,10 @@ const SYNC_MEASURE_MAX: Duration = Duration::from_secs(5);
 const ECHOES: usize = 5_000;
 const ECHO_SECONDS: u32 = 3;
 /// About what an EVENT message of 200 bytes of content weighs.
-const ECHO_BYTES: usize = 550;
+const MESSAGE_BYTES: usize = 550;
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The three floors; latencies in microseconds.
+/// The floors; times in microseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Floors {
     pub(crate) verify: Distribution,
@@ -38,18 +40,22 @@ pub(crate) struct Floors {
     pub(crate) echo: Distribution,
     /// The same without a pause, for comparison: nobody ever falls asleep.
     pub(crate) echo_back_to_back: Distribution,
+    /// Processor time, of one of many sockets that get the same. Older sessions did not measure it.
+    #[serde(default)]
+    pub(crate) send: Option<Distribution>,
 }
 
-/// One of the floors that are latencies.
-type Latency = fn(&Floors) -> &Distribution;
+/// One of the floors that are times, if it was measured.
+type Time = fn(&Floors) -> Option<&Distribution>;
 
 impl Floors {
-    /// Those that are latencies, as tables call them.
-    pub(crate) const NAMED: [(&'static str, Latency); 4] = [
-        ("V: one signature check", |floors| &floors.verify),
-        ("S: one 4 KiB append and sync", |floors| &floors.sync),
-        ("E: one WebSocket echo at the open loop's pace", |floors| &floors.echo),
-        ("one WebSocket echo back to back", |floors| &floors.echo_back_to_back),
+    /// Those that are times, as tables call them.
+    pub(crate) const NAMED: [(&'static str, Time); 5] = [
+        ("V: one signature check", |floors| Some(&floors.verify)),
+        ("S: one 4 KiB append and sync", |floors| Some(&floors.sync)),
+        ("E: one WebSocket echo at the open loop's pace", |floors| Some(&floors.echo)),
+        ("one WebSocket echo back to back", |floors| Some(&floors.echo_back_to_back)),
+        ("processor time of one send, of 100 to a socket each", |floors| floors.send.as_ref()),
     ];
 }
 
@@ -61,6 +67,7 @@ pub(crate) fn measure(notes: &Notes, data: &Path, rate_per_second: u32) -> Resul
         sync: sync_latency(data)?,
         echo: echo_latency(Some(Schedule::new(rate_per_second, ECHO_SECONDS)))?,
         echo_back_to_back: echo_latency(None)?,
+        send: Some(send::cost()?),
     })
 }
 
@@ -127,7 +134,7 @@ fn echo_latency(schedule: Option<Schedule>) -> Result<Distribution> {
     }
     let echoing = thread::spawn(move || echo(server));
     let mut message = Vec::new();
-    frame::append(&mut message, frame::TEXT, &[b'x'; ECHO_BYTES], Some([1, 2, 3, 4]));
+    frame::append(&mut message, frame::TEXT, &[b'x'; MESSAGE_BYTES], Some([1, 2, 3, 4]));
     let mut inbox = Inbox::default();
     let start = Instant::now();
     let mut samples = Vec::with_capacity(ECHOES);

@@ -62,7 +62,7 @@ enum Command {
     Run(single::RunOptions),
     /// Find the highest rate that a relay serves within a bound on its ack p99.
     Sweep(single::SweepOptions),
-    /// Measure the floors of this machine: signature check, synced append, WebSocket echo.
+    /// Measure the floors of this machine: signature check, synced append, WebSocket echo, send.
     Floors {
         /// A folder on the filesystem to measure.
         #[arg(long, default_value = ".")]

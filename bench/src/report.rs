@@ -205,7 +205,7 @@ impl Report<'_> {
         let _ = writeln!(out, "| floor | p50, us | p99, us |\n|---|---|---|");
         for (name, floor) in Floors::NAMED {
             let spread = |percentile: fn(&Distribution) -> f64| {
-                show(Spread::of(floors.iter().map(|floors| percentile(floor(floors)))))
+                show(Spread::of(floors.iter().filter_map(floor).map(percentile)))
             };
             let _ = writeln!(out, "| {name} | {} | {} |", spread(|l| l.p50), spread(|l| l.p99));
         }

@@ -33,8 +33,8 @@ fn options(folder: &Path, more: &[&str]) -> Options {
 
 fn no_floors() -> Result<Floors> {
     let latency = Distribution::of([1_000])?.context("a sample")?;
-    let [verify, sync, echo, echo_back_to_back] = [(); 4].map(|()| latency.clone());
-    Ok(Floors { verify, verifies_per_second_all_cores: 1.0, sync, echo, echo_back_to_back })
+    let [verify, sync, echo, echo_back_to_back, send] = [(); 5].map(|()| latency.clone());
+    Ok(Floors { verify, verifies_per_second_all_cores: 1.0, sync, echo, echo_back_to_back, send: Some(send) })
 }
 
 /// How many rounds of the protocol have both arms, each of them in its turn and the second one only after a first that counts.

@@ -195,6 +195,7 @@ fn floors(random: &mut Random) -> Floors {
         sync: around(150.0, 90.0),
         echo: around(22.0, 20.0),
         echo_back_to_back: around(55.0, 20.0),
+        send: Some(around(4.0, 1.0)),
         verifies_per_second_all_cores: 43_000.0,
     }
 }

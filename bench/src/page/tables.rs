@@ -378,7 +378,7 @@ pub(super) fn floors(sources: &[Source]) -> Markup {
                         tr {
                             th scope="row" { (name) }
                             @for source in sources {
-                                @let rounds = || source.artifact.floors.iter().map(floor);
+                                @let rounds = || source.artifact.floors.iter().filter_map(floor);
                                 td { (spread(Spread::of(rounds().map(|of| of.p50)))) }
                                 td { (spread(Spread::of(rounds().map(|of| of.p99)))) }
                             }

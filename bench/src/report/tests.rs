@@ -25,15 +25,23 @@ fn comparison(outcomes: &[(&str, Outcome)]) -> String {
     comparison_of(10, outcomes)
 }
 
-/// Floors V = 90, S = 220 / 1 400, E = 60 / 260 us; 20 000 checks a second.
-fn comparison_of(seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
-    let floors = Floors {
+/// V = 90, S = 220 / 1 400, E = 60 / 260 us; 20 000 checks a second.
+fn floors() -> Floors {
+    Floors {
         verify: latency(90.0, 120.0),
         verifies_per_second_all_cores: 20_000.0,
         sync: latency(220.0, 1_400.0),
         echo: latency(60.0, 260.0),
         echo_back_to_back: latency(10.0, 20.0),
-    };
+        send: Some(latency(4.25, 6.0)),
+    }
+}
+
+fn comparison_of(seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
+    comparison_over(floors(), seconds, outcomes)
+}
+
+fn comparison_over(floors: Floors, seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
     let run = |(workload, outcome): &(&str, Outcome)| Run {
         round: 1,
         arm: "towpath".into(),
@@ -118,6 +126,21 @@ fn what_most_readers_come_for_is_first() {
     assert_eq!((figures(head), figures(rest)), (HEADLINES.len(), ROWS.len()));
     let further = ["| floor |", "| V: ", "| accounts |", "| towpath | 9 |"];
     assert_eq!(further.map(|row| (rows(head, row), rows(rest, row))), [(0, 1); 4]);
+}
+
+#[test]
+fn a_session_without_one_of_the_floors_is_read_and_told() {
+    let row = |floors| {
+        let report = comparison_over(floors, 10, &[]);
+        report.lines().find(|line| line.contains("one send")).expect("a row").to_owned()
+    };
+    assert!(row(floors()).ends_with("| 4.25 | 6.00 |"), "{}", row(floors()));
+    let serde_json::Value::Object(mut older) = serde_json::to_value(floors()).expect("names") else {
+        panic!("no names")
+    };
+    older.remove("send");
+    let older = serde_json::from_value(older.into()).expect("fields may be missing");
+    assert!(row(older).ends_with("| - | - |"));
 }
 
 #[test]
