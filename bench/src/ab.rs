@@ -5,18 +5,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use time::OffsetDateTime;
 
-use crate::artifact::{Arm, Artifact, Outcome, Run, SCHEMA, When};
+use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::floors::{self, Floors};
 use crate::folder;
-use crate::launch::{Contender, Topology};
+use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
-use crate::machine;
 use crate::notes::{self, Notes, Recipe};
 use crate::protocol::{Load, Protocol, Setting};
 use crate::verdict::{self, Guardrail, Verdict};
@@ -35,7 +33,7 @@ pub(crate) struct Options {
     /// The relay to judge.
     #[arg(long, value_parser = Contender::parse)]
     b: Contender,
-    /// The load: all, or some of same-pod, cross-pod, mixed, publish and peak, with commas between them.
+    /// The load: some of same-pod, cross-pod, mixed, publish and peak, with commas between them, or all that both relays can run.
     #[arg(long, default_value = "all", value_parser = Protocols::parse)]
     protocol: Protocols,
     /// How many rounds to have of each load; more are run in place of those that are void.
@@ -44,7 +42,7 @@ pub(crate) struct Options {
     /// Where the relays' folders are made and the sync floor is measured.
     #[arg(long, default_value = ".")]
     data: PathBuf,
-    /// The folder of this run; `target/bench/<UTC time>-ab` without it.
+    /// The folder of this run, where the artifact is kept after every round; `target/bench/<UTC time>-ab` without it.
     #[arg(long)]
     out: Option<PathBuf>,
     /// The revision A was built from, for the record.
@@ -70,16 +68,37 @@ pub(crate) struct JudgeOptions {
     guardrail: Option<PathBuf>,
 }
 
-/// The loads of a session, in the order they are run.
+/// The loads that were asked for.
 #[derive(Clone, Debug, PartialEq)]
-struct Protocols(Vec<Protocol>);
+enum Protocols {
+    All,
+    Named(Vec<Protocol>),
+}
 
 impl Protocols {
     fn parse(text: &str) -> Result<Self, String> {
         if text == "all" {
-            return Ok(Self(Protocol::value_variants().to_vec()));
+            return Ok(Self::All);
         }
-        text.split(',').map(|name| Protocol::from_str(name, false)).collect::<Result<_, _>>().map(Self)
+        text.split(',').map(|name| Protocol::from_str(name, false)).collect::<Result<_, _>>().map(Self::Named)
+    }
+
+    /// Those that both relays can run, in the order they are run. One that was named is not left out: it is refused.
+    fn of(&self, relays: &[&Contender]) -> Result<Vec<Protocol>> {
+        let (asked, is_all) = match self {
+            Self::All => (Protocol::value_variants(), true),
+            Self::Named(named) => (named.as_slice(), false),
+        };
+        let mut protocols = Vec::new();
+        for protocol in asked {
+            let topology = protocol.topology(relays);
+            match relays.iter().try_for_each(|relay| relay.can_run(topology)) {
+                Ok(()) => protocols.push(*protocol),
+                Err(reason) if is_all => eprintln!("{protocol}: not run, {reason:#}"),
+                Err(reason) => return Err(reason.context(format!("{protocol} is in --protocol and cannot be run"))),
+            }
+        }
+        Ok(protocols)
     }
 }
 
@@ -143,6 +162,7 @@ enum End {
 /// A session under way.
 struct Session<'a> {
     options: &'a Options,
+    protocols: Vec<Protocol>,
     folder: PathBuf,
     began: Instant,
     artifact: Artifact,
@@ -154,37 +174,22 @@ impl<'a> Session<'a> {
         let Options { a, b, rounds, data, setting, .. } = options;
         ensure!(a.name != b.name, "A and B need different names");
         setting.method.check()?;
-        for protocol in &options.protocol.0 {
-            let topology = protocol.topology(&[a, b]);
-            for relay in [a, b] {
-                relay.can_run(topology).with_context(|| {
-                    format!("{protocol} needs two pods of each relay; name the other loads with --protocol")
-                })?;
-            }
-        }
-        let now = SystemTime::now();
-        let folder =
-            options.out.clone().unwrap_or_else(|| Path::new("target/bench").join(format!("{}-ab", stamp(now))));
+        let protocols = options.protocol.of(&[a, b])?;
         let arms = [(a, &options.commit_a), (b, &options.commit_b)];
         let arms = arms.map(|(contender, commit)| introduce(contender, commit.clone(), data));
         let artifact = Artifact {
-            schema: SCHEMA,
-            programme: env!("CARGO_PKG_VERSION").into(),
-            unix_time: now.duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs(),
-            machine: machine::describe(Some(data))?,
-            setting: settings(setting, &options.protocol, *rounds)?,
             guardrail: Some(Guardrail::text(options.guardrail.as_deref())?),
             arms: arms.into_iter().collect::<Result<_>>()?,
-            floors: Vec::new(),
-            runs: Vec::new(),
+            ..Artifact::begin(&settings(setting, &protocols, *rounds)?, Some(data))?
         };
-        Ok(Self { options, folder, began: Instant::now(), artifact })
+        let folder = options.out.clone().unwrap_or_else(|| folder::usual("ab", artifact.unix_time));
+        Ok(Self { options, protocols, folder, began: Instant::now(), artifact })
     }
 
     /// Rounds, until there are enough of every load; what was measured is on the disk after each. Returns where.
     fn run(mut self, measure_floors: impl Fn() -> Result<Floors>) -> Result<PathBuf> {
         let wanted = self.options.rounds as usize;
-        let mut loads: Vec<_> = self.options.protocol.0.iter().map(|protocol| Counted::none_of(*protocol)).collect();
+        let mut loads: Vec<_> = self.protocols.iter().map(|protocol| Counted::none_of(*protocol)).collect();
         for round in 1..=wanted * ROUNDS_FACTOR {
             loads.retain(|load| load.sound + load.failed < wanted);
             if loads.is_empty() {
@@ -235,10 +240,11 @@ impl<'a> Session<'a> {
     }
 
     /// On a relay of its own with fresh data, which does not wait for the notes to be signed.
-    fn load(&self, round: usize, contender: &Contender, protocol: Protocol) -> Result<Outcome> {
+    fn load(&mut self, round: usize, contender: &Contender, protocol: Protocol) -> Result<Outcome> {
         let Options { a, b, data, rounds, setting, .. } = self.options;
         let load = Load::prepare(protocol, setting, &format!("{round} {} {protocol}", contender.name))?;
         let arm = contender.start(data, protocol.topology(&[a, b]))?;
+        self.record_servers(&arm);
         let heading = Heading {
             protocol: &protocol.to_string(),
             arm: &contender.name,
@@ -247,6 +253,14 @@ impl<'a> Session<'a> {
         };
         live::watch(heading, &arm, |progress| load.run_watched(&arm, progress))
     }
+
+    /// A relay was described when it ran alone.
+    fn record_servers(&mut self, running: &RunningArm) {
+        let described = self.artifact.arms.iter_mut().find(|arm| arm.name == running.name);
+        if let (Some(servers), Some(arm)) = (&running.servers, described) {
+            arm.servers = servers.versions();
+        }
+    }
 }
 
 fn introduce(contender: &Contender, commit: Option<String>, data: &Path) -> Result<Arm> {
@@ -254,20 +268,13 @@ fn introduce(contender: &Contender, commit: Option<String>, data: &Path) -> Resu
     Ok(Arm { commit, ..contender.describe(&running) })
 }
 
-/// All that was asked for, by name.
-fn settings(setting: &Setting, protocols: &Protocols, rounds: u32) -> Result<BTreeMap<String, serde_json::Value>> {
+/// All that is run and how, by name.
+fn settings(setting: &Setting, protocols: &[Protocol], rounds: u32) -> Result<BTreeMap<String, serde_json::Value>> {
     let mut settings: BTreeMap<_, _> = serde_json::from_value(serde_json::to_value(setting)?)?;
-    let names: Vec<_> = protocols.0.iter().map(Protocol::to_string).collect();
+    let names: Vec<_> = protocols.iter().map(Protocol::to_string).collect();
     settings.insert("protocols".into(), names.into());
     settings.insert("rounds".into(), rounds.into());
     Ok(settings)
-}
-
-/// `20261125T154312Z`: folders sort by when they were made.
-fn stamp(now: SystemTime) -> String {
-    let now = OffsetDateTime::from(now);
-    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", now.hour(), now.minute(), now.second())
 }
 
 #[cfg(test)]

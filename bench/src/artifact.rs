@@ -2,6 +2,8 @@
 //! figure is measured nor what is good.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::mem;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,12 +18,19 @@ use crate::machine;
 /// Rises when an older reader would misunderstand a newer artifact; fields may be added without.
 pub(crate) const SCHEMA: u32 = 1;
 
+/// Not `TOWPATH_…`: relays inherit it, and Towpath does not start with a setting that it does not know.
+const COMMIT: &str = "BENCH_COMMIT";
+
 /// One session of measuring: several rounds, in each of them every arm under every protocol.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Artifact {
     pub(crate) schema: u32,
     /// The load programme's version.
     pub(crate) programme: String,
+    /// The revision it was built from, if `BENCH_COMMIT` in its environment tells: `cargo xtask bench` sets it, because the programme
+    /// itself cannot know.
+    #[serde(default)]
+    pub(crate) programme_commit: Option<String>,
     pub(crate) unix_time: u64,
     pub(crate) machine: Machine,
     pub(crate) setting: BTreeMap<String, Value>,
@@ -44,6 +53,7 @@ impl Artifact {
         Ok(Self {
             schema: SCHEMA,
             programme: env!("CARGO_PKG_VERSION").to_owned(),
+            programme_commit: env::var(COMMIT).ok().filter(|commit| !commit.is_empty()),
             unix_time: SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs(),
             machine: machine::describe(data)?,
             setting: setting.into_iter().collect(),
@@ -87,6 +97,20 @@ pub(crate) struct Arm {
     pub(crate) commit: Option<String>,
     /// What its OK means: `synced`, `unsynced`, `batched by timer` or `unknown`.
     pub(crate) durability: String,
+    /// What its pods shared, where they were started as a cluster: `PostgreSQL 15.14`, `Redis 7.0.15`.
+    #[serde(default)]
+    pub(crate) servers: Vec<String>,
+}
+
+impl Arm {
+    /// Takes over what is known of the relay as it runs. What it was built from, only the command line tells; and it is not a cluster
+    /// under every protocol.
+    pub(crate) fn learn(&mut self, mut known: Self) {
+        if known.servers.is_empty() {
+            known.servers = mem::take(&mut self.servers);
+        }
+        *self = Self { commit: self.commit.take(), ..known };
+    }
 }
 
 /// One arm under one protocol in one round.

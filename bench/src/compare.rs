@@ -1,19 +1,19 @@
 //! A comparison: every round measures the floors, then gives every relay fresh data, the same
 //! notes and the same workloads, in turns, so that a slow minute of the machine hits all alike.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Args;
 
 use crate::artifact::{Arm, Artifact, Outcome, Run, When};
+use crate::extra::table;
 use crate::floors;
 use crate::folder;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
-use crate::options::Output;
+use crate::options::Record;
 use crate::protocol::{Load, Protocol, Setting};
 use crate::report;
 
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// A relay as NAME=COMMAND, NAME=ADDRESS, or NAME for a program on PATH; the verdicts are the first one's.
     #[arg(long = "relay", required_unless_present = "artifacts", value_parser = Contender::parse)]
     relays: Vec<Contender>,
-    /// Measure nothing and print what comparisons that left these artifacts or folders came to.
+    /// Measure nothing and print what the sessions that left these artifacts or folders came to.
     #[arg(conflicts_with = "relays")]
     artifacts: Vec<PathBuf>,
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     setting: Setting,
     #[command(flatten)]
-    output: Output,
+    record: Record,
 }
 
 /// A protocol by another name and with another setting.
@@ -76,11 +76,10 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
         return compare_again(&options.artifacts);
     }
     options.setting.method.check()?;
-    let names: BTreeSet<&str> = options.relays.iter().map(|relay| relay.name.as_str()).collect();
-    ensure!(names.len() == options.relays.len(), "two relays have the same name");
     let session = Instant::now();
     let mut artifact = Artifact::begin(&options.setting, Some(&options.data))?;
-    artifact.arms = options.relays.iter().map(|relay| Arm { name: relay.name.clone(), ..Arm::default() }).collect();
+    artifact.arms = options.record.arms(options.relays.iter().map(|relay| relay.name.as_str()))?;
+    let folder = options.record.folder("compare", &artifact);
     for round in 1..=options.rounds as usize {
         let load = |workload: &'static Workload| Ok((workload, workload.prepare(&options.setting)?));
         let loads = WORKLOADS.iter().map(load).collect::<Result<Vec<_>>>()?;
@@ -89,9 +88,10 @@ pub(crate) fn compare(options: &Options) -> Result<bool> {
             let turn = Turn { options, session, round, contender: &options.relays[number] };
             turn.take(&loads, &mut artifact.arms[number], &mut artifact.runs);
         }
+        folder::keep(&folder, &artifact)?;
     }
     print!("{}", report::markdown(&artifact)?);
-    options.output.write(&artifact)?;
+    options.record.write(&folder, &artifact)?;
     Ok(artifact.is_clean())
 }
 
@@ -99,10 +99,15 @@ fn compare_again(paths: &[PathBuf]) -> Result<bool> {
     let mut are_clean = true;
     for path in paths {
         let artifact = folder::read(path)?;
-        println!("# {}\n\n{}", path.display(), report::markdown(&artifact)?);
+        println!("# {}\n\n{}", path.display(), told(&artifact));
         are_clean &= artifact.is_clean();
     }
     Ok(are_clean)
+}
+
+/// By its bounds where it is a comparison, and any other session by its medians.
+fn told(artifact: &Artifact) -> String {
+    report::markdown(artifact).unwrap_or_else(|_| table::markdown(artifact))
 }
 
 /// Every other round backwards, so that none always follows the same one.
@@ -152,7 +157,7 @@ impl Turn<'_> {
             Some(running) => running,
             None => {
                 let started = self.contender.start(&self.options.data, Topology::Alone)?;
-                *described = self.contender.describe(&started);
+                described.learn(self.contender.describe(&started));
                 running.insert(started)
             }
         };
@@ -168,6 +173,8 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -211,6 +218,53 @@ mod tests {
         let (arm, runs) = turn(usize::MAX);
         assert_eq!((runs.len(), arm.name.as_str()), (ATTEMPTS, "x"));
         assert!(arm.command.starts_with("ws://"), "{arm:?}");
+    }
+
+    /// As the first versions left it, cut down to one run: nothing that came later is in it.
+    fn early() -> Artifact {
+        folder::read(&early_file()).expect("an artifact")
+    }
+
+    fn early_file() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/early.json")
+    }
+
+    #[test]
+    fn what_an_early_version_left_can_be_told_again() {
+        assert!(compare_again(&[early_file()]).expect("told"), "it kept its promises");
+        let text = told(&early());
+        assert!(text.contains("| 200/s: ack p50, ms | 0.29 |"), "{text}");
+        assert!(text.contains("| processor time of one send, of 100 to a socket each | - | - |"), "{text}");
+    }
+
+    #[test]
+    fn any_other_session_is_told_by_its_medians() {
+        let unlike = Artifact { setting: [("clients".to_owned(), 9.into())].into(), ..early() };
+        let mut beside = early();
+        beside.runs[0].protocol = "cross-pod".into();
+        for (session, protocol) in [(unlike, "publish-quiet"), (beside, "cross-pod")] {
+            let text = told(&session);
+            assert!(text.contains(&format!("| {protocol} | towpath |\n|---|---|\n| bytes-per-s |")), "{text}");
+            assert!(text.contains("| ack, ms: p50 / p90 / p99 / max | 0.29 / "), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_median_mixes_the_rates_of_a_sweep() {
+        let mut sweep = early();
+        let step = sweep.runs.remove(0);
+        sweep.runs = [100.0, 200.0].map(|rate| at(rate, step.clone())).into();
+        let text = told(&sweep);
+        for rate in [100, 200] {
+            assert!(text.contains(&format!("| sweep at {rate}/s | towpath |")), "{text}");
+            assert!(text.contains(&format!("| rate-per-s | {rate} |")), "{text}");
+        }
+    }
+
+    fn at(rate: f64, mut step: Run) -> Run {
+        step.protocol = "sweep".into();
+        step.outcome.as_mut().expect("an outcome").figures.insert("rate-per-s".into(), rate);
+        step
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod steady;
 mod stored;
 mod storm;
 mod subscriptions;
-mod table;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::fs;

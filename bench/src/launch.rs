@@ -82,9 +82,9 @@ impl Contender {
             _ if topology == Topology::Alone => {}
             Launcher::Towpath => {}
             Launcher::Running => {
-                ensure!(self.command.contains(','), "{} needs a second address for its second pod", self.name);
+                ensure!(self.command.contains(','), "{} cannot be two pods: it needs a second address", self.name);
             }
-            _ => bail!("{}: give the addresses of two pods that you started", self.name),
+            _ => bail!("{} cannot be two pods: give the addresses of two that you started", self.name),
         }
         Ok(())
     }
@@ -183,6 +183,7 @@ impl Contender {
             version: text("version"),
             commit: None,
             durability: durability.to_owned(),
+            servers: arm.servers.as_ref().map(Servers::versions).unwrap_or_default(),
         }
     }
 }

@@ -30,12 +30,42 @@ pub(crate) struct Heading<'a> {
     pub(crate) arm: &'a str,
     /// Which of how many; one of one goes without saying.
     pub(crate) round: (usize, usize),
-    /// How long it publishes.
+    /// How long it publishes or asks.
     pub(crate) seconds: u32,
 }
 
-/// Runs `load` and shows how it is going.
+/// What a view calls what it counts.
+#[derive(Clone, Copy, Debug)]
+struct Words {
+    sent: &'static str,
+    acked: &'static str,
+    /// In front of the percentiles.
+    latency: &'static str,
+}
+
+const OF_EVENTS: Words = Words { sent: "sent", acked: "acked", latency: "ack" };
+const OF_QUESTIONS: Words = Words { sent: "asked", acked: "answered", latency: "answer" };
+
+/// Runs `load`, which publishes, and shows how it is going.
 pub(crate) fn watch(
+    heading: Heading<'_>,
+    arm: &RunningArm,
+    load: impl FnOnce(&Progress) -> Result<Outcome>,
+) -> Result<Outcome> {
+    watch_by(OF_EVENTS, heading, arm, load)
+}
+
+/// The same of one that asks.
+pub(crate) fn watch_questions(
+    heading: Heading<'_>,
+    arm: &RunningArm,
+    load: impl FnOnce(&Progress) -> Result<Outcome>,
+) -> Result<Outcome> {
+    watch_by(OF_QUESTIONS, heading, arm, load)
+}
+
+fn watch_by(
+    words: Words,
     heading: Heading<'_>,
     arm: &RunningArm,
     load: impl FnOnce(&Progress) -> Result<Outcome>,
@@ -45,7 +75,7 @@ pub(crate) fn watch(
     let began = Instant::now();
     thread::scope(|scope| {
         let (over, is_over) = sync_channel::<()>(0);
-        let watching = scope.spawn(|| show(heading, &progress, &pids, is_over));
+        let watching = scope.spawn(|| show(View::new(words, heading), &progress, &pids, is_over));
         let outcome = load(&progress);
         drop(over);
         // A view that fell over costs a look at the run, never the run.
@@ -57,8 +87,7 @@ pub(crate) fn watch(
 }
 
 /// Until the other end of `is_over` is dropped. Returns the processor time this took.
-fn show(heading: Heading<'_>, progress: &Progress, pids: &[u32], is_over: Receiver<()>) -> Duration {
-    let mut view = View::new(heading);
+fn show(mut view: View<'_>, progress: &Progress, pids: &[u32], is_over: Receiver<()>) -> Duration {
     let bar = std::io::stderr().is_terminal().then(|| bar(&view));
     let mut last_line = Instant::now();
     while is_over.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
@@ -105,6 +134,7 @@ struct Seen {
 
 /// What was seen of a run lately, and how it is put.
 struct View<'a> {
+    words: Words,
     heading: Heading<'a>,
     /// When the first event was seen to have left.
     started: Option<Instant>,
@@ -113,8 +143,8 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(heading: Heading<'a>) -> Self {
-        Self { heading, started: None, recent: VecDeque::new() }
+    fn new(words: Words, heading: Heading<'a>) -> Self {
+        Self { words, heading, started: None, recent: VecDeque::new() }
     }
 
     fn add(&mut self, seen: Seen) {
@@ -161,15 +191,16 @@ impl<'a> View<'a> {
         let lag = self.recent.iter().map(|seen| seen.glance.lag_max_us).fold(0.0, f64::max);
         let cores = last.cpu_s.zip(first.cpu_s).filter(|_| seconds > 0.0).map(|(now, then)| (now - then) / seconds);
         let millis = |name: &str, micros: f64| format!("{name} {:.2} ms", micros / 1e3);
+        let Words { sent, acked, latency } = self.words;
         let how_much = [
-            rate(|glance| glance.sent, "sent"),
-            rate(|glance| glance.acked, "acked"),
+            rate(|glance| glance.sent, sent),
+            rate(|glance| glance.acked, acked),
             rate(|glance| glance.delivered, "delivered").filter(|_| delivered > 0),
             Some(format!("{outstanding} unanswered")),
             (refused > 0).then(|| format!("{refused} REFUSED")),
         ];
         let how_fast = [
-            ack_p50_us.map(|micros| millis("ack p50", micros)),
+            ack_p50_us.map(|micros| millis(&format!("{latency} p50"), micros)),
             ack_p99_us.map(|micros| millis("p99", micros)),
             Some(millis("generator lag", lag)),
             cores.map(|cores| format!("relay {cores:.2} cores")),
@@ -203,7 +234,7 @@ mod tests {
     /// A view that looked every quarter of a second while 200 events a second left, for so many seconds.
     fn watched(seconds: u32) -> View<'static> {
         let start = Instant::now();
-        let mut view = View::new(HEADING);
+        let mut view = View::new(OF_EVENTS, HEADING);
         for quarter in 0..=seconds * 4 {
             let at = start + Duration::from_millis(250) * quarter;
             let sent = 50 * u64::from(quarter) + 1;
@@ -225,8 +256,14 @@ mod tests {
     }
 
     #[test]
+    fn questions_are_asked_and_answered() {
+        let state = View { words: OF_QUESTIONS, ..watched(5) }.state().join(" ");
+        assert!(state.starts_with("200 asked/s · 200 answered/s · 1 unanswered answer p50 0.34 ms · p99"), "{state}");
+    }
+
+    #[test]
     fn before_the_first_event_and_after_the_last_it_says_what_it_waits_for() {
-        let mut view = View::new(HEADING);
+        let mut view = View::new(OF_EVENTS, HEADING);
         assert_eq!((view.time().as_str(), view.state().len()), ("getting ready", 0));
         view.add(Seen { at: Instant::now(), glance: glance(0, 0), cpu_s: None });
         assert_eq!((view.time().as_str(), view.state().len()), ("getting ready", 0));

@@ -3,13 +3,14 @@
 
 use std::fmt::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::account::Accounts;
 use crate::artifact::{Arm, Artifact, Distribution, Outcome, Run};
 use crate::floors::Floors;
 use crate::measure::{Spread, number, show};
 use crate::protocol::Setting;
+use crate::verdict::bootstrap::{Interval, paired, rounds_needed};
 
 /// The workloads of a comparison: open loop, nobody listening …
 pub(crate) const STEADY: &str = "publish";
@@ -23,6 +24,9 @@ pub(crate) const PEAK: &str = "peak";
 pub(crate) const DEEP_PEAK: &str = "peak-deep";
 /// How many, on every connection.
 pub(crate) const DEEP: u32 = 256;
+
+/// How sure a verdict has to be to count as proven.
+const CONFIDENCE: f64 = 0.95;
 
 /// Where a report goes on behind what most readers come for, to the end. `cargo xtask figures` folds away what follows.
 const EVERYTHING: &str = "Everything that was measured:";
@@ -90,6 +94,32 @@ struct Bound {
     figure: Term,
     limit: Term,
     is_minimum: bool,
+}
+
+impl Bound {
+    /// How far on the wrong side a figure is, as a logarithm, by its ratio to the limit; up to zero it meets the bound.
+    fn excess(&self, ratio: f64) -> f64 {
+        if self.is_minimum { -ratio.ln() } else { ratio.ln() }
+    }
+
+    /// The median of the rounds says on which side the figure is; an interval that lies wholly on that side proves it.
+    fn verdict(&self, median: f64, ratios: &[f64]) -> &'static str {
+        let is_met = self.excess(median) <= 0.0;
+        let excesses: Vec<f64> = ratios.iter().map(|ratio| self.excess(*ratio)).collect();
+        // A ratio of zero has no logarithm, and its round no place in an interval.
+        let are_enough =
+            excesses.len() >= rounds_needed(CONFIDENCE) && excesses.iter().all(|excess| excess.is_finite());
+        let is_proven = are_enough && {
+            let Interval { low, high, .. } = paired(&excesses, CONFIDENCE);
+            if is_met { high <= 0.0 } else { low > 0.0 }
+        };
+        match (is_met, is_proven) {
+            (true, true) => "met",
+            (true, false) => "met, not proven",
+            (false, true) => "MISSED",
+            (false, false) => "MISSED, not proven",
+        }
+    }
 }
 
 /// Milliseconds, events a second or microseconds, as the figure has them.
@@ -168,11 +198,9 @@ const BOUNDS: [Bound; 9] = [
     },
 ];
 
-/// The whole report: verdicts and headlines, then floors, figures, accounts and remarks.
+/// The whole report: verdicts and headlines, then floors, figures, accounts and remarks. Only of a comparison.
 pub(crate) fn markdown(artifact: &Artifact) -> Result<String> {
-    let setting = serde_json::Value::Object(artifact.setting.clone().into_iter().collect());
-    let setting = serde_json::from_value(setting).context("the artifact is no comparison's")?;
-    let report = Report { artifact, setting };
+    let report = Report { artifact, setting: setting(artifact)? };
     let mut text = String::new();
     report.write_setting(&mut text);
     report.write_verdicts(&mut text);
@@ -185,6 +213,16 @@ pub(crate) fn markdown(artifact: &Artifact) -> Result<String> {
     Ok(text)
 }
 
+/// An error says that it is not a comparison's.
+fn setting(artifact: &Artifact) -> Result<Setting> {
+    const OTHER: &str = "the artifact is no comparison's";
+    // Other sessions have the same settings, and runs that no row would show.
+    let has_row = |run: &Run| ROWS.iter().any(|(workload, ..)| *workload == run.protocol);
+    ensure!(artifact.runs.iter().all(has_row), OTHER);
+    let setting = serde_json::Value::Object(artifact.setting.clone().into_iter().collect());
+    serde_json::from_value(setting).context(OTHER)
+}
+
 struct Report<'a> {
     artifact: &'a Artifact,
     setting: Setting,
@@ -193,10 +231,12 @@ struct Report<'a> {
 impl Report<'_> {
     fn write_setting(&self, out: &mut String) {
         let (rounds, cores) = (self.artifact.floors.len(), self.artifact.machine.cores);
+        let (sure, needed) = (CONFIDENCE * 100.0, rounds_needed(CONFIDENCE));
         let _ = writeln!(
             out,
             "Median (smallest - largest) of {rounds} rounds on {cores} cores. V is one signature check, S one append and sync, E one \
-             WebSocket echo; S99 and E99 are those at p99.\n"
+             WebSocket echo; S99 and E99 are those at p99. Not proven is what fewer than {needed} rounds say, \
+             or a {sure} % interval of figure / bound that holds 1.\n"
         );
     }
 
@@ -309,12 +349,12 @@ impl Report<'_> {
                     Some(((bound.figure)(&scene)?, (bound.limit)(&scene)?))
                 })
                 .collect();
-            let ratio = Spread::of(pairs.iter().map(|(figure, limit)| figure / limit));
+            let ratios: Vec<f64> = pairs.iter().map(|(figure, limit)| figure / limit).collect();
+            let ratio = Spread::of(ratios.iter().copied());
             let verdict = match ratio {
                 None => "not measured",
                 Some(_) if bound.is_latency && self.setting.method.is_too_short() => "too short",
-                Some(ratio) if (ratio.median >= 1.0) == bound.is_minimum || ratio.median == 1.0 => "met",
-                Some(_) => "MISSED",
+                Some(ratio) => bound.verdict(ratio.median, &ratios),
             };
             let figure = Spread::of(pairs.iter().map(|pair| pair.0));
             let limit = Spread::of(pairs.iter().map(|pair| pair.1));

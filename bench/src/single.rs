@@ -2,7 +2,7 @@
 //! turn, and a sweep for the highest rate the relay serves. Knows the order of things, not what a load is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -11,11 +11,12 @@ use serde_json::Value;
 
 use crate::artifact::{Arm, Artifact, Outcome, Run, When};
 use crate::client::Target;
-use crate::floors;
+use crate::floors::{self, Floors};
+use crate::folder;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::live::{self, Heading};
 use crate::notes::{AUTHORS, Notes, Recipe};
-use crate::options::{Load, Method, Output, SECONDS_MIN};
+use crate::options::{Load, Method, Record, SECONDS_MIN};
 use crate::protocol::{self, Protocol, Setting};
 use crate::report;
 use crate::workload::{self, Pacing, Plan};
@@ -64,7 +65,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     setting: Setting,
     #[command(flatten)]
-    output: Output,
+    record: Record,
 }
 
 #[derive(Args)]
@@ -78,7 +79,7 @@ pub(crate) struct SweepOptions {
     #[command(flatten)]
     setting: Setting,
     #[command(flatten)]
-    output: Output,
+    record: Record,
 }
 
 #[derive(Args)]
@@ -150,6 +151,7 @@ fn one(
 ) -> Result<bool> {
     let Load { method, output, .. } = load;
     method.check()?;
+    let floors = output.has_folder().then(|| measure_floors(method, load.rate, Path::new("."))).transpose()?;
     let recipe = method.recipe("publish")?;
     let plan = Plan {
         arm,
@@ -171,6 +173,7 @@ fn one(
     output.write_json(&outcome)?;
     let is_good = outcome.is_good();
     let mut artifact = Artifact::begin(&asked(load, pacing, events, connections, subscribers)?, None)?;
+    artifact.floors.extend(floors);
     artifact.arms.push(describe(arm, &load.url)?);
     artifact.runs.push(Run::ended(1, &arm.name, &protocol, Ok(outcome), When::since(session, session)));
     output.write_folder(&artifact)?;
@@ -212,32 +215,43 @@ fn describe(arm: &RunningArm, url: &str) -> Result<Arm> {
     Ok(Arm { name: arm.name.clone(), ..contender.describe(arm) })
 }
 
+/// The floors of this machine at that pace; `data` lies on the filesystem to sync.
+fn measure_floors(method: &Method, rate: u32, data: &Path) -> Result<Floors> {
+    floors::measure(&Notes::sign(&Recipe::fresh(method.seed, "floors")?, AUTHORS)?, data, rate)
+}
+
+/// The artifact of a session with that relay, of nothing yet.
+fn begin(relay: &Relay, setting: &Setting, record: &Record) -> Result<Artifact> {
+    let arms = record.arms([relay.relay.name.as_str()])?;
+    Ok(Artifact { arms, ..Artifact::begin(setting, Some(&relay.data))? })
+}
+
 /// The protocols in turn, each on a relay started for it.
 pub(crate) fn run(options: &RunOptions) -> Result<bool> {
-    let RunOptions { relay: Relay { data, .. }, setting, output, .. } = options;
+    let RunOptions { relay, setting, record, .. } = options;
     let session = Instant::now();
-    let mut artifact = Artifact::begin(setting, Some(data))?;
-    let notes = Notes::sign(&Recipe::fresh(setting.method.seed, "floors")?, AUTHORS)?;
-    artifact.floors.push(floors::measure(&notes, data, setting.rate)?);
-    in_turn(options, session, &mut artifact);
-    output.write(&artifact)?;
+    let mut artifact = begin(relay, setting, record)?;
+    let folder = record.folder("run", &artifact);
+    artifact.floors.push(measure_floors(&setting.method, setting.rate, &relay.data)?);
+    in_turn(options, session, &folder, &mut artifact)?;
+    record.write(&folder, &artifact)?;
     Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
 }
 
-/// One that fails does not take with it what the others measure.
-fn in_turn(options: &RunOptions, session: Instant, artifact: &mut Artifact) {
+/// One that fails does not take with it what the others measure; what was measured is on the disk after each.
+fn in_turn(options: &RunOptions, session: Instant, folder: &Path, artifact: &mut Artifact) -> Result<()> {
     let name = &options.relay.relay.name;
-    let mut arm = Arm { name: name.clone(), ..Arm::default() };
     for protocol in &options.protocol {
         let began = Instant::now();
-        let result = one_protocol(options, *protocol, &mut arm);
+        let result = one_protocol(options, *protocol, &mut artifact.arms[0]);
         match &result {
             Ok(outcome) => println!("## {protocol}\n\n{}", report::describe(outcome)),
             Err(failure) => println!("## {protocol}\n\nFAILED: {failure:#}\n"),
         }
         artifact.runs.push(Run::ended(1, name, &protocol.to_string(), result, When::since(session, began)));
+        folder::keep(folder, artifact)?;
     }
-    artifact.arms = vec![arm];
+    Ok(())
 }
 
 fn one_protocol(options: &RunOptions, protocol: Protocol, arm: &mut Arm) -> Result<Outcome> {
@@ -245,7 +259,7 @@ fn one_protocol(options: &RunOptions, protocol: Protocol, arm: &mut Arm) -> Resu
     let name = protocol.to_string();
     let load = protocol::Load::prepare(protocol, setting, &name)?;
     let running = relay.start(data, protocol.topology(&[relay]))?;
-    *arm = relay.describe(&running);
+    arm.learn(relay.describe(&running));
     let heading = Heading { protocol: &name, arm: &relay.name, round: (1, 1), seconds: setting.method.seconds };
     live::watch(heading, &running, |progress| load.run_watched(&running, progress))
 }
@@ -253,21 +267,24 @@ fn one_protocol(options: &RunOptions, protocol: Protocol, arm: &mut Arm) -> Resu
 /// Doubles the rate until it is not served, then halves what is between; each step on a relay started for it. True when there
 /// is a rate that is served, and no run failed or broke a promise, at whatever rate.
 pub(crate) fn sweep(options: &SweepOptions) -> Result<bool> {
-    let SweepOptions { p99_max_ms, setting, output, .. } = options;
+    let SweepOptions { relay, p99_max_ms, setting, record } = options;
     ensure!(
         !setting.method.is_too_short(),
         "less than {SECONDS_MIN} s after the warm-up are too short to tell whether a rate is served: raise --seconds"
     );
-    let mut artifact = Artifact::begin(setting, Some(&options.relay.data))?;
+    let mut artifact = begin(relay, setting, record)?;
     artifact.setting.insert("p99_max_ms".into(), (*p99_max_ms).into());
-    let found = search(options, &mut artifact);
+    let folder = record.folder("sweep", &artifact);
+    artifact.floors.push(measure_floors(&setting.method, setting.rate, &relay.data)?);
+    let found = search(options, &folder, &mut artifact);
     // Whatever ended the search, what it measured is kept.
-    let written = output.write(&artifact);
+    let written = record.write(&folder, &artifact);
     let is_good = found?;
     written.map(|()| is_good)
 }
 
-fn search(options: &SweepOptions, artifact: &mut Artifact) -> Result<bool> {
+/// What was measured is on the disk after each step.
+fn search(options: &SweepOptions, folder: &Path, artifact: &mut Artifact) -> Result<bool> {
     let SweepOptions { p99_max_ms, setting, .. } = options;
     let session = Instant::now();
     println!("| rate/s | events/s | ack p50, ms | ack p99, ms | |\n|---|---|---|---|---|");
@@ -276,6 +293,7 @@ fn search(options: &SweepOptions, artifact: &mut Artifact) -> Result<bool> {
     let knee = knee(setting.rate.min(rate_max), rate_max, |rate| {
         let is_first = artifact.runs.is_empty();
         let Run { outcome, failure, .. } = step(options, rate, session, artifact)?;
+        folder::keep(folder, artifact)?;
         let outcome = outcome.unwrap_or_default();
         let objection = failure.or_else(|| objection(&outcome, *p99_max_ms));
         // Beyond a rate that is served, a generator that lags shows that the cores are full, of whatever. Before there is one,
@@ -309,7 +327,7 @@ fn step(options: &SweepOptions, rate: u32, session: Instant, artifact: &mut Arti
         attempts += 1;
         let load = protocol::Load::prepare(Protocol::Publish, &setting, "sweep")?;
         let arm = relay.start(data, Topology::Alone)?;
-        artifact.arms = vec![relay.describe(&arm)];
+        artifact.arms[0].learn(relay.describe(&arm));
         let protocol = format!("{rate}/s");
         let heading = Heading {
             protocol: &protocol,
@@ -381,6 +399,7 @@ mod tests {
     use std::net::TcpStream;
 
     use clap::Parser;
+    use tempfile::TempDir;
 
     use super::*;
     use crate::artifact::Distribution;
@@ -450,13 +469,15 @@ mod tests {
         assert!(refusal.to_string().contains("too short to tell"), "{refusal}");
     }
 
-    /// A sweep from 1/s up on a relay that errs behind its first event.
+    /// A sweep from 1/s up on a relay that errs behind its first event, and what is kept of it.
     fn swept(vice: Vice) -> (bool, Artifact) {
         let words = "--rate 1 --seconds 1 --warm-up-seconds 0 --p99-max-ms 600000 --lag-max-us 4000000000";
         let relay = format!("x={}", keeper(vice));
         let Sweep { options } = Sweep::parse_from(["bench", "--relay", &relay].into_iter().chain(words.split(' ')));
-        let mut artifact = Artifact::begin(&options.setting, None).expect("begun");
-        (search(&options, &mut artifact).expect("a sweep"), artifact)
+        let mut artifact = begin(&options.relay, &options.setting, &options.record).expect("begun");
+        let folder = TempDir::new().expect("a folder");
+        let is_good = search(&options, folder.path(), &mut artifact).expect("a sweep");
+        (is_good, folder::read(folder.path()).expect("kept"))
     }
 
     #[test]
@@ -476,12 +497,16 @@ mod tests {
 
     #[test]
     fn a_protocol_that_fails_does_not_take_with_it_what_another_measured() {
-        let words = "--protocol cross-pod,publish --rate 20 --seconds 1 --warm-up-seconds 0 --lag-max-us 4000000000";
+        let words = "--protocol cross-pod,publish --rate 20 --seconds 1 --warm-up-seconds 0 --lag-max-us 4000000000 \
+                     --commit x=abc";
         let relay = format!("x={}", keeper(Vice::Loses(0..0)));
         let words = ["bench", "--relay", &relay].into_iter().chain(words.split(' '));
         let Protocols { options } = Protocols::parse_from(words);
-        let mut artifact = Artifact::begin(&options.setting, None).expect("begun");
-        in_turn(&options, Instant::now(), &mut artifact);
+        let mut artifact = begin(&options.relay, &options.setting, &options.record).expect("begun");
+        let folder = TempDir::new().expect("a folder");
+        in_turn(&options, Instant::now(), folder.path(), &mut artifact).expect("kept");
+        let artifact = folder::read(folder.path()).expect("an artifact");
+        assert_eq!(artifact.arms[0].commit.as_deref(), Some("abc"), "{:?}", artifact.arms);
         let [failed, measured] = &artifact.runs[..] else { panic!("{:?}", artifact.runs) };
         assert!(failed.failure.as_ref().is_some_and(|failure| failure.contains("second address")));
         assert!(measured.outcome.as_ref().is_some_and(Outcome::is_good), "{measured:?}");

@@ -37,7 +37,7 @@
 //! **Two artifacts.** The A arm of one session and the B arm of another have no pairs: rounds are resampled for each arm by
 //! itself, which widens the interval, and what changed between the sessions is part of the difference. The judgement says so.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 mod cells;
 mod difference;
 mod endings;

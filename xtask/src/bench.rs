@@ -25,11 +25,11 @@ const EVERYTHING: &str = "\nEverything that was measured:\n";
 pub(crate) fn run(against: Option<&str>, arguments: &[String]) -> Result<ExitCode> {
     let Some(revision) = against else {
         build()?;
+        if arguments.is_empty() {
+            return measure(standard()?);
+        }
         let mut bench = programme();
-        match arguments {
-            [] => bench.args(COMPARE),
-            given => bench.args(given),
-        };
+        bench.args(arguments);
         return measure(bench);
     };
     let (before, now) = (Revision::of(revision)?, Revision::of("HEAD")?);
@@ -131,8 +131,8 @@ const CHARTS: [&str; 2] = ["publish-ack.svg", "same-pod-last-delivery.svg"];
 /// Runs the standard comparison, more relays beside it if given, and writes its report into the README and its charts beside it.
 pub(crate) fn figures(arguments: &[String]) -> Result<()> {
     build()?;
-    let mut bench = programme();
-    bench.args(COMPARE).args(["--out", FIGURES]).args(arguments);
+    let mut bench = standard()?;
+    bench.args(["--out", FIGURES]).args(arguments);
     let output = bench.stderr(Stdio::inherit()).output().context("cannot measure")?;
     let text = String::from_utf8(output.stdout)?;
     ensure!(output.status.success() || only_others_failed(&text), "the measurement failed; the README is as it was");
@@ -154,9 +154,20 @@ fn build() -> Result<()> {
     step::run("build for release", cargo(&["build", "--release", "--package", "towpath", "--package", "towpath-bench"]))
 }
 
+/// The standard comparison, on the record as that of this revision.
+fn standard() -> Result<Command> {
+    let mut bench = programme();
+    bench.args(COMPARE).args(["--commit", &format!("towpath={}", Revision::of("HEAD")?.describe()?)]);
+    Ok(bench)
+}
+
+/// Told what it was built from, where this tree is a checkout.
 fn programme() -> Command {
     let mut programme = Command::new(root().join("target/release/towpath-bench"));
     programme.current_dir(root()).stdin(Stdio::null());
+    if let Ok(commit) = Revision::of("HEAD").and_then(|now| now.describe()) {
+        programme.env("BENCH_COMMIT", commit);
+    }
     programme
 }
 

@@ -1,9 +1,8 @@
 //! A session against the relay itself, short and with nothing timed: what it leaves behind is whole and can be judged again.
 
 use super::*;
-use crate::artifact::Distribution;
+use crate::artifact::{Distribution, SCHEMA};
 use clap::Parser;
-use std::time::Duration;
 use tempfile::TempDir;
 
 #[derive(Parser)]
@@ -117,26 +116,44 @@ fn a_relay_that_does_not_start_ends_the_session_before_anything_is_measured() {
 #[test]
 fn a_relay_that_is_no_cluster_ends_the_session_before_it_is_asked_to_be_one() {
     let data = TempDir::new().expect("a folder");
-    let mut options = options(data.path(), &["--protocol", "all"]);
+    let mut options = options(data.path(), &["--protocol", "same-pod,cross-pod"]);
     options.b = Contender::parse("rnostr=/bin/false").expect("known");
     let failure = format!("{:#}", Session::open(&options).err().expect("one pod"));
-    assert!(failure.contains("cross-pod needs two pods") && failure.contains("--protocol"), "{failure}");
+    assert!(failure.contains("cross-pod is in --protocol") && failure.contains("rnostr cannot be two"), "{failure}");
     options.protocol = Protocols::parse("same-pod,mixed,publish,peak").expect("known");
     let failure = format!("{:#}", Session::open(&options).err().expect("it does not start"));
     assert!(failure.contains("rnostr did not come up"), "{failure}");
 }
 
+/// The loads of a session of Towpath and another relay.
+fn loads(protocols: &str, other: &str) -> Result<Vec<String>> {
+    let (towpath, other) = (Contender::parse("towpath=towpath")?, Contender::parse(other)?);
+    let protocols = Protocols::parse(protocols).map_err(anyhow::Error::msg)?;
+    Ok(protocols.of(&[&towpath, &other])?.iter().map(Protocol::to_string).collect())
+}
+
 #[test]
 fn protocols_are_named_or_all() {
-    let names =
-        |text| Protocols::parse(text).map(|protocols| protocols.0.iter().map(Protocol::to_string).collect::<Vec<_>>());
+    let names = |protocols| loads(protocols, "x=ws://127.0.0.1:1,ws://127.0.0.1:2");
     assert_eq!(names("all").expect("known"), ["same-pod", "cross-pod", "mixed", "publish", "peak"]);
     assert_eq!(names("peak,same-pod").expect("known"), ["peak", "same-pod"]);
     assert!(names("peek").is_err());
 }
 
 #[test]
-fn a_folders_name_is_its_time() {
-    let at = UNIX_EPOCH + Duration::from_secs(951_782_399);
-    assert_eq!(stamp(at), "20000228T235959Z");
+fn all_is_what_both_relays_can_run() {
+    for other in ["rnostr=rnostr", "x=x --port {port}", "x=ws://127.0.0.1:1"] {
+        assert_eq!(loads("all", other).expect("the rest"), ["same-pod", "mixed", "publish", "peak"], "{other}");
+        assert!(loads("cross-pod", other).is_err(), "{other}: it was asked for");
+    }
+}
+
+#[test]
+fn a_session_records_only_the_loads_that_it_runs() {
+    let data = TempDir::new().expect("a folder");
+    let mut options = options(data.path(), &[]);
+    // A relay of one address; nobody needs to be there to be recorded.
+    options.b = Contender::parse("x=ws://127.0.0.1:1").expect("an address");
+    let session = Session::open(&options).expect("opened");
+    assert_eq!(session.artifact.setting["protocols"], serde_json::json!(["same-pod", "mixed", "publish", "peak"]));
 }

@@ -10,6 +10,7 @@ use crate::frame;
 use crate::measure::{Busy, Clock};
 use crate::message::Message;
 use crate::notes::Id;
+use crate::progress::Progress;
 use crate::schedule::{Nanos, Schedule};
 
 /// How long one answer may take before it counts as none.
@@ -60,6 +61,12 @@ pub(super) struct Answer {
     pub(super) events: u32,
 }
 
+impl Answer {
+    pub(super) fn latency(&self) -> Option<Nanos> {
+        Some(self.finished?.saturating_sub(self.intended))
+    }
+}
+
 /// Everything that was asked.
 #[derive(Default)]
 pub(super) struct Asked {
@@ -84,8 +91,19 @@ impl Asked {
 
 /// Asks `requests` in turn, over and over.
 pub(super) fn ask(target: &Target, connections: usize, requests: &[Request], pace: Pace) -> Result<Asked> {
+    ask_watched(target, connections, requests, pace, Clock::start(), &Progress::new())
+}
+
+/// The same by a `clock` that others look at, too; `progress` tells how it is going.
+pub(super) fn ask_watched(
+    target: &Target,
+    connections: usize,
+    requests: &[Request],
+    pace: Pace,
+    clock: Clock,
+    progress: &Progress,
+) -> Result<Asked> {
     let pool = Pool::open(std::iter::repeat_n(target, connections))?;
-    let clock = Clock::start();
     Asker {
         outstanding: vec![0; connections],
         current: vec![None; requests.len()],
@@ -93,6 +111,7 @@ pub(super) fn ask(target: &Target, connections: usize, requests: &[Request], pac
         requests,
         pace,
         clock,
+        progress,
         asked: Asked { start: clock.now(), ..Asked::default() },
     }
     .run()
@@ -103,6 +122,7 @@ struct Asker<'a> {
     requests: &'a [Request],
     pace: Pace,
     clock: Clock,
+    progress: &'a Progress,
     asked: Asked,
     /// By connection.
     outstanding: Vec<usize>,
@@ -174,6 +194,7 @@ impl Asker<'_> {
             });
             self.current[request] = Some((number, sample));
             self.outstanding[connection] += 1;
+            self.progress.sent(now.saturating_sub(intended));
             self.pool.connections[connection].push(question);
             self.pool.flush(connection)?;
         }
@@ -181,7 +202,7 @@ impl Asker<'_> {
     }
 
     fn hear(&mut self, connection: usize) -> Result<()> {
-        let Self { pool, requests, clock, asked, outstanding, current, .. } = self;
+        let Self { pool, requests, clock, progress, asked, outstanding, current, .. } = self;
         let mut ended = Vec::new();
         pool.connections[connection].receive_texts(|text| {
             asked.bytes += text.len() as u64;
@@ -196,13 +217,16 @@ impl Asker<'_> {
                     }
                 }
                 ("EOSE", Some((request, (answer, _)))) => {
-                    asked.answers[answer].finished = Some(clock.now());
+                    let now = clock.now();
+                    progress.answered(now.saturating_sub(asked.answers[answer].intended), true);
+                    asked.answers[answer].finished = Some(now);
                     // What follows before the relay knows of the end is live, and no part of the answer.
                     current[request] = None;
                     ended.push(request);
                 }
-                ("CLOSED", Some((request, _))) => {
+                ("CLOSED", Some((request, (answer, _)))) => {
                     asked.refused += 1;
+                    progress.answered(clock.now().saturating_sub(asked.answers[answer].intended), false);
                     asked.complaint.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
                     current[request] = None;
                     ended.push(request);

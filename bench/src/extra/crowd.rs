@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail, ensure};
 use rustix::process::{Resource, getrlimit};
 
+use crate::artifact::Outcome;
 use crate::client::{Pool, Target};
 use crate::message::Message;
 
@@ -44,8 +45,33 @@ pub(super) struct Heard {
     /// By connection.
     pub(super) events: Vec<u32>,
     pub(super) closed_connections: usize,
-    /// The first subscription the relay ended.
+    /// The first subscription the relay ended, or its first notice.
     pub(super) complaint: Option<String>,
+}
+
+impl Subscribed {
+    /// What speaks against figures of all these subscriptions.
+    pub(super) fn objection(&self) -> Option<String> {
+        (self.refused > 0).then(|| format!("{} subscriptions were refused", self.refused))
+    }
+}
+
+impl Heard {
+    /// What speaks against figures of connections that were to listen all along.
+    pub(super) fn objection(&self) -> Option<String> {
+        if self.closed_connections > 0 {
+            return Some(format!("the relay ended {} connections", self.closed_connections));
+        }
+        self.complaint.as_ref().map(|complaint| format!("the relay said: {complaint}"))
+    }
+}
+
+/// Voids figures that could be used, for what the relay did.
+pub(super) fn void(outcome: &mut Outcome, objection: Option<String>) {
+    if outcome.void.is_none() && objection.is_some() {
+        outcome.void = objection;
+        outcome.is_voided_by_relay = true;
+    }
 }
 
 impl Crowd {
@@ -77,7 +103,7 @@ impl Crowd {
             // Only who was heard of can have room for more.
             for &connection in &readable {
                 let state = &mut states[connection];
-                while !state.is_done && state.asked - state.ended < WINDOW {
+                while !state.is_done && state.asked.saturating_sub(state.ended) < WINDOW {
                     match request(connection, state.asked) {
                         Some(text) => {
                             self.pool.connections[connection].push_text(&text);
@@ -87,7 +113,8 @@ impl Crowd {
                     }
                 }
                 self.pool.flush(connection)?;
-                if state.is_done && state.asked == state.ended && !std::mem::replace(&mut state.is_counted, true) {
+                // One that is ended again has ended twice.
+                if state.is_done && state.asked <= state.ended && !std::mem::replace(&mut state.is_counted, true) {
                     unfinished -= 1;
                 }
             }

@@ -108,16 +108,9 @@ pub(super) fn turn(options: &Options, site: &mut Site, patience: &Patience) -> R
 
 /// Memory of connections that are not there any more is no memory of idle connections.
 fn void(subscribed: &Subscribed, heard: &Heard, missing: usize, moved: &[String]) -> Option<String> {
-    if subscribed.refused > 0 {
-        return Some(format!("{} subscriptions were refused", subscribed.refused));
-    }
-    if heard.closed_connections > 0 {
-        return Some(format!("the relay ended {} connections", heard.closed_connections));
-    }
-    if missing > 0 {
-        return Some(format!("{missing} connections did not get the event that they waited for"));
-    }
-    (!moved.is_empty()).then(|| moved.join("; "))
+    let missed = || (missing > 0).then(|| format!("{missing} connections did not get the event that they waited for"));
+    let counted = || (!moved.is_empty()).then(|| moved.join("; "));
+    subscribed.objection().or_else(|| heard.objection()).or_else(missed).or_else(counted)
 }
 
 /// One filter, unlike every other connection's; all of them match the one note.

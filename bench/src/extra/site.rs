@@ -16,8 +16,7 @@ use crate::floors::{self, Floors};
 use crate::folder;
 use crate::launch::{Contender, RunningArm, Topology};
 use crate::notes::{Notes, Recipe};
-use crate::options::Method;
-use crate::verdict::Guardrail;
+use crate::options::{Method, Record};
 
 const FLOOR_NOTES: usize = 1_000;
 /// The pace of the echoes, a second.
@@ -47,9 +46,8 @@ pub(super) struct Bench {
     /// Where the relays' folders are made.
     #[arg(long, default_value = ".")]
     pub(super) data: PathBuf,
-    /// Write the artifact, every histogram and a page to look at into this folder.
-    #[arg(long)]
-    out: Option<PathBuf>,
+    #[command(flatten)]
+    record: Record,
     #[command(flatten)]
     pub(super) method: Method,
 }
@@ -80,8 +78,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Every site's turn in every round: forwards, backwards, forwards … Prints and writes what was found; true when
-    /// every figure can be used.
+    /// Every site's turn in every round: forwards, backwards, forwards … Keeps what was found after each, and prints it;
+    /// true when every figure can be used.
     pub(super) fn take_turns(
         &self,
         workload: &str,
@@ -95,6 +93,8 @@ impl Bench {
         setting.insert("rounds".into(), self.rounds.into());
         setting.insert("method".into(), serde_json::to_value(&self.method)?);
         let mut artifact = Artifact::begin(&setting, Some(&self.data))?;
+        artifact.arms = self.record.arms(sites.iter().map(|site| site.name.as_str()))?;
+        let folder = self.record.folder(workload, &artifact);
         for round in 1..=self.rounds as usize {
             artifact.floors.push(floors(&self.data)?);
             for at in order(sites.len(), round) {
@@ -104,16 +104,15 @@ impl Bench {
                 let found = turn(site, round);
                 artifact.runs.extend(runs(round, &site.name, workload, found, When::since(session, began)));
                 if round == 1 {
-                    artifact.arms.push(site.describe());
+                    artifact.arms[at].learn(site.describe());
                 }
                 // The others have the machine to themselves.
                 site.stop();
             }
+            folder::keep(&folder, &artifact)?;
         }
         print!("{}", table::markdown(&artifact));
-        if let Some(out) = &self.out {
-            println!("{}", folder::write(out, &artifact, &Guardrail::load(None)?)?.display());
-        }
+        self.record.write(&folder, &artifact)?;
         Ok(artifact.runs.iter().all(|run| run.outcome.as_ref().is_some_and(Outcome::is_good)))
     }
 
@@ -138,10 +137,7 @@ impl Bench {
             let site = Site::new(name.to_owned(), self.data.clone(), topology);
             Ok(Site { contender: Some(Contender::parse(&raised)?), ..site })
         };
-        let sites = self.relays.iter().map(site).collect::<Result<Vec<Site>>>()?;
-        let names: std::collections::BTreeSet<&str> = sites.iter().map(|site| site.name.as_str()).collect();
-        ensure!(names.len() == sites.len(), "two relays have the same name");
-        Ok(sites)
+        self.relays.iter().map(site).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 
 use super::corpus::Dice;
-use super::crowd::Crowd;
+use super::crowd::{self, Crowd};
 use super::named;
 use super::site::{Bench, Found, Limits, Site};
 use super::steady::{Steady, ack_ratio};
@@ -56,20 +56,21 @@ pub(super) fn turn(options: &Options, site: &mut Site) -> Result<Found> {
     let arm = site.fresh()?;
     let target = &arm.pods[0].target;
     let mut crowd = Crowd::gather(target, options.clients as usize)?;
-    crowd.subscribe(|client, nth| (nth == 0).then(|| request(client)))?;
-    let (calm, _) = crowd.listen_while(|_| options.steady.publish(arm, method, "calm"))?;
+    let subscribed = crowd.subscribe(|client, nth| (nth == 0).then(|| request(client)))?;
+    let (mut calm, heard) = crowd.listen_while(|_| options.steady.publish(arm, method, "calm"))?;
+    crowd::void(&mut calm, subscribed.objection().or_else(|| heard.objection()));
     let (mut stormy, herds) = thread::scope(|scope| {
         let publishing = scope.spawn(|| options.steady.publish_once(arm, method, "storm"));
         let herds = herds(options, &mut crowd, target);
         let stormy = publishing.join().unwrap_or_else(|_| Err(anyhow!("a publishing thread panicked")))?;
         anyhow::Ok((stormy, herds?))
     })?;
+    herds.add_to(&mut stormy)?;
     let ratios = named([
         ("ack-p50-ratio", ack_ratio(&stormy, &[&calm], |ack| ack.p50)),
         ("ack-p99-ratio", ack_ratio(&stormy, &[&calm], |ack| ack.p99)),
     ]);
     stormy.figures.extend(ratios);
-    herds.add_to(&mut stormy)?;
     let mut found = vec![("storm-before", calm), ("storm", stormy)];
     if let Some(start) = site.restart()? {
         let target = &site.arm()?.pods[0].target;
@@ -84,16 +85,15 @@ pub(super) fn turn(options: &Options, site: &mut Site) -> Result<Found> {
 fn herds(options: &Options, crowd: &mut Crowd, target: &Target) -> Result<Herd> {
     let pause = Duration::from_secs(options.bench.method.seconds.into()) / (HERDS + 1);
     let mut all = Herd::default();
+    all.rest(crowd, pause)?;
     for number in 0..HERDS {
-        crowd.listen_while(|_| {
-            thread::sleep(pause);
-            Ok(())
-        })?;
         let one = herd(&mut crowd.pool, target, options.bench.method.seed + u64::from(number))?;
         all.back.extend(one.back);
         all.refused += one.refused;
         all.busy = all.busy.max(one.busy);
+        all.objection = all.objection.or(one.objection);
         all.complaint = all.complaint.or(one.complaint);
+        all.rest(crowd, pause)?;
     }
     Ok(all)
 }
@@ -107,18 +107,32 @@ fn request(client: usize) -> String {
 pub(super) struct Herd {
     /// From the first being cut off to each one's EOSE.
     pub(super) back: Vec<Nanos>,
-    /// Attempts that came to nothing.
+    /// Attempts that came to nothing. Each client comes again and its time counts on, so they void nothing.
     pub(super) refused: usize,
     /// How much of its time the thread of all of them was at work.
     pub(super) busy: f64,
+    /// What the relay said or did against clients that it had let in.
+    pub(super) objection: Option<String>,
+    /// The first refusal or notice.
     pub(super) complaint: Option<String>,
 }
 
 impl Herd {
+    /// For so long everybody only listens.
+    fn rest(&mut self, crowd: &mut Crowd, pause: Duration) -> Result<()> {
+        let ((), heard) = crowd.listen_while(|_| {
+            thread::sleep(pause);
+            Ok(())
+        })?;
+        self.objection = self.objection.take().or_else(|| heard.objection());
+        Ok(())
+    }
+
     pub(super) fn add_to(self, outcome: &mut Outcome) -> Result<()> {
         outcome.latencies.extend(Distribution::of(self.back)?.map(|back| ("reconnect".to_owned(), back)));
         outcome.figures.insert("refused-connections".into(), self.refused as f64);
         outcome.figures.insert("herd-busy-share".into(), self.busy);
+        crowd::void(outcome, self.objection);
         outcome.void = outcome.void.take().or_else(|| too_busy("reconnects", self.busy));
         outcome.complaint = outcome.complaint.take().or(self.complaint);
         Ok(())
@@ -183,6 +197,7 @@ fn hear(pool: &mut Pool, at: usize, client: &mut Client, herd: &mut Herd, clock:
         Message::Eose => is_back = true,
         Message::Closed(text) | Message::Notice(text) => {
             herd.complaint.get_or_insert_with(|| text.to_owned());
+            herd.objection.get_or_insert_with(|| format!("the relay said: {text}"));
         }
         _ => {}
     });

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::corpus::Dice;
-use super::crowd::{Crowd, Heard};
+use super::crowd::{self, Crowd, Heard, Subscribed};
 use super::idle::settled;
 use super::named;
 use super::site::{Bench, Found, Limits, Site};
@@ -89,7 +89,7 @@ pub(super) fn turn(options: &Options, site: &mut Site) -> Result<Found> {
     let closed = settled(pod.pid);
     let last = options.steady.publish(arm, method, "without again")?;
     let grown = |from: Option<u64>, to: Option<u64>| Some((to? as f64 - from? as f64) / options.filters as f64);
-    with.void = with.void.or_else(|| void(subscribed.refused, &heard));
+    crowd::void(&mut with, objection(&subscribed, &heard));
     with.figures.extend(named([
         ("ack-p50-ratio", ack_ratio(&with, &[&first, &last], |ack| ack.p50)),
         ("ack-p99-ratio", ack_ratio(&with, &[&first, &last], |ack| ack.p99)),
@@ -103,15 +103,11 @@ pub(super) fn turn(options: &Options, site: &mut Site) -> Result<Found> {
     Ok(vec![("subscriptions-without", first), ("subscriptions", with), ("subscriptions-without", last)])
 }
 
-fn void(refused: usize, heard: &Heard) -> Option<String> {
+/// Fewer subscriptions cost less, and those that match are not the ones that were meant.
+fn objection(subscribed: &Subscribed, heard: &Heard) -> Option<String> {
     let events: u32 = heard.events.iter().sum();
-    (refused + heard.closed_connections > 0 || events > 0).then(|| {
-        format!(
-            "{refused} subscriptions were refused, {} connections closed, {events} events delivered to filters that they do \
-             not match",
-            heard.closed_connections
-        )
-    })
+    let astray = || (events > 0).then(|| format!("{events} events came to filters that they do not match"));
+    subscribed.objection().or_else(|| heard.objection()).or_else(astray)
 }
 
 /// A filter such as clients have, for somebody or something that no published note is of.

@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::artifact::{Artifact, Distribution, Outcome};
+use crate::artifact::{Artifact, Distribution, Outcome, Run};
 use crate::floors::Floors;
 use crate::measure::{Spread, number, show};
 
 const PERCENTILES: [fn(&Distribution) -> f64; 4] = [|d| d.p50, |d| d.p90, |d| d.p99, |d| d.max];
 
 /// Medians over the rounds, smallest and largest beside them; then what should make a reader doubt them.
-pub(super) fn markdown(artifact: &Artifact) -> String {
+pub(crate) fn markdown(artifact: &Artifact) -> String {
     let mut text = String::new();
     write_floors(artifact, &mut text);
-    let protocols = distinct(artifact.runs.iter().map(|run| run.protocol.as_str()));
-    for protocol in protocols {
-        let table = Table { artifact, protocol };
+    for kind in distinct(artifact.runs.iter().map(kind)) {
+        let table = Table { artifact, kind };
         table.write(&mut text);
     }
     write_remarks(artifact, &mut text);
@@ -34,14 +33,25 @@ fn write_floors(artifact: &Artifact, out: &mut String) {
 }
 
 /// In order of appearance.
-fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut seen = BTreeSet::new();
-    names.filter(|name| seen.insert(*name)).collect()
+fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    all.fold(Vec::new(), |mut seen, each| {
+        if !seen.contains(&each) {
+            seen.push(each);
+        }
+        seen
+    })
+}
+
+/// A protocol and, where every run had a rate of its own, that rate: such runs are no rounds, which a median may mix.
+type Kind<'a> = (&'a str, Option<f64>);
+
+fn kind(run: &Run) -> Kind<'_> {
+    (&run.protocol, run.outcome.as_ref().and_then(|outcome| outcome.figure("rate-per-s")))
 }
 
 struct Table<'a> {
     artifact: &'a Artifact,
-    protocol: &'a str,
+    kind: Kind<'a>,
 }
 
 impl<'a> Table<'a> {
@@ -52,7 +62,9 @@ impl<'a> Table<'a> {
         if latencies.is_empty() && figures.is_empty() {
             return;
         }
-        let _ = writeln!(out, "| {} | {} |\n|---|{}", self.protocol, arms.join(" | "), "---|".repeat(arms.len()));
+        let (protocol, rate) = self.kind;
+        let rate = rate.map(|rate| format!(" at {rate}/s")).unwrap_or_default();
+        let _ = writeln!(out, "| {protocol}{rate} | {} |\n|---|{}", arms.join(" | "), "---|".repeat(arms.len()));
         for figure in figures {
             let cell = |arm: &&str| show(Spread::of(self.of(arm).filter_map(|outcome| outcome.figure(figure))));
             let _ = writeln!(out, "| {figure} | {} |", arms.iter().map(cell).collect::<Vec<_>>().join(" | "));
@@ -76,15 +88,15 @@ impl<'a> Table<'a> {
     }
 
     fn of_all(&self) -> impl Iterator<Item = &'a Outcome> {
-        let protocol = self.protocol;
-        let runs = self.artifact.runs.iter().filter(move |run| run.protocol == protocol);
+        let of_kind = self.kind;
+        let runs = self.artifact.runs.iter().filter(move |run| kind(run) == of_kind);
         runs.filter_map(|run| run.outcome.as_ref())
     }
 
     /// Those that count.
     fn of(&self, arm: &str) -> impl Iterator<Item = &'a Outcome> {
-        let (protocol, arm) = (self.protocol, arm.to_owned());
-        let runs = self.artifact.runs.iter().filter(move |run| run.protocol == protocol && run.arm == arm);
+        let (of_kind, arm) = (self.kind, arm.to_owned());
+        let runs = self.artifact.runs.iter().filter(move |run| kind(run) == of_kind && run.arm == arm);
         runs.filter_map(|run| run.outcome.as_ref()).filter(|outcome| outcome.void.is_none())
     }
 }

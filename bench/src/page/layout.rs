@@ -218,7 +218,9 @@ fn accounts(scene: &Scene<'_>) -> Markup {
             section #accounts {
                 h2 { "Accounts" }
                 p.about {
-                    "What became of every event, in all rounds and in void runs too. Everything behind “unanswered” must be zero."
+                    "What became of every event, in all rounds and in void runs too. Late is what was answered or delivered more than a "
+                    "second after it was due. Everything behind “unanswered” must be zero; “missed by” says which subscribers lack how "
+                    "many deliveries."
                 }
                 (tables::accounts(scene))
             }

@@ -152,6 +152,7 @@ fn make(characters: &[Character], rounds: usize) -> Artifact {
     Artifact {
         schema: SCHEMA,
         programme: "0.1.0".into(),
+        programme_commit: None,
         unix_time: 1_767_225_600,
         machine: Machine {
             processor: "AMD EPYC 7B13".into(),
@@ -185,6 +186,7 @@ fn arm(character: &Character) -> Arm {
         version: Some("0.8.12".into()),
         commit: (character.name == "towpath").then(|| "50304a1c9b8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f".into()),
         durability: character.durability.into(),
+        servers: Vec::new(),
     }
 }
 

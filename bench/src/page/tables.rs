@@ -1,5 +1,8 @@
 //! The tables of a page: what no curve shows. Knows the scene, not where a table stands.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::chart::swatch;
@@ -10,6 +13,9 @@ use crate::account::Accounts;
 use crate::artifact::{self, Distribution, Outcome};
 use crate::floors::Floors;
 use crate::measure::Spread;
+
+/// So many subscribers are told by number: whoever wants all has the artifact.
+const TOLD_SUBSCRIBERS_MAX: usize = 5;
 
 /// A table that scrolls by itself when the window is narrower.
 pub(super) fn scrolling(label: &str, table: Markup) -> Markup {
@@ -84,8 +90,8 @@ pub(super) fn of_figure(scene: &Scene<'_>, figure: &Figure) -> Markup {
 type Percentile = fn(&Distribution) -> f64;
 type Number<'a> = dyn Fn(&Outcome) -> Option<f64> + 'a;
 
-const PERCENTILES: [(&str, Percentile); 4] =
-    [("p50", |of| of.p50), ("p99", |of| of.p99), ("p99.9", |of| of.p99_9), ("max", |of| of.max)];
+const PERCENTILES: [(&str, Percentile); 5] =
+    [("p50", |of| of.p50), ("p90", |of| of.p90), ("p99", |of| of.p99), ("p99.9", |of| of.p99_9), ("max", |of| of.max)];
 
 /// A row of a table of measures.
 struct Measured<'a> {
@@ -254,7 +260,8 @@ const TAKEN: [(&str, Account); 5] = [
     ("refused", |a| a.refused as u64),
 ];
 
-const UNANSWERED: (&str, Account) = ("unanswered", |a| a.unanswered as u64);
+/// What nobody promised, and nobody likes.
+const DOUBTFUL: [(&str, Account); 2] = [("late", |a| a.late as u64), ("unanswered", |a| a.unanswered as u64)];
 
 /// What must not be.
 const BROKEN: [(&str, Account); 5] = [
@@ -277,7 +284,8 @@ pub(super) fn accounts(scene: &Scene<'_>) -> Markup {
                 thead {
                     tr {
                         th { "protocol" } th.left { "arm" }
-                        @for (name, _) in TAKEN.iter().chain([&UNANSWERED]).chain(&BROKEN) { th { (name) } }
+                        @for (name, _) in TAKEN.iter().chain(&DOUBTFUL).chain(&BROKEN) { th { (name) } }
+                        th { "missed by" }
                     }
                 }
                 tbody {
@@ -289,8 +297,9 @@ pub(super) fn accounts(scene: &Scene<'_>) -> Markup {
                                     th scope="row" { (protocol.name) }
                                     th { (arm_name(arm)) }
                                     @for (_, account) in &TAKEN { (account_cell(&accounts, *account, "")) }
-                                    (account_cell(&accounts, UNANSWERED.1, "doubtful"))
+                                    @for (_, account) in &DOUBTFUL { (account_cell(&accounts, *account, "doubtful")) }
                                     @for (_, account) in &BROKEN { (account_cell(&accounts, *account, "broken")) }
+                                    td { (missed_by(&accounts)) }
                                 }
                             }
                         }
@@ -305,6 +314,20 @@ fn account_cell(all: &[Accounts], account: Account, class_if_any: &str) -> Marku
     let sum: u64 = all.iter().map(account).sum();
     let class = Some(class_if_any).filter(|class| sum > 0 && !class.is_empty());
     html! { td class=[class] { @if class == Some("broken") { "✗ " } (count(sum as i64)) } }
+}
+
+/// Subscribers' numbers and how many deliveries never came to each, the worst first.
+fn missed_by(all: &[Accounts]) -> String {
+    let mut sums: BTreeMap<usize, usize> = BTreeMap::new();
+    for (subscriber, missed) in all.iter().flat_map(|accounts| &accounts.missed_by) {
+        *sums.entry(*subscriber).or_default() += missed;
+    }
+    let mut worst: Vec<(usize, usize)> = sums.into_iter().collect();
+    worst.sort_by_key(|(_, missed)| Reverse(*missed));
+    let told = worst.iter().take(TOLD_SUBSCRIBERS_MAX).map(|(subscriber, missed)| format!("#{subscriber}: {missed}"));
+    let more = (worst.len() > TOLD_SUBSCRIBERS_MAX).then(|| "…".to_owned());
+    let cells: Vec<String> = told.chain(more).collect();
+    if cells.is_empty() { "–".into() } else { cells.join(", ") }
 }
 
 /// How many events of all runs a promise was broken for.

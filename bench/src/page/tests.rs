@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::account::Accounts;
 use crate::artifact::{Arm, Distribution, Outcome, Run, SCHEMA};
 
 fn source(artifact: Artifact) -> Source {
@@ -167,6 +168,48 @@ fn a_broken_promise_is_seen_at_once() {
     assert!(page.contains("✓ every acknowledged event was accounted for") && !page.contains("class=\"broken\""));
 }
 
+/// In the accounts of the one run that there is.
+fn accounts_of(accounts: Accounts) -> String {
+    let mut run = sample::artifact().runs.remove(0);
+    run.outcome.as_mut().expect("an outcome").accounts = Some(accounts);
+    let page = rendered(only(vec![run]));
+    between(section(&page, "accounts"), "<table", "</table>").to_owned()
+}
+
+#[test]
+fn what_came_late_is_told_and_breaks_no_promise() {
+    let table = accounts_of(Accounts { late: 3, ..Accounts::default() });
+    assert!(table.contains("<th>late</th><th>unanswered</th>"), "{table}");
+    assert_eq!(count(&table, "<td class=\"doubtful\">3</td>"), 1, "{table}");
+    assert!(!table.contains("broken"), "{table}");
+}
+
+#[test]
+fn whoever_misses_deliveries_is_told_by_number() {
+    let told = |missed: &[(usize, usize)]| {
+        let table = accounts_of(Accounts { missed_by: missed.iter().copied().collect(), ..Accounts::default() });
+        assert!(table.contains("<th>missed by</th></tr></thead>"), "{table}");
+        let (_, last) = table.trim_end_matches("</td></tr></tbody>").rsplit_once("<td>").expect("a last cell");
+        last.to_owned()
+    };
+    assert_eq!(told(&[]), "–");
+    assert_eq!(told(&[(3, 2), (7, 1)]), "#3: 2, #7: 1");
+    let many: Vec<(usize, usize)> = (0..9).map(|subscriber| (subscriber, 1 + subscriber / 8)).collect();
+    assert_eq!(told(&many), "#8: 2, #0: 1, #1: 1, #2: 1, #3: 1, …");
+}
+
+#[test]
+fn all_measures_have_every_percentile_that_an_artifact_sums_up() {
+    let page = rendered(sample::artifact());
+    let section = section(&page, "protocol-same-pod");
+    for latency in ["ack", "ack service", "first delivery", "last delivery service", "generator lag"] {
+        for percentile in ["p50", "p90", "p99", "p99.9", "max"] {
+            let row = format!("<th scope=\"row\">{latency} {percentile}, ms</th>");
+            assert_eq!(count(section, &row), 1, "{row}");
+        }
+    }
+}
+
 #[test]
 fn several_artifacts_stand_side_by_side() {
     let sources = [source(sample::artifact()), Source { label: "tuesday".into(), artifact: sample::artifact() }];
@@ -210,6 +253,17 @@ fn a_page_and_its_charts_are_written_from_a_run_folder() {
     let chart = fs::read_to_string(svg.join("same-pod-ack.svg")).expect("a chart");
     assert!(chart.starts_with("<svg") && chart.contains("xmlns=") && chart.contains("same-pod: ack latency"));
     assert_eq!(fs::read_dir(&svg).expect("a folder").count(), 3 * 9 + 2 * 6);
+}
+
+#[test]
+fn what_an_early_version_left_can_be_looked_at() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/early.json");
+    let page = render(&[read(&file).expect("an artifact")], &guardrail());
+    let curve = between(section(&page, "protocol-publish-quiet"), "<figure>", "</figure>");
+    assert!(curve.contains("<path class=\"line ") && curve.contains("<td>0.29</td>"), "{curve}");
+    assert!(page.contains("✓ every acknowledged event was accounted for"));
+    let send = between(section(&page, "floors"), "processor time of one send", "</tr>");
+    assert_eq!(count(send, "<td>–</td>"), 2);
 }
 
 #[test]

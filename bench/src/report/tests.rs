@@ -37,13 +37,15 @@ fn floors() -> Floors {
     }
 }
 
+/// So many rounds, all alike, that a verdict can be proven.
 fn comparison_of(seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
-    comparison_over(floors(), seconds, outcomes)
+    session(floors(), seconds, &[outcomes; 6])
 }
 
-fn comparison_over(floors: Floors, seconds: u32, outcomes: &[(&str, Outcome)]) -> String {
-    let run = |(workload, outcome): &(&str, Outcome)| Run {
-        round: 1,
+/// By round.
+fn session(floors: Floors, seconds: u32, rounds: &[&[(&str, Outcome)]]) -> String {
+    let run = |round: usize, (workload, outcome): &(&str, Outcome)| Run {
+        round,
         arm: "towpath".into(),
         protocol: (*workload).to_owned(),
         outcome: Some(outcome.clone()),
@@ -57,13 +59,14 @@ fn comparison_over(floors: Floors, seconds: u32, outcomes: &[(&str, Outcome)]) -
     let artifact = Artifact {
         schema: 1,
         programme: "0".into(),
+        programme_commit: None,
         unix_time: 0,
         machine: Machine { cores: 2, ..Machine::default() },
         setting: serde_json::from_value(setting).expect("names"),
         guardrail: None,
         arms: vec![Arm { name: "towpath".into(), ..Arm::default() }],
-        floors: vec![floors],
-        runs: outcomes.iter().map(run).collect(),
+        floors: vec![floors; rounds.len()],
+        runs: (1..).zip(rounds).flat_map(|(round, outcomes)| outcomes.iter().map(move |of| run(round, of))).collect(),
     };
     markdown(&artifact).expect("a comparison")
 }
@@ -98,6 +101,53 @@ fn bounds_are_judged_in_the_right_direction() {
     assert_eq!(verdict(&bad, "ack p99 with"), "not measured", "there was no run without subscribers");
 }
 
+/// On the ack's median, at most 518 us, and on the peak, at least 12 000/s; by round.
+fn verdicts_over(acks: &[f64], peaks: &[f64]) -> [String; 2] {
+    let round = |(ack, peak): (&f64, &f64)| {
+        [(STEADY, outcome((*ack, 900.0), 0.0, 0.0)), (PEAK, outcome((900.0, 900.0), 0.0, *peak))]
+    };
+    let rounds: Vec<_> = acks.iter().zip(peaks).map(round).collect();
+    let rounds: Vec<_> = rounds.iter().map(|outcomes| outcomes.as_slice()).collect();
+    let report = session(floors(), 10, &rounds);
+    ["ack p50", "peak >="].map(|bound| verdict(&report, bound))
+}
+
+#[test]
+fn six_rounds_clearly_on_one_side_are_proof() {
+    let acks = [440.0, 500.0, 510.0, 480.0, 490.0, 519.0];
+    let peaks = [12_900.0, 12_100.0, 14_000.0, 12_500.0, 13_000.0, 11_990.0];
+    assert_eq!(verdicts_over(&acks, &peaks), ["met", "met"], "one round beyond a bound is not all");
+    let (acks, peaks) = (acks.map(|ack| ack * 1.2), peaks.map(|peak| peak / 1.2));
+    assert_eq!(verdicts_over(&acks, &peaks), ["MISSED", "MISSED"]);
+}
+
+#[test]
+fn six_rounds_on_both_sides_are_none() {
+    let acks = [400.0, 430.0, 450.0, 500.0, 600.0, 700.0];
+    let peaks = [9_000.0, 10_000.0, 11_000.0, 11_500.0, 14_000.0, 16_000.0];
+    assert_eq!(verdicts_over(&acks, &peaks), ["met, not proven", "MISSED, not proven"]);
+}
+
+#[test]
+fn three_rounds_are_never_proof() {
+    assert_eq!(verdicts_over(&[100.0; 3], &[100.0; 3]), ["met, not proven", "MISSED, not proven"]);
+    assert_eq!(verdicts_over(&[100.0; 6], &[100.0; 6]), ["met", "MISSED"]);
+}
+
+#[test]
+fn a_figure_of_nothing_or_without_end_is_no_proof() {
+    let both = |figure: f64| verdicts_over(&[figure; 6], &[figure; 6]);
+    assert_eq!(both(0.0), ["met, not proven", "MISSED, not proven"]);
+    assert_eq!(both(f64::INFINITY), ["MISSED, not proven", "met, not proven"]);
+    assert_eq!(both(f64::NAN), ["MISSED, not proven", "MISSED, not proven"]);
+}
+
+#[test]
+fn what_not_proven_means_is_told_before_it_is_said() {
+    let report = comparison(&[]);
+    assert!(report.lines().next().is_some_and(|first| first.contains("Not proven is what fewer than 6 rounds say")));
+}
+
 #[test]
 fn runs_too_short_to_tell_a_queue_that_fills_meet_and_miss_no_bound_on_latency() {
     let outcomes = [
@@ -124,14 +174,14 @@ fn what_most_readers_come_for_is_first() {
     assert_eq!((verdict(head, "ack p50"), verdict(head, "deep")), ("met".to_owned(), "not measured".to_owned()));
     let figures = |part| ["| 1000/s", "| 200/s", "| peak, "].map(|workload| rows(part, workload)).iter().sum::<usize>();
     assert_eq!((figures(head), figures(rest)), (HEADLINES.len(), ROWS.len()));
-    let further = ["| floor |", "| V: ", "| accounts |", "| towpath | 9 |"];
+    let further = ["| floor |", "| V: ", "| accounts |", "| towpath | 54 |"];
     assert_eq!(further.map(|row| (rows(head, row), rows(rest, row))), [(0, 1); 4]);
 }
 
 #[test]
 fn a_session_without_one_of_the_floors_is_read_and_told() {
     let row = |floors| {
-        let report = comparison_over(floors, 10, &[]);
+        let report = session(floors, 10, &[&[]]);
         report.lines().find(|line| line.contains("one send")).expect("a row").to_owned()
     };
     assert!(row(floors()).ends_with("| 4.25 | 6.00 |"), "{}", row(floors()));

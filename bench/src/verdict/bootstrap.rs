@@ -39,12 +39,12 @@ impl Interval {
 }
 
 /// The fewest rounds an interval of this confidence can be had from.
-pub(super) fn rounds_needed(confidence: f64) -> usize {
+pub(crate) fn rounds_needed(confidence: f64) -> usize {
     (1.0 - (1.0 - confidence).log2()).ceil() as usize
 }
 
 /// The mean of differences, one from each round.
-pub(super) fn paired(differences: &[f64], confidence: f64) -> Interval {
+pub(crate) fn paired(differences: &[f64], confidence: f64) -> Interval {
     interval(mean(differences), differences.len(), confidence, |random| resampled_mean(differences, random))
 }
 

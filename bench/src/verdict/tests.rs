@@ -99,6 +99,7 @@ fn session(seed: u64, rounds: usize, a: Shape, b: Shape) -> Artifact {
     Artifact {
         schema: SCHEMA,
         programme: "0".into(),
+        programme_commit: None,
         unix_time: 0,
         machine: Machine::default(),
         setting: setting.map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value)).into(),

@@ -64,7 +64,7 @@ fn busy_generator(plan: &Plan<'_>, observed: &Observed) -> Vec<String> {
 }
 
 /// A generator that could not keep its own schedule measured itself.
-fn late_generator(lag: &Distribution, lag_max: Nanos) -> Option<String> {
+pub(crate) fn late_generator(lag: &Distribution, lag_max: Nanos) -> Option<String> {
     let lag_max = lag_max as f64 / 1e3;
     (lag.p99 > lag_max).then(|| format!("the generator was {:.0} us late at p99, more than {lag_max:.0} us", lag.p99))
 }
@@ -88,11 +88,8 @@ fn still_filling(plan: &Plan<'_>, observed: &Observed) -> Option<String> {
     let from = observed.published.start + plan.method.warm_up();
     let records = observed.published.records.iter().filter(|record| record.intended >= from);
     let acks: Vec<_> = records.filter_map(|record| Some((record.intended, record.ack_latency()?))).collect();
-    let objection = |what: &str, grown: f64| {
-        format!("{what} took longer and longer, by {:.1} ms a second: a queue was still filling", grown * 1e3)
-    };
-    if let Some(grown) = growth(&acks) {
-        return Some(objection("answers", grown));
+    if let Some(objection) = filling("answers", &acks) {
+        return Some(objection);
     }
     let deliveries = observed.deliveries.as_ref()?;
     let pairs = observed.published.records.iter().zip(&deliveries.events);
@@ -103,7 +100,14 @@ fn still_filling(plan: &Plan<'_>, observed: &Observed) -> Option<String> {
         .filter(complete)
         .map(|(record, delivery)| (record.intended, delivery.last.saturating_sub(record.intended)))
         .collect();
-    growth(&last).map(|grown| objection("deliveries", grown))
+    filling("deliveries", &last)
+}
+
+/// What speaks against an open loop in which `what` had to wait in front of a queue that fills; `latencies` by when each was
+/// due.
+pub(crate) fn filling(what: &str, latencies: &[(Nanos, Nanos)]) -> Option<String> {
+    let grown = growth(latencies)? * 1e3;
+    Some(format!("{what} took longer and longer, by {grown:.1} ms a second: a queue was still filling"))
 }
 
 /// A relay that serves 1 % less than it is offered lets whoever comes a second later wait 10 ms longer.

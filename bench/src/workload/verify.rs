@@ -11,6 +11,9 @@ use crate::client::{Pool, Target};
 use crate::message::Message;
 use crate::notes::{self, Id, Note, Notes, Recipe};
 
+// Whoever asks at a pace of its own is judged by the same rules.
+pub(crate) use super::soundness::{filling, late_generator};
+
 /// Within every common relay's limits.
 const IDS_PER_REQUEST: usize = 100;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
