@@ -10,6 +10,7 @@
 //! Owns: the order of the stages, the bound on signature work, the commit queue, the committer.
 //! Must not know: sockets, subscriptions, wording, which store it is.
 
+mod admission;
 mod checks;
 mod commit;
 mod metrics;

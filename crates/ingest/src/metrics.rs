@@ -27,6 +27,8 @@ pub struct Metrics {
     pub queued_events: Gauge,
     /// Bytes of events waiting for the committer.
     pub queued_bytes: Gauge,
+    /// Events between admission and the committer. Set when it is asked for.
+    pub under_way: Gauge,
     /// How long the event at the head of the queue has waited, in seconds. Set when it is asked for.
     pub queue_age: Gauge<f64, AtomicU64>,
     /// Events accepted.
@@ -48,6 +50,7 @@ impl Default for Metrics {
             batch_events: Histogram::new(exponential_buckets(1.0, 2.0, 12)),
             queued_events: Gauge::default(),
             queued_bytes: Gauge::default(),
+            under_way: Gauge::default(),
             queue_age: Gauge::default(),
             accepted: Counter::default(),
             ephemeral: Counter::default(),
@@ -75,6 +78,11 @@ impl Metrics {
         registry.register("ingest_batch_events", "Events in one commit", self.batch_events.clone());
         registry.register("commit_queue_events", "Events waiting for the committer", self.queued_events.clone());
         registry.register("commit_queue_bytes", "Bytes of events waiting for the committer", self.queued_bytes.clone());
+        registry.register(
+            "ingest_under_way_events",
+            "Events let in that are not at the committer yet",
+            self.under_way.clone(),
+        );
         registry.register("commit_queue_age_seconds", "How long the next event has waited", self.queue_age.clone());
         registry.register("ingest_accepted", "Events accepted and stored", self.accepted.clone());
         registry.register("ingest_ephemeral", "Ephemeral events delivered", self.ephemeral.clone());

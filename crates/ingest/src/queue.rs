@@ -10,11 +10,15 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use towpath_policy::{Removal, Write};
 use towpath_store::Act;
 
+use crate::admission::{Admission, Admitted};
 use crate::metrics::Metrics;
 use crate::reply::Reply;
 
 /// So many events are worth a commit of their own, whatever else is coming.
 const GATHERED: usize = 256;
+
+/// Events between their connections and the committer: some 20 ms of what two cores take in. With fewer, commits are smaller.
+const UNDER_WAY_MAX: usize = 2_048;
 
 /// Acts of one commit.
 const ACTS_MAX: usize = 1_024;
@@ -44,6 +48,8 @@ pub(crate) struct Pending {
     pub(crate) write: Write,
     pub(crate) reply: Reply,
     pub(crate) queued: Instant,
+    /// It has room of [`Admission`] to give back.
+    pub(crate) is_admitted: bool,
 }
 
 impl Pending {
@@ -62,6 +68,7 @@ impl Pending {
 
 /// Writes waiting for the committer.
 pub(crate) struct CommitQueue {
+    admission: Admission,
     waiting: Mutex<Waiting>,
     /// For the committer.
     arrived: Condvar,
@@ -95,7 +102,17 @@ impl Drop for Expected<'_> {
 impl CommitQueue {
     pub(crate) fn new(limits: CommitLimits, metrics: Metrics) -> Self {
         let (waiting, arrived, expected) = Default::default();
-        Self { waiting, arrived, expected, limits, metrics }
+        Self { admission: Admission::new(UNDER_WAY_MAX), waiting, arrived, expected, limits, metrics }
+    }
+
+    /// Waits until so many events more may be under way. Cancel-safe.
+    pub(crate) async fn admit(&self, events: usize) -> Admitted<'_> {
+        self.admission.admit(events).await
+    }
+
+    /// As in [`Admission::under_way`].
+    pub(crate) fn under_way(&self) -> i64 {
+        self.admission.under_way()
     }
 
     /// Has the committer know of a burst on its way, until what this returns is dropped.
@@ -118,6 +135,7 @@ impl CommitQueue {
                 waiting.bytes += pending.bytes();
                 waiting.writes.push_back(pending);
             } else {
+                self.admission.arrived(usize::from(pending.is_admitted));
                 refused.push(pending.reply);
             }
         }
@@ -180,6 +198,7 @@ impl CommitQueue {
         let batch: Vec<Pending> = waiting.writes.drain(..count).collect();
         waiting.bytes -= batch.iter().map(Pending::bytes).sum::<usize>();
         self.note(&waiting);
+        self.admission.arrived(batch.iter().filter(|pending| pending.is_admitted).count());
         Some((batch, std::mem::take(&mut waiting.acts)))
     }
 

@@ -50,6 +50,7 @@ impl Ingest {
         if screened.is_empty() {
             return;
         }
+        let admitted = self.queue.admit(screened.len()).await;
         let verified = self.verify(screened, repute).await;
         let authorised = self.passed(verified, |event| {
             authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
@@ -58,7 +59,8 @@ impl Ingest {
             true => Err(self.deliver(&write, &policy)),
             false => Ok(write),
         });
-        self.commit(to_store);
+        let admitted = admitted.passed_on(to_store.len());
+        self.commit(to_store, admitted);
     }
 
     /// What goes on behind a stage. What does not is answered.
@@ -95,12 +97,14 @@ impl Ingest {
         Answer::Delivered(if private { reached.max(1) } else { reached })
     }
 
-    fn commit(&self, writes: Vec<(Write, Reply)>) {
+    fn commit(&self, writes: Vec<(Write, Reply)>, admitted: usize) {
         if writes.is_empty() {
             return self.queue.nothing_came();
         }
         let queued = self.clock.instant();
-        let burst = writes.into_iter().map(|(write, reply)| Pending { write, reply, queued }).collect();
+        let burst = writes.into_iter().enumerate();
+        let burst =
+            burst.map(|(n, (write, reply))| Pending { write, reply, queued, is_admitted: n < admitted }).collect();
         for refused in self.queue.push(burst) {
             self.answer(refused, Answer::Overloaded);
         }
@@ -111,7 +115,7 @@ impl Ingest {
         let (answer, answered) = oneshot::channel();
         let to = Arc::new(Once::new(answer));
         let reply = Reply { to, slot: 0, received: self.clock.instant() };
-        self.commit(vec![(plan(event, Source::Relay, &self.policy.get()), reply)]);
+        self.commit(vec![(plan(event, Source::Relay, &self.policy.get()), reply)], 0);
         answered.await.unwrap_or(Answer::Overloaded)
     }
 
@@ -121,8 +125,9 @@ impl Ingest {
     }
 
     /// Brings the metrics that nothing else keeps current up to date.
-    pub fn note_queue_age(&self) {
+    pub fn note_state(&self) {
         self.metrics.queue_age.set(self.queue.age(self.clock.instant()).as_secs_f64());
+        self.metrics.under_way.set(self.queue.under_way());
     }
 
     /// Checks a signature outside the way of an event: AUTH. Under the same bound. `None` if it is not genuine. Cancel-safe.

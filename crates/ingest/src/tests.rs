@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::poll;
 use parking_lot::{Condvar, Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -305,6 +306,54 @@ async fn submit(ingest: &Ingest, connection: &Arc<Connection>, received: Instant
 
 fn accepted(seqs: impl IntoIterator<Item = u64>) -> Vec<String> {
     seqs.into_iter().map(|seq| format!("Committed(StreamId(0), Accepted(Seq({seq})))")).collect()
+}
+
+/// More than may be under way.
+const MANY: usize = 2_100;
+
+#[tokio::test]
+async fn with_enough_under_way_a_burst_waits_for_the_committer_and_is_not_refused() {
+    let mut world = World::busy(CommitLimits { queue_events_max: MANY, ..LIMITS }).await;
+    let notes = notes(MANY);
+    {
+        let mut submitted = std::pin::pin!(async {
+            for burst in notes.chunks(30) {
+                world.submit_burst(burst).await;
+            }
+        });
+        while world.ingest.queue.under_way() < 2_040 {
+            assert!(poll!(&mut submitted).is_pending(), "there is room for all");
+            tokio::task::yield_now().await;
+        }
+        assert!(poll!(&mut submitted).is_pending());
+        assert_eq!(world.metrics.queued_events.get(), 2_040, "the next thirty wait");
+        world.store.open();
+        submitted.await;
+    }
+    assert_eq!(world.answers(1 + MANY), accepted(1..=1 + MANY as u64));
+    world.finish();
+    assert_eq!(world.ingest.queue.under_way(), 0);
+}
+
+#[tokio::test]
+async fn whatever_becomes_of_an_event_it_is_not_under_way_for_ever() {
+    let mut world = World::new(CommitLimits { queue_events_max: 3, ..LIMITS }, Policy::default());
+    let notes = notes(8);
+    world.submit(&notes[0]).await;
+    world.answers(1);
+    let own = Verifier::new().verify(note("the relay's own")).unwrap();
+    world.ingest.publish_own(own).await;
+    assert_eq!(world.ingest.queue.under_way(), 0, "it was not let in");
+    world.store.shut();
+    world.submit_burst(&[forged(&notes[1]), notes[0].clone(), event(1, NOW_S, 20_000, &[], "ephemeral")]).await;
+    world.submit(&notes[2]).await;
+    world.store.begun(3);
+    world.submit_burst(&notes[3..]).await;
+    assert_eq!(world.ingest.queue.under_way(), 3, "the queue has room for no more");
+    world.store.open();
+    world.answers(10);
+    world.finish();
+    assert_eq!(world.ingest.queue.under_way(), 0);
 }
 
 #[tokio::test]

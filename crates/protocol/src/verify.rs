@@ -62,6 +62,11 @@ impl Verifier {
         self.verify_by(event, &author)
     }
 
+    /// Whether this processor checks many signatures at once.
+    pub fn has_lanes() -> bool {
+        Lanes::detect().is_some()
+    }
+
     /// How many to hand to [`Verifier::verify_all`] if all of it has to wait for the last: 32 where many are checked at once, else 1.
     pub fn burst_events_max(&self) -> usize {
         if self.lanes.is_some() { AT_ONCE / 2 } else { 1 }

@@ -12,6 +12,7 @@ use towpath_deliver::{Budget, Deliver, IndexLimits};
 use towpath_gateway::Tls;
 use towpath_ingest::CommitLimits;
 use towpath_policy::{Policy, RelayUrl};
+use towpath_protocol::Verifier;
 use towpath_query::Slice;
 use towpath_runtime::{Clock, SystemClock};
 use towpath_store::{Error, EventStore};
@@ -181,10 +182,12 @@ pub(crate) fn scan_parallel(config: &Config, connections: Option<usize>) -> usiz
     connections.map_or(wanted, |connections| wanted.min(connections.saturating_sub(CONNECTIONS_KEPT)).max(1))
 }
 
-/// Bursts whose signatures are checked at one time. A slot goes to whoever waited longest, and stands empty until that task has a turn: as many slots as
-/// cores leave cores idle under load.
+/// Threads that check signatures at one time. Where they are checked one by one, a slot goes to whoever waited longest, and stands empty until
+/// that task has a turn: as many slots as cores leave cores idle. Where many are checked at once, whoever has a slot takes what waits in front,
+/// and more threads than cores only have the committer wait for its turn.
 pub(crate) fn verify_parallel(config: &Config) -> usize {
-    config.queues.verify_parallel.map_or_else(|| cores() + 2, usize::from)
+    let spare = if Verifier::has_lanes() { 0 } else { 2 };
+    config.queues.verify_parallel.map_or_else(|| cores() + spare, usize::from)
 }
 
 pub(crate) fn commit_limits(config: &Config) -> CommitLimits {

@@ -119,7 +119,7 @@ impl towpath_gateway::Relay for Edge {
 
     fn metrics(&self) -> Result<String, Refused> {
         let node = self.node()?;
-        node.ingest.note_queue_age();
+        node.ingest.note_state();
         Ok(node.metrics.text())
     }
 

@@ -104,8 +104,9 @@ pub(super) const SECTION: Section = Section {
             "verify_parallel",
             Restart,
             "Threads that check signatures at the same time, up to 32 events at once where the processor can. \
-             0 is the number of cores plus two.",
-            "A check is pure computation, but with no more than cores some stand idle while the next check is on its way.",
+             0 is the number of cores, and two more where it cannot.",
+            "A check is pure computation; but of checks one by one, with no more than cores, some stand idle while the next is \
+             on its way.",
         ),
         setting!(
             queues.scan_parallel,
