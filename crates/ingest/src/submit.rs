@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
-use towpath_policy::{Policy, Principal, Source, Write, authorise, plan, screen};
+use towpath_policy::{Policy, Principal, Source, Storage, Write, authorise, kind_spec, plan, screen};
 use towpath_protocol::{SubmittedEvent, VerifiedEvent};
 use towpath_runtime::{Clock, Live};
 use towpath_store::{Act, Delivery, EventStore};
@@ -50,7 +50,9 @@ impl Ingest {
         if screened.is_empty() {
             return;
         }
-        let admitted = self.queue.admit(screened.len()).await;
+        // Ephemeral events need no room, so a store that stands still does not hold them up.
+        let stored = screened.iter().filter(|(event, _)| !is_ephemeral(event)).count();
+        let admitted = self.queue.admit(stored).await;
         let verified = self.verify(screened, repute).await;
         let authorised = self.passed(verified, |event| {
             authorise(event, Source::Client, &principal.read(), &policy, now).map_err(Answer::Denied)
@@ -134,4 +136,8 @@ impl Ingest {
     pub async fn verify_auth(&self, event: SubmittedEvent) -> Option<VerifiedEvent> {
         self.checks.one(event).await
     }
+}
+
+fn is_ephemeral(event: &SubmittedEvent) -> bool {
+    kind_spec(event.unverified().kind()).storage == Storage::Ephemeral
 }
