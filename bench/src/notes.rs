@@ -17,6 +17,8 @@ pub(crate) const CONTENT_BYTES: u32 = 200;
 
 /// How many authors a fresh set has.
 pub(crate) const AUTHORS: usize = 1_000;
+/// How many notes have the same second: as many as are signed in one. All of a run in one second would lie anywhere in an index by time.
+const NOTES_PER_SECOND: usize = 100_000;
 /// What one generator holds in memory.
 const NOTES_MAX: usize = 2_000_000;
 
@@ -28,6 +30,7 @@ pub(crate) struct Recipe {
     pub(crate) seed: u64,
     /// Part of every content, so that no two sets share an id.
     pub(crate) label: String,
+    /// Of the first.
     pub(crate) created_at: u64,
     pub(crate) authors: usize,
     pub(crate) content_bytes: usize,
@@ -127,7 +130,7 @@ fn note(secp: &Secp256k1<SignOnly>, authors: &[Keypair], recipe: &Recipe, number
     let author = keypair.x_only_public_key().0.serialize();
     let pubkey = const_hex::encode(author);
     let content = content(recipe, number);
-    let created_at = recipe.created_at;
+    let created_at = recipe.created_at + (number / NOTES_PER_SECOND) as u64;
     let canonical = format!(r#"[0,"{pubkey}",{created_at},1,[],"{content}"]"#);
     let id: Id = Sha256::digest(canonical).into();
     let mut signature = secp.sign_schnorr_no_aux_rand(&id, keypair).to_byte_array();

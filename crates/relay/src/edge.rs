@@ -120,6 +120,7 @@ impl towpath_gateway::Relay for Edge {
     fn metrics(&self) -> Result<String, Refused> {
         let node = self.node()?;
         node.ingest.note_state();
+        node.metrics.note_unindexed(node.store.unindexed());
         Ok(node.metrics.text())
     }
 

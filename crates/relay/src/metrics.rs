@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     events: Gauge,
     log_bytes: Gauge,
     index_bytes: Gauge,
+    unindexed: Gauge,
     free_bytes: Gauge,
     /// Entries of the audit log that the background has verified.
     pub(crate) audit_verified: Counter,
@@ -67,6 +68,7 @@ impl Metrics {
             events: Gauge::default(),
             log_bytes: Gauge::default(),
             index_bytes: Gauge::default(),
+            unindexed: Gauge::default(),
             free_bytes: Gauge::default(),
             audit_verified: Counter::default(),
             audit_problems: Gauge::default(),
@@ -88,6 +90,7 @@ impl Metrics {
         registry.register("store_events", "Events stored", metrics.events.clone());
         registry.register("store_log_bytes", "Bytes of the commit log", metrics.log_bytes.clone());
         registry.register("store_index_bytes", "Bytes of the index", metrics.index_bytes.clone());
+        registry.register("store_unindexed", "Committed entries that the index lacks", metrics.unindexed.clone());
         registry.register("store_free_bytes", "Bytes free where the data folder is", metrics.free_bytes.clone());
         registry.register("audit_verified", "Entries verified in the background", metrics.audit_verified.clone());
         registry.register("audit_problems", "Problems of the last verification", metrics.audit_problems.clone());
@@ -99,9 +102,13 @@ impl Metrics {
         self.refusals.get_or_create(&Reason { prefix: wording::prefix(text) }).inc();
     }
 
+    /// As it is when somebody asks.
+    pub(crate) fn note_unindexed(&self, entries: u64) {
+        self.unindexed.set(gauge(entries));
+    }
+
     /// `free_bytes` if the store is a data folder.
     pub(crate) fn note_store(&self, stats: &towpath_store::Stats, free_bytes: Option<u64>) {
-        let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         self.free_bytes.set(free_bytes.map_or(0, gauge));
         self.events.set(gauge(stats.events));
         self.log_bytes.set(gauge(stats.log_bytes));
@@ -116,4 +123,8 @@ impl Metrics {
         }
         out
     }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -45,7 +45,7 @@ impl Shared {
             tracing::warn!(%error, "the next log file could not be started");
             writer.appender.check_open()?;
         }
-        let pending = self.pending.wait_for_room()?;
+        let pending = self.pending.wait_for_room(batch.writes.len())?;
         let txn = self.index.read()?;
         let files = self.log.files();
         let first_seq = writer.appender.next_seq();
@@ -69,7 +69,7 @@ impl Shared {
     pub(crate) fn expire(&self, due: &[Target], now: u64) -> Result<bool, Error> {
         let nothing = Batch::of(Vec::new(), now.saturating_mul(1000));
         let mut writer = self.writer.lock();
-        let pending = self.pending.wait_for_room()?;
+        let pending = self.pending.wait_for_room(1)?;
         let txn = self.index.read()?;
         let files = self.log.files();
         let first_seq = writer.appender.next_seq();

@@ -219,4 +219,8 @@ impl EventStore for EmbeddedStore {
     fn stats(&self) -> Result<Stats, Error> {
         self.shared().stats()
     }
+
+    fn unindexed(&self) -> u64 {
+        self.shared().last().0.saturating_sub(self.shared().pending.applied().0)
+    }
 }

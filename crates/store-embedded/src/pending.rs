@@ -1,8 +1,8 @@
 //! Batches that are durable and not yet indexed: the hand-over from the committer to the keeper thread.
 //!
-//! Bounded: with [`EVENTS_MAX`] waiting, the next commit waits too. The keeper takes what waits as one transaction, and lets it
-//! gather a little unless somebody needs it: writing the index costs by the page touched, so that many events at once cost much less
-//! than as many one by one, and nobody waits for it but scans.
+//! Bounded: with [`EVENTS_MAX`] waiting, the next commit waits too, and a little before that, so that it seldom has to. The keeper takes
+//! what waits as one transaction, and lets it gather a little unless somebody needs it: writing the index costs by the page touched, so
+//! that many events at once cost much less than as many one by one, and nobody waits for it but scans.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,13 +18,19 @@ use crate::log::record::Record;
 use crate::log::segment::Segment;
 use crate::overlay::Overlay;
 
-/// Entries being indexed or waiting, and the bytes of their records: half a second of 100 000 events a second, so that runs gather
+/// Entries being indexed or waiting, and the bytes of their records: a second of 100 000 events a second, so that runs gather
 /// while one is indexed.
-const EVENTS_MAX: usize = 65_536;
+const EVENTS_MAX: usize = 98_304;
 const BYTES_MAX: usize = 64 << 20;
+/// From this part of that on, commits slow down. All of it comes free only with the end of a run, for which a commit would stand still
+/// for a tenth of a second or two, and behind it everybody who publishes.
+const SLOWER_FROM: f64 = 0.5;
+/// What a commit waits for each of its events when nearly all of it is used; in between as much less as there is room left. Twice what an
+/// event costs the index of a million, so that commits come to its pace before there is no room.
+const SLOWEST: Duration = Duration::from_micros(20);
 /// So many are a run, long before a commit has to wait; of events over 512 bytes it is the bytes that end it. Until a run is written
 /// every page its keys went to is in memory: of notes two or three each, 200 MB at most, which LMDB keeps for the next.
-const EVENTS_ENOUGH: usize = EVENTS_MAX / 4;
+const EVENTS_ENOUGH: usize = 16_384;
 const BYTES_ENOUGH: usize = BYTES_MAX / 8;
 /// How long batches may gather: a scan that comes then waits for them to be indexed, which takes less time.
 const GATHER_TIME: Duration = Duration::from_millis(250);
@@ -89,6 +95,13 @@ impl State {
         self.bytes -= batch.record.header.record_bytes();
     }
 
+    /// What a commit of `events` waits for the keeper's sake.
+    fn delay(&self, events: usize) -> Duration {
+        let used = (self.events as f64 / EVENTS_MAX as f64).max(self.bytes as f64 / BYTES_MAX as f64);
+        let slowness = ((used - SLOWER_FROM) / (1.0 - SLOWER_FROM)).clamp(0.0, 1.0);
+        SLOWEST.mul_f64(slowness * events as f64)
+    }
+
     fn is_due(&self) -> bool {
         self.wanted || self.events >= EVENTS_ENOUGH || self.bytes >= BYTES_ENOUGH
     }
@@ -135,10 +148,15 @@ impl Pending {
         }
     }
 
-    /// Waits until another batch may be handed over; returns the effects of those that the index may lack, oldest first. They are to
-    /// be dropped before the hand-over.
-    pub(crate) fn wait_for_room(&self) -> Result<Vec<Arc<Overlay>>, Error> {
-        let state = self.wait_until(|state| state.events < EVENTS_MAX && state.bytes < BYTES_MAX)?;
+    /// Waits until another batch, of so many `events`, may be handed over; returns the effects of those that the index may lack, oldest
+    /// first. They are to be dropped before the hand-over.
+    pub(crate) fn wait_for_room(&self, events: usize) -> Result<Vec<Arc<Overlay>>, Error> {
+        let mut state = self.wait_until(|state| state.events < EVENTS_MAX && state.bytes < BYTES_MAX)?;
+        let delay = state.delay(events);
+        if !delay.is_zero() {
+            // The end of a run ends it early.
+            self.changed.wait_for(&mut state, delay);
+        }
         Ok(state.taken.iter().chain([&state.fresh]).cloned().collect())
     }
 
@@ -242,5 +260,20 @@ impl Pending {
     /// Why the index is behind, if it cannot follow.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.state.lock().failure.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_slow_down_before_there_is_no_room() {
+        let with = |events, bytes| State { events, bytes, ..State::default() };
+        let delay = |state: State| state.delay(100).as_micros();
+        assert_eq!(delay(with(EVENTS_MAX / 2, BYTES_MAX / 2)), 0);
+        assert_eq!(delay(with(EVENTS_MAX / 4 * 3, 0)), 1_000, "half-way, for each of them");
+        assert_eq!(delay(with(0, BYTES_MAX)), 2_000, "bytes count as well");
+        assert_eq!(with(EVENTS_MAX, 0).delay(1), SLOWEST);
     }
 }

@@ -117,6 +117,11 @@ pub trait EventStore: Send + Sync {
 
     /// Figures for operators.
     fn stats(&self) -> Result<Stats, Error>;
+
+    /// Committed entries that scans would have to wait for, at this moment.
+    fn unindexed(&self) -> u64 {
+        0
+    }
 }
 
 /// What a store holds.

@@ -94,4 +94,8 @@ impl<W: Wraps> EventStore for W {
     fn stats(&self) -> Result<Stats, Error> {
         self.inner().stats()
     }
+
+    fn unindexed(&self) -> u64 {
+        self.inner().unindexed()
+    }
 }

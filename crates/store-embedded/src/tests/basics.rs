@@ -23,6 +23,19 @@ fn what_is_committed_is_scanned_newest_first() {
 }
 
 #[test]
+fn what_the_index_lacks_is_counted() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let keeper_waits = store.shared().marker.lock();
+    commit(&store, vec![note(1, 10), note(2, 30)]);
+    commit(&store, vec![note(1, 20)]);
+    assert_eq!(store.unindexed(), 3);
+    drop(keeper_waits);
+    assert_eq!(everything(&store).len(), 3);
+    assert_eq!(store.unindexed(), 0, "whoever scans waits for it");
+}
+
+#[test]
 fn a_reopened_store_holds_the_same() {
     let folder = Folder::new();
     let store = folder.open();
