@@ -58,6 +58,22 @@ async fn queues_and_connections_are_gauged() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_index_is_gauged() -> Result<()> {
+    let relay = Relay::empty().await?;
+    let mut client = Client::connect(&relay).await?;
+    let gauge = async || metric(&relay, "towpath_store_unindexed").await;
+    // One event waits for others for a while; how soon somebody asks is up to the machine.
+    let mut number = 0;
+    eventually("one is seen waiting", async || {
+        number += 1;
+        client.store(&note(&format!("lone {number}")).sign()).await?;
+        Ok(gauge().await? > 0.0)
+    })
+    .await?;
+    eventually("it is indexed", async || Ok(gauge().await? == 0.0)).await
+}
+
+#[tokio::test]
 async fn metrics_come_in_the_format_of_prometheus() -> Result<()> {
     let relay = Relay::empty().await?;
     let response = http::get("/metrics").send(&relay).await?;
