@@ -28,8 +28,9 @@ const SLOWER_FROM: f64 = 0.5;
 /// What a commit waits for each of its events when nearly all of it is used; in between as much less as there is room left. Twice what an
 /// event costs the index of a million, so that commits come to its pace before there is no room.
 const SLOWEST: Duration = Duration::from_micros(20);
-/// So many are a run, long before a commit has to wait; of events over 512 bytes it is the bytes that end it. Until a run is written
-/// every page its keys went to is in memory: of notes two or three each, 200 MB at most, which LMDB keeps for the next.
+/// So many begin a run, long before a commit has to wait; of events over 512 bytes it is the bytes. It takes all that waits then. Until it
+/// is written every page its keys went to is in memory: of notes one to three each, and 512 MB at most, as LMDB writes the oldest
+/// before it holds more; it keeps the memory for the next.
 const EVENTS_ENOUGH: usize = 16_384;
 const BYTES_ENOUGH: usize = BYTES_MAX / 8;
 /// How long batches may gather: a scan that comes then waits for them to be indexed, which takes less time.
