@@ -17,7 +17,8 @@ pub(crate) const CONTENT_BYTES: u32 = 200;
 
 /// How many authors a fresh set has.
 pub(crate) const AUTHORS: usize = 1_000;
-/// How many notes have the same second: as many as are signed in one. All of a run in one second would lie anywhere in an index by time.
+/// How many notes have the same second: about as many as are signed in one, so that the last is at most 20 s ahead of the clock. All of a
+/// run in one second would lie anywhere in an index by time.
 const NOTES_PER_SECOND: usize = 100_000;
 /// What one generator holds in memory.
 const NOTES_MAX: usize = 2_000_000;
@@ -165,6 +166,21 @@ mod tests {
 
     fn recipe(label: &str) -> Recipe {
         Recipe { seed: 7, label: label.into(), created_at: 1_700_000_000, authors: 5, content_bytes: 200 }
+    }
+
+    #[test]
+    fn notes_are_dated_as_they_come() {
+        let secp = Secp256k1::signing_only();
+        let author = keypair(&secp, 7, 0).expect("a key");
+        let dated = |number| {
+            let note = note(&secp, &[author], &recipe("a"), number, 0);
+            let (mask, text) = note.frame[4..].split_at(4);
+            let text: Vec<u8> = text.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            let text: serde_json::Value = serde_json::from_slice(&text).expect("a message");
+            text[1]["created_at"].as_u64()
+        };
+        assert_eq!(dated(NOTES_PER_SECOND - 1), Some(1_700_000_000));
+        assert_eq!(dated(NOTES_PER_SECOND), Some(1_700_000_001));
     }
 
     #[test]

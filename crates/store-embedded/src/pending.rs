@@ -266,6 +266,10 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
+    use std::thread::yield_now;
+
     use super::*;
 
     #[test]
@@ -276,5 +280,27 @@ mod tests {
         assert_eq!(delay(with(EVENTS_MAX / 4 * 3, 0)), 1_000, "half-way, for each of them");
         assert_eq!(delay(with(0, BYTES_MAX)), 2_000, "bytes count as well");
         assert_eq!(with(EVENTS_MAX, 0).delay(1), SLOWEST);
+    }
+
+    /// With so many events it would wait for months.
+    #[test]
+    fn a_commit_that_is_slowed_down_goes_on_with_the_end_of_a_run() {
+        let pending = Pending::new(Seq(0));
+        pending.state.lock().events = EVENTS_MAX / 4 * 3;
+        let (begun, ended) = (Barrier::new(2), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let commit = scope.spawn(|| {
+                begun.wait();
+                pending.wait_for_room(1 << 40).map(|_| ended.load(Ordering::SeqCst))
+            });
+            begun.wait();
+            (0..1_000).for_each(|_| yield_now());
+            ended.store(true, Ordering::SeqCst);
+            while !commit.is_finished() {
+                pending.done(0, Seq(0));
+                yield_now();
+            }
+            assert!(commit.join().unwrap().unwrap(), "it did not wait");
+        });
     }
 }
